@@ -1,0 +1,133 @@
+"""The book's own Sphinx extension: what Jupyter Book 1.0 leaves to its users.
+
+- chapters run again when the library, the stored results or the pinned packages change;
+- a claim's badge, ``{badge}`measured here` ``;
+- every picture must say in words what it shows;
+- the footer names version, commit and build date;
+- each chapter offers its .ipynb beside its .md;
+- nothing on a page is fetched from elsewhere.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util import logging
+
+LOGGER = logging.getLogger(__name__)
+KEPT_CACHES = 3
+SHORTEST_ALT = 20  # characters: enough for a sentence, too many for "figure" or a file name
+BADGES = ("derived here", "measured here", "not reproduced", "not checked yet")
+
+
+# -- the cache of executed chapters ---------------------------------------------------------------------------
+
+
+def execution_key(root):
+    """Hash of everything that a chapter's output depends on and that its own cells do not show.
+
+    Library source, stored results, the lock, and what the lock leaves open: Python and torch.
+    """
+    root = Path(root)
+    files = [*root.glob("jacntk_lib/**/*.py"), *root.glob("book/results/**/*"), root / "requirements.lock"]
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {_installed('torch')}".encode())
+    for path in sorted(path for path in files if path.is_file()):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"\n{path.relative_to(root).as_posix()} {content}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _installed(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def name_cache_folder(app, config):
+    """jupyter-cache looks only at a chapter's cells: give it another folder when the rest has changed."""
+    build = Path(app.srcdir) / "_build"
+    folder = build / f".jupyter_cache-{execution_key(app.srcdir)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    newest_first = sorted(build.glob(".jupyter_cache-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for stale in newest_first[KEPT_CACHES:]:
+        shutil.rmtree(stale)
+    config["nb_execution_cache_path"] = str(folder)
+
+
+# -- what a page shows ----------------------------------------------------------------------------------------
+
+
+def badge_role(name, rawtext, text, lineno, inliner, options=None, content=None):
+    """``{badge}`derived here` `` and the other words of BADGES."""
+    if text not in BADGES:
+        message = inliner.reporter.error(f"unknown badge {text!r}: use one of {', '.join(BADGES)}", line=lineno)
+        return [inliner.problematic(rawtext, rawtext, message)], [message]
+    return [nodes.inline(rawtext, text, classes=["claim-badge", "claim-" + text.replace(" ", "-")])], []
+
+
+def demand_alt_text(app, doctree, docname):
+    """Warn (an error in this build) at a picture that does not say what it shows."""
+    for image in doctree.findall(nodes.image):
+        if len(image.get("alt", "").strip()) < SHORTEST_ALT:
+            LOGGER.warning(
+                "a picture needs alt text of at least %d characters that says what it shows: in a code cell "
+                "`mystnb: {image: {alt: ...}}`, in Markdown ![alt](file)",
+                SHORTEST_ALT,
+                location=image if image.line else docname,
+            )
+
+
+def _git(root, *arguments):
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def edition(root):
+    """One line for the footer: version, commit, and the day of the build (SOURCE_DATE_EPOCH where set)."""
+    commit = _git(root, "rev-parse", "--short=10", "HEAD") or "unknown"
+    changed = ", with changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else ""
+    moment = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time())))
+    return f"Version {_installed('jacntk')} · commit {commit}{changed} · built {time.strftime('%-d %B %Y', moment)}"
+
+
+def configure_theme(app, config):
+    theme = config["html_theme_options"]
+    theme["extra_footer"] = f"<p>{edition(app.srcdir)}</p>"
+    theme["use_repository_button"] = bool(theme.get("repository_url"))
+
+
+def stop_thebe(app):
+    """Jupyter Book wires sphinx-thebe twice, which throws on every page, and the book has no use for it."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [one for one in listeners if not one.handler.__module__.startswith("sphinx_thebe")]
+
+
+def offer_notebook(app, pagename, templatename, context, doctree):
+    """Let the download button of a chapter offer the paired notebook, too."""
+    notebook = Path(app.srcdir) / "book" / "notebooks" / f"{Path(pagename).name}.ipynb"
+    if pagename.startswith("book/") and notebook.is_file():
+        target = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(notebook, target)
+        context["ipynb_source"] = f"{pagename}.ipynb"
+
+
+def setup(app):
+    app.add_role("badge", badge_role)
+    app.connect("config-inited", name_cache_folder)
+    app.connect("config-inited", configure_theme)
+    app.connect("builder-inited", stop_thebe, priority=1)
+    app.connect("doctree-resolved", demand_alt_text)
+    app.connect("html-page-context", offer_notebook, priority=400)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
