@@ -1,0 +1,112 @@
+"""Checks at the public edge. Every message says what was wrong, which value, and what to do.
+
+NumPy only, so that the torch side and the jax side share it.
+"""
+
+import math
+import numbers
+import operator
+import sys
+
+import numpy as np
+
+
+def _as_float64(value, name):
+    """``value`` as a float64 array, refusing whatever has no faithful float64 form."""
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{name} is a jax tracer: jacntk computes with NumPy arrays and cannot be called inside "
+            "jit, grad or vmap; call it outside and pass the result in"
+        )
+    try:
+        array = np.asarray(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} cannot be turned into a NumPy array ({error}); pass a rectangular array of numbers "
+            "(for a torch tensor: tensor.detach().cpu().numpy())"
+        ) from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} has dtype {array.dtype}: real numbers are needed; convert it first, for example "
+            f"np.asarray({name}, dtype=float)"
+        )
+    array = array.astype(np.float64)  # always a copy: the caller may change theirs later
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{name} contains {int(bad.sum())} non-finite value(s), the first being {array[where]} at index {where}; "
+            "remove or impute them (NaN and infinity have no kernel)"
+        )
+    return array
+
+
+def as_points(X, name="X", dimension=None):
+    """Points as a float64 array of shape (N, d), N >= 1 and d >= 1.
+
+    ``dimension`` is the d that other points already have, if any.
+    """
+    array = _as_float64(X, name)
+    if array.ndim != 2:
+        hint = (
+            f"; for a single point use {name}[None, :], for points on a line {name}[:, None]" if array.ndim == 1 else ""
+        )
+        raise ValueError(f"{name} has shape {array.shape}: a matrix of shape (N, d) is needed{hint}")
+    if 0 in array.shape:
+        raise ValueError(
+            f"{name} is empty (shape {array.shape}): at least one point and one input dimension are needed"
+        )
+    if dimension is not None and array.shape[1] != dimension:
+        raise ValueError(
+            f"{name} has {array.shape[1]} input dimensions but the other points have {dimension}: "
+            "give both the same columns"
+        )
+    return array
+
+
+def as_array(value, name, shape):
+    """``value`` as a float64 array of exactly ``shape``."""
+    array = _as_float64(value, name)
+    if array.shape != tuple(shape):
+        raise ValueError(f"{name} has shape {array.shape}, but shape {tuple(shape)} is needed")
+    return array
+
+
+def real_number(value, name):
+    """A finite Python float (booleans and arrays are refused)."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    return number
+
+
+def positive_number(value, name):
+    """A finite float above zero."""
+    number = real_number(value, name)
+    if number <= 0:
+        raise ValueError(f"{name} must be positive, got {number}")
+    return number
+
+
+def non_negative_number(value, name):
+    """A finite float, zero or above."""
+    number = real_number(value, name)
+    if number < 0:
+        raise ValueError(f"{name} must not be negative, got {number}")
+    return number
+
+
+def integer(value, name, at_least):
+    """A Python int that is at least ``at_least`` (booleans and floats are refused)."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}") from None
+    if number < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {number}")
+    return number

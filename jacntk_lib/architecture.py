@@ -1,0 +1,74 @@
+"""The one description of a network that the kernels and the finite networks share."""
+
+import math
+from dataclasses import KW_ONLY, dataclass
+
+from . import activations
+from ._validation import integer, non_negative_number, positive_number
+
+
+@dataclass(frozen=True)
+class MLP:
+    r"""A multilayer perceptron in the NTK parametrisation, described but not sampled.
+
+    .. math::
+
+        g^1 = s_w W^1 x + s_b b^1, \quad h^l = \phi(g^l), \quad
+        g^{l+1} = \frac{s_w}{\sqrt{n_l}} W^{l+1} h^l + s_b b^{l+1}, \quad
+        f(x) = \kappa \Bigl[\frac{s_w}{\sqrt{n_L}} \langle w, h^L\rangle + s_b b\Bigr]
+
+    with every weight and bias standard normal and trained. The defaults are the setting of Kim and Yang
+    (2024) as this project reads it.
+
+    Parameters
+    ----------
+    depth : number L >= 1 of hidden layers.
+    activation : a name (``"erf"``, ``"gelu"``, ``"sin"``) or an :class:`~jacntk_lib.activations.Activation`.
+    kappa : output scale > 0; it enters as kappa^2 in time scales and covariances, never in a kernel.
+    sigma_w, sigma_b : standard deviations s_w > 0 of the weights and s_b >= 0 of the biases.
+    normalise : rescale phi so that E[phi(z)^2] = 1 for standard normal z.
+    input_scale : positive; multiplies x before the first layer. Nothing else ever rescales the inputs,
+        and Jacobians are with respect to the x that is passed in.
+
+    Raises
+    ------
+    ValueError, TypeError : a parameter is out of range or the activation is unknown or not smooth.
+
+    Examples
+    --------
+    >>> MLP(depth=3, activation="gelu", kappa=0.5)
+    MLP(depth=3, activation='gelu', kappa=0.5, sigma_w=1.0, sigma_b=0.0, normalise=True, input_scale=1.0)
+    """
+
+    depth: int
+    activation: "str | activations.Activation" = "erf"
+    _: KW_ONLY
+    kappa: float = 0.1
+    sigma_w: float = 1.0
+    sigma_b: float = 0.0
+    normalise: bool = True
+    input_scale: float = 1.0
+
+    def __post_init__(self):
+        checked = {
+            "depth": integer(self.depth, "depth", at_least=1),
+            "kappa": positive_number(self.kappa, "kappa"),
+            "sigma_w": positive_number(self.sigma_w, "sigma_w"),
+            "sigma_b": non_negative_number(self.sigma_b, "sigma_b"),
+            "input_scale": positive_number(self.input_scale, "input_scale"),
+        }
+        if not isinstance(self.normalise, bool):
+            raise TypeError(f"normalise must be True or False, got {self.normalise!r}")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        activations.get(self.activation)  # an unknown or non-smooth one is refused here, not at first use
+
+    @property
+    def phi(self) -> "activations.Activation":
+        """The activation itself, before normalisation."""
+        return activations.get(self.activation)
+
+    @property
+    def phi_scale(self) -> float:
+        """What phi is multiplied by: ``1 / sqrt(E[phi(z)^2])`` if ``normalise``, else 1."""
+        return 1.0 / math.sqrt(self.phi.second_moment) if self.normalise else 1.0

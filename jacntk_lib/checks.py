@@ -1,0 +1,42 @@
+"""The check cells of the chapters: a claim that does not hold fails the build of the book."""
+
+import math
+
+
+class CheckFailed(AssertionError):
+    """A chapter's claim did not hold on this machine."""
+
+
+def check(name, value, bound, *, at_least=False, rounding=False):
+    """Print ``CHECK name: value (<= bound) ok``, or fail.
+
+    Parameters
+    ----------
+    name : what is claimed, in a few words.
+    value : the measured number.
+    bound : the claim is ``value <= bound``, or ``value >= bound`` with ``at_least=True``.
+    rounding : the value is only rounding error, which differs from machine to machine: print
+        ``< bound`` in place of the value, so that stored outputs can be compared.
+
+    Raises
+    ------
+    CheckFailed : the bound is missed, or the value is NaN.
+
+    Examples
+    --------
+    >>> check("slope of the error in the width", -0.4971, -0.4)
+    CHECK slope of the error in the width: -0.497 (<= -0.4) ok
+    >>> check("coverage of the 95 % band", 0.9512, 0.9, at_least=True)
+    CHECK coverage of the 95 % band: 0.951 (>= 0.9) ok
+    >>> check("closed form = autodiff", 3.2e-16, 1e-12, rounding=True)
+    CHECK closed form = autodiff: < 1e-12 ok
+    """
+    value, bound = float(value), float(bound)
+    holds = value >= bound if at_least else value <= bound
+    sign = ">=" if at_least else "<="
+    if math.isnan(value) or not holds:
+        raise CheckFailed(f"CHECK {name}: {value:.6g} misses the bound {sign} {bound:.6g}")
+    if rounding:
+        print(f"CHECK {name}: < {bound:g} ok")
+    else:
+        print(f"CHECK {name}: {value:.3g} ({sign} {bound:g}) ok")

@@ -1,0 +1,21 @@
+"""The few exceptions that are the library's own; everything else is a ValueError or a TypeError."""
+
+
+class SingularGramError(ValueError):
+    """A Gram matrix is singular and the targets contradict each other on its null space.
+
+    Raised when an answer at infinite time without ridge does not exist: two copies of one point with
+    different labels, say. A finite time, a positive ridge or consistent targets all cure it.
+    """
+
+
+class ConvergenceError(RuntimeError):
+    """An iteration stopped before it reached its accuracy; the message names residual and condition."""
+
+
+class DataUnavailableError(RuntimeError):
+    """A data set could not be had: no network and no folder in ``JACNTK_DATA_DIR``, or a wrong checksum."""
+
+
+class CorruptResultError(ValueError):
+    """A stored result does not match its own record: truncated, edited, or written by another program."""

@@ -1,0 +1,307 @@
+r"""Gram matrices of a network's value together with its input Jacobian, kept as eight scalars per pair of points.
+
+With the kernel k(A, B, C), A = |x|^2, B = |x'|^2, C = <x, x'>, subscripts for derivatives, and a, b = 1..d:
+
+.. math::
+
+    k_{0b} &= 2 k_B x'_b + k_C x_b, \qquad k_{a0} = 2 k_A x_a + k_C x'_a, \\
+    k_{ab} &= 4 k_{AB} x_a x'_b + 2 k_{AC} x_a x_b + 2 k_{BC} x'_a x'_b + k_{CC} x'_a x_b + k_C \delta_{ab}.
+
+So N points in R^d need O(N^2) numbers and O(N^2 d) time per product in place of (N(1+d))^2 for both.
+"""
+
+import numpy as np
+
+from . import kernels
+from ._validation import as_array, as_points, non_negative_number
+from .architecture import MLP
+from .kernels import Jet
+
+_ROWS_AT_ONCE = 64  # points a slab of a dense matrix is assembled for: bounds the temporaries
+
+
+def jacobian_nngp(mlp: MLP, X, X2=None) -> "JacobianGram":
+    r"""The Jacobian NNGP kernel Sigma^L (Kim and Yang 2024, Theorem 3.1), without kappa^2.
+
+    At initialisation an infinitely wide network and its input Jacobian are jointly Gaussian with mean zero and
+    covariance ``kappa**2 * Sigma``. With (u, v) ~ N(0, Sigma^{l-1}) at (x, x'), u_0 the value and u_a the derivatives,
+
+    .. math::
+
+        \Sigma^l_{00} = s_w^2 E[\phi(u_0)\phi(v_0)] + s_b^2, \quad
+        \Sigma^l_{a0} = s_w^2 E[\phi'(u_0) u_a\, \phi(v_0)], \quad
+        \Sigma^l_{ab} = s_w^2 E[\phi'(u_0) u_a\, \phi'(v_0) v_b],
+
+    which is also :math:`\Sigma_{ab} = \partial_{x_a}\partial_{x'_b}\Sigma_{00}` (Theorem 3.2), the form computed here.
+
+    Parameters
+    ----------
+    mlp : the network.
+    X : points, shape (N, d), any real dtype; computed in float64.
+    X2 : other points, shape (M, d); ``None`` means X, and a symmetric matrix.
+
+    Returns
+    -------
+    JacobianGram of shape (N(1+d), M(1+d)), rows by point, then value and d derivatives.
+
+    Raises
+    ------
+    TypeError : points that are not real numbers, or a jax tracer; ``mlp`` not an MLP.
+    ValueError : a wrong shape, no points, NaN or infinity; an activation without closed form whose quadrature does
+        not reach its accuracy at these variances.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[0.6, 0.8]])
+    >>> np.round(jacobian_nngp(MLP(depth=1, activation="erf"), x).dense(), 3)
+    array([[1.   , 0.678, 0.904],
+           [0.678, 1.713, 0.803],
+           [0.904, 0.803, 2.181]])
+    """
+    return _gram(mlp, X, X2, tangent=False)
+
+
+def jacobian_ntk(mlp: MLP, X, X2=None) -> "JacobianGram":
+    r"""The limiting Jacobian NTK Theta^L (Kim and Yang 2024, Theorem 4.3), without kappa^2.
+
+    The Gram matrix of the parameter gradients of f and of every df/dx_a, divided by kappa^2, tends to it:
+
+    .. math::
+
+        \Theta^0_{00} = \Sigma^0_{00}, \quad
+        \Theta^l_{00} = \Sigma^l_{00} + \Theta^{l-1}_{00}\, s_w^2 E[\phi'(u_0)\phi'(v_0)], \quad
+        \Theta_{ab} = \partial_{x_a}\partial_{x'_b}\Theta_{00}.
+
+    Parameters, shapes and errors as in :func:`jacobian_nngp`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> G = jacobian_ntk(MLP(depth=3, activation="gelu"), np.eye(3))
+    >>> G
+    JacobianGram(points=3, dimension=3, shape=(12, 12))
+    >>> (G @ np.ones(12)).shape
+    (12,)
+    """
+    return _gram(mlp, X, X2, tangent=True)
+
+
+def _gram(mlp, X, X2, *, tangent):
+    if not isinstance(mlp, MLP):
+        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+    X = as_points(X, "X")
+    if X2 is None:
+        i, j = np.triu_indices(len(X))
+        A = np.einsum("nd,nd->n", X, X)
+        C = (X @ X.T)[i, j]
+        C[i == j] = A  # the same rounding for <x, x> and |x|^2
+        packed = kernels.jet_of_kernel(mlp, A[i], A[j], C, tangent=tangent)
+        return JacobianGram(X, None, _unpack(packed, i, j, len(X)))
+    X2 = as_points(X2, "X2", dimension=X.shape[1])
+    shape = (len(X), len(X2))
+    A = np.broadcast_to(np.einsum("nd,nd->n", X, X)[:, None], shape).ravel()
+    B = np.broadcast_to(np.einsum("nd,nd->n", X2, X2)[None, :], shape).ravel()
+    jet = kernels.jet_of_kernel(mlp, A, B, (X @ X2.T).ravel(), tangent=tangent)
+    return JacobianGram(X, X2, Jet(*(x.reshape(shape) for x in jet)))
+
+
+def _unpack(packed, i, j, n):
+    """Full matrices from the pairs i <= j: exchanging the points exchanges A with B and nothing else."""
+    mirrored = packed._replace(A=packed.B, B=packed.A, AC=packed.BC, BC=packed.AC)
+    full = Jet(*(np.empty((n, n)) for _ in Jet._fields))
+    for matrix, upper, lower in zip(full, packed, mirrored, strict=True):
+        matrix[j, i] = lower
+        matrix[i, j] = upper
+    return full
+
+
+class JacobianGram:
+    """A structured Gram matrix of values and input Jacobians; made by the two functions above.
+
+    Rows are ordered by point, then by index (the value first, then d derivatives): row ``i * (1 + d) + a``.
+
+    Attributes
+    ----------
+    X, X2 : the points, (N, d) and (M, d); the same array where the matrix is symmetric.
+    symmetric : whether it was made with ``X2=None``.
+    k, k_A, k_B, k_C, k_AB, k_AC, k_BC, k_CC : the scalars, each (N, M).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> G = jacobian_ntk(MLP(depth=2), np.eye(2))
+    >>> v = np.arange(6.0)
+    >>> bool(np.allclose(G @ v, G.dense() @ v)), bool(np.allclose(v @ G, v @ G.dense()))
+    (True, True)
+    """
+
+    __array_ufunc__ = None  # so that ``array @ G`` reaches __rmatmul__ instead of looping over entries
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, X, X2, jet, left=None, right=None):
+        self.X = X
+        self.X2 = X if X2 is None else X2
+        self.symmetric = X2 is None
+        self._jet = jet
+        # square roots of lambda on the derivative rows and columns, one per point; None where all are 1
+        self._left, self._right = left, right
+
+    k = property(lambda self: self._jet.k)
+    k_A = property(lambda self: self._jet.A)
+    k_B = property(lambda self: self._jet.B)
+    k_C = property(lambda self: self._jet.C)
+    k_AB = property(lambda self: self._jet.AB)
+    k_AC = property(lambda self: self._jet.AC)
+    k_BC = property(lambda self: self._jet.BC)
+    k_CC = property(lambda self: self._jet.CC)
+
+    @property
+    def d(self) -> int:
+        """Input dimension."""
+        return self.X.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(N (1 + d), M (1 + d))``."""
+        return len(self.X) * (1 + self.d), len(self.X2) * (1 + self.d)
+
+    @property
+    def T(self) -> "JacobianGram":
+        """The transpose, sharing its memory."""
+        if self.symmetric:
+            return self
+        j = self._jet
+        jet = Jet(j.k.T, j.B.T, j.A.T, j.C.T, j.AB.T, j.BC.T, j.AC.T, j.CC.T)
+        return JacobianGram(self.X2, self.X, jet, self._right, self._left)
+
+    def values(self) -> np.ndarray:
+        """The value-value entries, (N, M): the ordinary NNGP kernel or NTK."""
+        return self.k.copy()
+
+    def diagonal(self) -> np.ndarray:
+        """The diagonal of a square matrix, without forming the rest.
+
+        Raises
+        ------
+        ValueError : the matrix is not square.
+        """
+        if len(self.X) != len(self.X2):
+            raise ValueError(f"a matrix of shape {self.shape} has no diagonal: it needs as many points in X as in X2")
+        k, _, _, C, AB, AC, BC, CC = (np.diagonal(x)[:, None] for x in self._jet)
+        X, Y = self.X, self.X2
+        slopes = 4 * AB * X * Y + 2 * AC * X * X + 2 * BC * Y * Y + CC * Y * X + C
+        slopes *= _column(self._left) * _column(self._right)
+        return np.concatenate([k, slopes], axis=1).ravel()
+
+    def blocks(self) -> np.ndarray:
+        """The dense matrix as (N, 1+d, M, 1+d)."""
+        return self.dense().reshape(len(self.X), 1 + self.d, len(self.X2), 1 + self.d)
+
+    def dense(self) -> np.ndarray:
+        """The matrix itself, (N(1+d), M(1+d)); exactly symmetric where it is symmetric."""
+        N, M, d1 = len(self.X), len(self.X2), 1 + self.d
+        out = np.empty((N * d1, M * d1))
+        for start in range(0, N, _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, N))
+            cols = slice(start, M) if self.symmetric else slice(0, M)
+            slab = self._slab(rows, cols)
+            out[rows.start * d1 : rows.stop * d1, cols.start * d1 :] = slab
+            if self.symmetric:
+                n = slab.shape[0]
+                square = slab[:, :n]
+                out[rows.start * d1 : rows.stop * d1, rows.start * d1 : rows.stop * d1] = (square + square.T) / 2
+                out[rows.stop * d1 :, rows.start * d1 : rows.stop * d1] = slab[:, n:].T
+        return out
+
+    def _slab(self, rows, cols):
+        """Some rows of points against some columns of points, dense."""
+        X, Y = self.X[rows], self.X2[cols]
+        k, A, B, C, AB, AC, BC, CC = (x[rows, cols][:, :, None] for x in self._jet)
+        n, m, d = len(X), len(Y), self.d
+        slab = np.empty((n, 1 + d, m, 1 + d))
+        slab[:, 0, :, 0] = k[..., 0]
+        slab[:, 0, :, 1:] = 2 * B * Y + C * X[:, None]
+        slab[:, 1:, :, 0] = (2 * A * X[:, None] + C * Y).transpose(0, 2, 1)
+        along_x = 4 * AB * Y + 2 * AC * X[:, None]  # (n, m, b): what multiplies x_a
+        along_y = 2 * BC * Y + CC * X[:, None]  # what multiplies x'_a
+        for a in range(d):
+            row = slab[:, 1 + a, :, 1:]
+            np.multiply(along_x, X[:, None, a, None], out=row)
+            row += along_y * Y[None, :, a, None]
+            row[:, :, a] += C[..., 0]
+        if self._left is not None:
+            slab[:, 1:] *= self._left[rows, None, None, None]
+        if self._right is not None:
+            slab[:, :, :, 1:] *= self._right[None, None, cols, None]
+        return slab.reshape(n * (1 + d), m * (1 + d))
+
+    def scaled(self, lam) -> "JacobianGram":
+        """``Lam^{1/2} G Lam^{1/2}`` with Lam = diag(1, lambda, ..., lambda) per point, sharing the scalars.
+
+        Parameters
+        ----------
+        lam : lambda >= 0, a number, or one per point (N,) for a symmetric matrix. The attributes k, k_A, ... stay those
+            of the unscaled kernel; ``dense``, ``diagonal`` and products are scaled.
+
+        Raises
+        ------
+        ValueError : a negative lambda, or one per point for a matrix between two sets of points.
+        """
+        if np.ndim(lam) == 0:
+            root = np.sqrt(non_negative_number(lam, "lam"))
+            left, right = np.full(len(self.X), root), np.full(len(self.X2), root)
+        else:
+            if not self.symmetric:
+                raise ValueError(
+                    "one lambda per point needs a symmetric Gram matrix (made with X2=None); pass a number"
+                )
+            lam = as_array(lam, "lam", (len(self.X),))
+            if (lam < 0).any():
+                raise ValueError(f"lam must not be negative, got {lam.min()} at index {int(lam.argmin())}")
+            left = right = np.sqrt(lam)
+        left, right = (new if old is None else old * new for old, new in ((self._left, left), (self._right, right)))
+        return JacobianGram(self.X, None if self.symmetric else self.X2, self._jet, left, right)
+
+    def __matmul__(self, v):
+        """``G @ v`` for v of shape (M(1+d),) or (M(1+d), K): O(N M d) per column, nothing dense."""
+        v = np.asarray(v)
+        if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
+            raise ValueError(f"cannot multiply a matrix of shape {self.shape} by an array of shape {v.shape}")
+        v = as_array(v, "v", v.shape)
+        V = v.reshape(len(self.X2), 1 + self.d, -1)
+        out = np.empty((len(self.X), 1 + self.d, V.shape[2]))
+        for column in range(V.shape[2]):
+            self._multiply(V[:, 0, column], V[:, 1:, column], out[:, :, column])
+        return out.reshape(self.shape[0], *v.shape[1:])
+
+    def _multiply(self, v0, V, out):
+        """One product. With Q = X V^T, the four rank-structured terms are five matrix products of size N M d."""
+        X, Y, j, d = self.X, self.X2, self._jet, self.d
+        if self._right is not None:
+            V = self._right[:, None] * V
+        s = np.einsum("jd,jd->j", Y, V)
+        Q = X @ V.T  # (N, M)
+        CV = j.C @ np.concatenate([V, v0[:, None] * Y], axis=1)  # (N, 2d): k_C V and k_C (v_0 * Y)
+        out[:, 0] = j.k @ v0 + 2 * (j.B @ s) + np.einsum("nd,nd->n", X, CV[:, :d])
+        along_x = 2 * (j.A @ v0) + 4 * (j.AB @ s) + 2 * np.einsum("nm,nm->n", j.AC, Q)
+        out[:, 1:] = X * along_x[:, None] + CV[:, :d] + CV[:, d:] + 2 * (j.BC @ (s[:, None] * Y))
+        Q *= j.CC
+        out[:, 1:] += Q @ Y
+        if self._left is not None:
+            out[:, 1:] *= self._left[:, None]
+
+    def __rmatmul__(self, v):
+        """``v @ G`` for v of shape (N(1+d),) or (K, N(1+d))."""
+        v = np.asarray(v)
+        if v.ndim not in (1, 2) or v.shape[-1] != self.shape[0]:
+            raise ValueError(f"cannot multiply an array of shape {v.shape} by a matrix of shape {self.shape}")
+        return (self.T @ v.T).T
+
+    def __repr__(self):
+        points = f"points={len(self.X)}" if self.symmetric else f"points={len(self.X)} x {len(self.X2)}"
+        return f"JacobianGram({points}, dimension={self.d}, shape={self.shape})"
+
+
+def _column(root_lam):
+    return 1.0 if root_lam is None else root_lam[:, None]

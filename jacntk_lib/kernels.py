@@ -1,0 +1,147 @@
+r"""The layer recursion: from pairs of points to eight numbers per pair.
+
+At every depth a limiting kernel depends on the two points only through A = |x|^2, B = |x'|^2 and C = <x, x'>.
+So its whole (1+d) x (1+d) block of values and input derivatives follows from eight scalars, the kernel and some of its
+first and second derivatives with respect to (A, B, C). They travel through the layers as a second-order jet; each
+layer composes it with Gaussian expectations whose own derivatives are, by Price's theorem, other expectations
+(:mod:`jacntk_lib.activations`). No automatic differentiation takes part.
+
+Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+TILE = 4096  # pairs a compiled call works on, whatever N and M: a fixed shape means one compilation
+
+
+class Jet(NamedTuple):
+    """A function of (A, B, C) and those of its derivatives that a kernel block needs. AA and BB never occur."""
+
+    k: np.ndarray
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    AB: np.ndarray
+    AC: np.ndarray
+    BC: np.ndarray
+    CC: np.ndarray
+
+
+def _compose(f, fa, fb, fc, fab, fac, fbc, fcc, p, r, S):
+    """The jet of f(a, b, c), with a = a(A), b = b(B), da/dA = p, db/dB = r, and c the function whose jet is S."""
+    return Jet(
+        k=f,
+        A=fa * p + fc * S.A,
+        B=fb * r + fc * S.B,
+        C=fc * S.C,
+        AB=fab * p * r + fac * p * S.B + fbc * r * S.A + fcc * S.A * S.B + fc * S.AB,
+        AC=(fac * p + fcc * S.A) * S.C + fc * S.AC,
+        BC=(fbc * r + fcc * S.B) * S.C + fc * S.BC,
+        CC=fcc * S.C * S.C + fc * S.CC,
+    )
+
+
+def _product(T, M):
+    """The jet of a product, by the product rule."""
+    return Jet(
+        k=T.k * M.k,
+        A=T.A * M.k + T.k * M.A,
+        B=T.B * M.k + T.k * M.B,
+        C=T.C * M.k + T.k * M.C,
+        AB=T.AB * M.k + T.A * M.B + T.B * M.A + T.k * M.AB,
+        AC=T.AC * M.k + T.A * M.C + T.C * M.A + T.k * M.AC,
+        BC=T.BC * M.k + T.B * M.C + T.C * M.B + T.k * M.BC,
+        CC=T.CC * M.k + 2 * T.C * M.C + T.k * M.CC,
+    )
+
+
+def _affine(g, jet, offset):
+    jet = Jet(*(g * x for x in jet))
+    return jet._replace(k=jet.k + offset)
+
+
+@partial(jax.jit, static_argnames=("formulas", "tangent"))
+def _recursion(formulas, tangent, A, B, C, depth, first, gain, bias):
+    """The jets of Sigma^L (``tangent=False``) or Theta^L, for flat arrays of pairs.
+
+    ``first`` = (s_w input_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth`` are
+    traced, so that a new depth or sigma compiles nothing.
+    """
+    zero = jnp.zeros_like(A)
+    a, b = first * A + bias, first * B + bias
+    p = r = zero + first
+    S = Jet(first * C + bias, zero, zero, zero + first, zero, zero, zero, zero)
+
+    def layer(_, state):
+        a, b, p, r, S, T = state
+        K = formulas.expectations(a, b, S.k)
+        # by Price: d/da K^ij = K^{i+2,j}/2, d/db K^ij = K^{i,j+2}/2, d/dc K^ij = K^{i+1,j+1}
+        N = _compose(K.k00, K.k20 / 2, K.k02 / 2, K.k11, K.k22 / 4, K.k31 / 2, K.k13 / 2, K.k22, p, r, S)
+        if tangent:
+            M = _compose(K.k11, K.k31 / 2, K.k13 / 2, K.k22, K.k33 / 4, K.k42 / 2, K.k24 / 2, K.k33, p, r, S)
+            T = _affine(gain, Jet(*map(jnp.add, N, _product(T, M))), bias)
+        ma, dma = formulas.moment(a)
+        mb, dmb = formulas.moment(b)
+        return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, _affine(gain, N, bias), T
+
+    *_, S, T = jax.lax.fori_loop(0, depth, layer, (a, b, p, r, S, S if tangent else None))
+    return T if tangent else S
+
+
+@partial(jax.jit, static_argnames=("formulas",))
+def _layer_moment(formulas, a):
+    return formulas.moment(a)[0]
+
+
+def variances(mlp, squared_lengths) -> np.ndarray:
+    """Pre-activation variances Sigma^l_00(x, x), l = 0..depth-1, as an array (depth, N) from |x|^2 (N,)."""
+    first, gain, bias = _constants(mlp)
+    rows = [first * np.asarray(squared_lengths, dtype=np.float64) + bias]
+    with jax.enable_x64(True):
+        for _ in range(mlp.depth - 1):
+            formulas = mlp.phi.formulas_for(rows[-1])
+            rows.append(gain * np.asarray(_layer_moment(formulas, rows[-1])) + bias)
+    return np.array(rows)
+
+
+def _constants(mlp):
+    return (mlp.sigma_w * mlp.input_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
+
+
+def jet_of_kernel(mlp, A, B, C, *, tangent) -> Jet:
+    """The eight scalars of Theta (``tangent=True``) or Sigma for flat float64 arrays A, B, C of equal length.
+
+    Returns a :class:`Jet` of NumPy arrays. Tiles run on all cores: XLA releases the interpreter lock.
+    """
+    n = A.size
+    closed = mlp.phi.has_closed_form
+    tile = TILE if closed else TILE // 32  # a quadrature holds some 30 to 500 nodes per pair
+    out = np.empty((len(Jet._fields), n))
+    largest = np.array([max(A.max(), B.max())]) if closed else np.unique(np.concatenate([A, B]))
+    with jax.enable_x64(True):
+        formulas = mlp.phi.formulas_for(0.0 if closed else variances(mlp, largest))
+    constants = _constants(mlp)
+
+    def work(start):
+        stop = min(start + tile, n)
+        pad = tile - (stop - start)
+        with jax.enable_x64(True):
+            tiles = (np.pad(x[start:stop], (0, pad)) if pad else x[start:stop] for x in (A, B, C))
+            jet = _recursion(formulas, tangent, *tiles, mlp.depth, *constants)
+            for row, value in zip(out, jet, strict=True):
+                row[start:stop] = np.asarray(value)[: stop - start]
+
+    starts = range(0, n, tile)
+    if len(starts) == 1:
+        work(0)
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(work, starts))
+    return Jet(*out)
