@@ -1,8 +1,8 @@
 """Write requirements.lock and environment.yml from requirements.in (`make lock`; needs uv).
 
-The lock names every package with its hashes, for Linux, macOS and Windows at once. environment.yml carries the
-same pins without hashes, since conda hands them to pip together with an editable install, which pip refuses to
-mix with hashes. Packages already pinned in the lock keep their version unless --upgrade is given.
+The lock names every package with its hashes, for Linux, macOS and Windows at once. environment.yml carries
+the same pins without hashes, since conda hands them to pip together with an editable install, which pip
+refuses to mix with hashes. What the lock pins already keeps its version unless --upgrade is given.
 """
 
 import argparse
@@ -17,8 +17,9 @@ PIN = re.compile(r"^(?P<name>[a-zA-Z0-9._-]+)==(?P<version>[^\s;]+)(?: ; (?P<mar
 
 HEADER = """\
 # conda env create -f environment.yml && conda activate jacntk
-# Written by `make lock` from requirements.in: the pins of requirements.lock without the hashes. Every Python
-# package comes from pip, so that conda, plain pip and CI run the same files. For another torch change its line.
+# Written by `make lock` from requirements.in: the pins of requirements.lock without the hashes. Every
+# Python package comes from pip, so that conda, plain pip and CI run the same files. Another build of
+# torch: change its line.
 name: jacntk
 channels: [conda-forge]
 dependencies:
@@ -40,8 +41,8 @@ def pins(text):
 
 
 def environment(lock_text, torch):
-    lines = [f"{name}=={version}" + (f" ; {marker}" if marker else "") for name, version, marker in pins(lock_text)]
-    return HEADER + "".join(f"      - {line!r}\n" if "'" not in line else f'      - "{line}"\n' for line in [*lines, torch, "-e ."])
+    locked = [f"{name}=={version}" + f" ; {marker}" * bool(marker) for name, version, marker in pins(lock_text)]
+    return HEADER + "".join(f'      - "{line}"\n' for line in [*locked, torch, "-e ."])
 
 
 def main():
@@ -49,9 +50,10 @@ def main():
     parser.add_argument("--uv", default="uv", help="the uv program")
     parser.add_argument("--upgrade", action="store_true", help="forget the versions locked now")
     options = parser.parse_args()
-    command = [options.uv, "pip", "compile", "--universal", "--generate-hashes", "--python-version", "3.11", "--no-annotate"]
-    command += ["--custom-compile-command", "make lock", "--quiet", "--output-file", LOCK.name, "requirements.in"]
-    subprocess.run(command + ["--upgrade"] * options.upgrade, cwd=ROOT, check=True)
+    command = [options.uv, "pip", "compile", "--universal", "--generate-hashes", "--python-version", "3.11"]
+    command += ["--no-annotate", "--custom-compile-command", "make lock", "--quiet"]
+    command += ["--output-file", LOCK.name, "requirements.in"] + ["--upgrade"] * options.upgrade
+    subprocess.run(command, cwd=ROOT, check=True)
     ENVIRONMENT.write_text(environment(LOCK.read_text(), torch_default()), encoding="utf-8")
 
 

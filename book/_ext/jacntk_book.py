@@ -26,7 +26,7 @@ SHORTEST_ALT = 20  # characters: enough for a sentence, too many for "figure" or
 BADGES = ("derived here", "measured here", "not reproduced", "not checked yet")
 
 
-# -- the cache of executed chapters ---------------------------------------------------------------------------
+# -- the cache of executed chapters --------------------------------------------------------------
 
 
 def execution_key(root):
@@ -62,13 +62,14 @@ def name_cache_folder(app, config):
     config["nb_execution_cache_path"] = str(folder)
 
 
-# -- what a page shows ----------------------------------------------------------------------------------------
+# -- what a page shows ---------------------------------------------------------------------------
 
 
 def badge_role(name, rawtext, text, lineno, inliner, options=None, content=None):
     """``{badge}`derived here` `` and the other words of BADGES."""
     if text not in BADGES:
-        message = inliner.reporter.error(f"unknown badge {text!r}: use one of {', '.join(BADGES)}", line=lineno)
+        complaint = f"unknown badge {text!r}: use one of {', '.join(BADGES)}"
+        message = inliner.reporter.error(complaint, line=lineno)
         return [inliner.problematic(rawtext, rawtext, message)], [message]
     return [nodes.inline(rawtext, text, classes=["claim-badge", "claim-" + text.replace(" ", "-")])], []
 
@@ -87,7 +88,8 @@ def demand_alt_text(app, doctree, docname):
 
 def _git(root, *arguments):
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+        command = ["git", "-C", str(root), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
@@ -98,7 +100,8 @@ def edition(root):
     commit = _git(root, "rev-parse", "--short=10", "HEAD") or "unknown"
     changed = ", with changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else ""
     moment = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time())))
-    return f"Version {_installed('jacntk')} · commit {commit}{changed} · built {time.strftime('%-d %B %Y', moment)}"
+    day = f"{moment.tm_mday} {time.strftime('%B %Y', moment)}"
+    return f"Version {_installed('jacntk')} · commit {commit}{changed} · built {day}"
 
 
 def configure_theme(app, config):

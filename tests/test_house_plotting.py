@@ -1,0 +1,164 @@
+"""bootstrap and plotting: intervals that cover, plots that draw what they get, colours that keep apart."""
+
+import matplotlib as mpl
+import matplotlib.colors
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from jacntk_lib import bootstrap, plotting
+
+WIDTHS = 2.0 ** np.arange(6, 12)
+
+
+@pytest.fixture
+def ax():
+    with mpl.rc_context():
+        plotting.use_house_style()
+        figure, axes = plt.subplots()
+        yield axes
+        plt.close(figure)
+
+
+def test_slope_is_the_least_squares_slope():
+    errors = np.random.default_rng(0).lognormal(size=(6, 5))
+    slope, low, high = bootstrap.fitted_slope(WIDTHS, errors)
+    oracle = np.polyfit(np.repeat(np.log(WIDTHS), 5), np.log(errors).ravel(), 1)[0]
+    assert slope == pytest.approx(oracle, abs=1e-12)
+    assert low < slope < high
+
+
+def test_slope_interval_covers_at_about_its_rate():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(300):
+        errors = WIDTHS[:, None] ** -0.5 * rng.lognormal(sigma=0.3, size=(6, 20))
+        _, low, high = bootstrap.fitted_slope(WIDTHS, errors, n_boot=400, seed=trial)
+        hits += low <= -0.5 <= high
+    assert 0.88 <= hits / 300 <= 0.99  # nominal 0.95; percentile intervals of 20 seeds fall a little short
+
+
+def test_seeds_that_share_noise_across_widths_give_a_narrow_interval():
+    shared = np.random.default_rng(2).lognormal(size=(1, 10))
+    slope, low, high = bootstrap.fitted_slope(WIDTHS, WIDTHS[:, None] ** -0.5 * shared)
+    assert (slope, low, high) == pytest.approx((-0.5, -0.5, -0.5), abs=1e-12)
+
+
+def test_resampling_is_reproducible_and_follows_the_seed():
+    errors = np.random.default_rng(3).lognormal(size=(6, 8))
+    assert bootstrap.fitted_slope(WIDTHS, errors, seed=5) == bootstrap.fitted_slope(WIDTHS, errors, seed=5)
+    assert bootstrap.fitted_slope(WIDTHS, errors, seed=5) != bootstrap.fitted_slope(WIDTHS, errors, seed=6)
+
+
+def test_median_interval_works_along_the_last_axis():
+    samples = np.random.default_rng(4).normal(size=(3, 4, 50))
+    median, low, high = bootstrap.median_interval(samples)
+    assert median.shape == low.shape == high.shape == (3, 4)
+    np.testing.assert_array_equal(median, np.median(samples, axis=-1))
+    assert (low <= median).all()
+    assert (median <= high).all()
+
+
+@pytest.mark.parametrize(
+    ("widths", "errors", "message"),
+    [
+        ([64, 128], [0.1, 0.2], r"errors \(2,\)"),
+        ([64, 128], np.ones((3, 4)), r"\(3, 4\)"),
+        ([64, 128], np.ones((2, 1)), "two seeds"),
+        ([64], np.ones((1, 3)), "two widths"),
+        ([64, 64], np.ones((2, 3)), "all equal"),
+        ([64, -1], np.ones((2, 3)), "widths must be positive"),
+        ([64, 128], np.zeros((2, 3)), "errors must be positive"),
+        ([64, 128], np.full((2, 3), np.nan), "non-finite"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(widths, errors, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap.fitted_slope(widths, errors)
+
+
+@pytest.mark.parametrize("samples", [3.0, [1.0], np.empty((0, 4))])
+def test_median_interval_refuses_single_runs(samples):
+    with pytest.raises(ValueError, match="at least two repetitions"):
+        bootstrap.median_interval(samples)
+
+
+def test_error_by_width_draws_the_median_a_band_and_one_reference(ax):
+    errors = np.random.default_rng(5).lognormal(size=(6, 9))
+    line = plotting.error_by_width(ax, WIDTHS, errors, label="depth 1", colour="depth 1")
+    plotting.error_by_width(ax, WIDTHS, 2 * errors, label="depth 2", colour="#ff0000")
+    np.testing.assert_array_equal(line.get_ydata(), np.median(errors, axis=1))
+    assert line.get_color() == plotting.COLOURS["depth 1"]
+    references = [one for one in ax.lines if one.get_gid() == "half-slope"]
+    assert len(references) == 1
+    np.testing.assert_allclose(np.diff(np.log(references[0].get_ydata())), -0.5 * np.log(2))
+    assert len(ax.collections) == 2
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+def test_gram_picture_is_symmetric_about_zero_and_parts_the_blocks(ax):
+    matrix = np.array([[1.0, -3.0, 0.0, 0.5], [0.0, 1.0, 2.0, 0.1]])
+    image = plotting.gram_picture(ax, matrix, block=2)
+    np.testing.assert_array_equal(image.get_array(), matrix)
+    assert image.get_clim() == (-3.0, 3.0)
+    assert len(ax.lines) == 1
+    assert plotting.gram_picture(ax, np.zeros((2, 2))).get_clim() == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "block", "message"),
+    [(np.ones(3), None, "shape"), (np.ones((4, 4)), 3, "blocks of 3"), ([[np.inf]], None, "non-finite")],
+)
+def test_gram_picture_refuses(ax, matrix, block, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.gram_picture(ax, matrix, block)
+
+
+def test_house_style_has_a_white_canvas_of_the_text_width(ax):
+    assert mpl.colors.to_hex(ax.figure.get_facecolor()) == "#ffffff"
+    assert mpl.rcParams["savefig.facecolor"] == "white"
+    assert ax.figure.get_size_inches()[0] == plotting.TEXT_WIDTH
+
+
+# What readers with colour blindness see: Machado, Oliveira and Fernandes (2009), severity 1, in linear RGB.
+SIGHT = {
+    "full": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+TOGETHER = [
+    ("limit", "network"),
+    ("limit", "reference"),
+    ("value", "jacobian"),
+    ("erf", "gelu"),
+    ("penalised", "plain"),
+    ("train", "test"),
+    ("depth 1", "depth 2", "depth 3"),
+]
+
+
+def lightness(colour, sight):
+    """CIE L* (0 black, 100 white) of a colour as seen with ``sight``."""
+    rgb = np.array(mpl.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = np.clip(sight @ linear, 0, 1) @ [0.2126, 0.7152, 0.0722]
+    return 116 * np.cbrt(luminance) - 16 if luminance > 0.008856 else 903.3 * luminance
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("names", TOGETHER, ids="-".join)
+def test_colours_that_meet_differ_in_lightness(names, sight):
+    seen = sorted(lightness(plotting.COLOURS[name], SIGHT[sight]) for name in names)
+    assert min(np.diff(seen)) > 15
+    assert seen[-1] < 75  # stands out from white
+
+
+def test_every_colour_is_in_a_tested_group():
+    assert {name for group in TOGETHER for name in group} == set(plotting.COLOURS)
