@@ -1,0 +1,131 @@
+# make book   the book in _build/html (makes .venv first)
+# make test   everything that CI runs
+# make help   the rest
+#
+# Settings: PYTHON=python3.12   TORCH=torch (another build of torch, see README)   VENV=/elsewhere   CHAPTER=03
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+# The stored notebook outputs were made with 3.11; 3.12 and 3.13 run the same pins.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+UV ?= uv
+CHAPTER ?=
+PORT ?= 8000
+
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+ENVIRONMENT := $(STAMPS)/project
+SITE := _build/html
+FIRST_PAGE = $(abspath $(SITE))/book/intro.html
+SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path '*/__pycache__/*' -not -path '*/.ipynb_checkpoints/*')
+
+# $(call stage,NAME,COMMAND) runs a command and says how long it took.
+stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
+
+.PHONY: help env book serve notebooks test lint format contracts unit pairs nbval site api lock clean distclean
+
+help:
+	@echo "make book       build the book into $(SITE)"
+	@echo "make test       everything that CI runs"
+	@echo "make env        the environment alone, in $(VENV)"
+	@echo "make serve      the built book on http://localhost:$(PORT)"
+	@echo "make notebooks  execute the chapters into book/notebooks (CHAPTER=03 for one)"
+	@echo "make lint       style and import contracts (seconds)"
+	@echo "make format     let ruff lay out the code"
+	@echo "make api        pages of the API reference, after adding a module"
+	@echo "make lock       requirements.lock and environment.yml from requirements.in (needs uv)"
+	@echo "make clean      remove the built book; make distclean: the environment, too"
+
+# -- the environment: three steps, each skipped when done ---------------------------------------------------
+
+env: $(ENVIRONMENT)
+
+$(STAMPS)/lock: requirements.lock
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v.major}.{v.minor}: say make PYTHON=/path/to/python3.11")'
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: on Debian, apt-get install python3-venv" >&2; exit 1; }
+	@echo "Making the environment in $(VENV): about 5 minutes and 3 GB, once."
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@mkdir -p $(STAMPS) && touch $@
+
+# its name holds the request, so that another TORCH installs again
+TORCH_STAMP := $(STAMPS)/torch-$(shell printf '%s' '$(TORCH)' | tr -c 'A-Za-z0-9._\n-' '_')
+$(TORCH_STAMP): $(STAMPS)/lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@rm -f $(STAMPS)/torch-* && touch $@
+
+$(ENVIRONMENT): $(TORCH_STAMP) pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# -- the book ------------------------------------------------------------------------------------------------
+
+book: $(ENVIRONMENT) _build/book.stamp
+	@echo "The book is built. Its first page: $(FIRST_PAGE)"
+
+# After a failure the parsed pages are dropped: Sphinx would not repeat their warnings, and pass the next time.
+_build/book.stamp: $(SOURCES) requirements.lock $(ENVIRONMENT)
+	@echo "Building the book: about 5 minutes when every chapter runs, half a minute when none has changed."
+	@mkdir -p _build
+	@$(BIN)/jupyter-book build . -W -n --keep-going $(QUIET) || { rm -rf _build/.doctrees $(SITE); exit 1; }
+	@touch $@
+
+serve: book
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
+
+notebooks: $(ENVIRONMENT)
+	$(BIN)/python tools/notebooks.py write $(CHAPTER)
+
+# -- the tests -----------------------------------------------------------------------------------------------
+
+test: $(ENVIRONMENT)
+	@$(call stage,lint,$(MAKE) --no-print-directory lint)
+	@$(call stage,pairs,$(MAKE) --no-print-directory pairs)
+	@$(call stage,book,$(MAKE) --no-print-directory book QUIET=-q)
+	@$(call stage,unit,$(MAKE) --no-print-directory unit)
+	@$(call stage,nbval,$(MAKE) --no-print-directory nbval)
+	@$(call stage,site,$(MAKE) --no-print-directory site)
+	@echo; echo "All tests passed."
+
+lint: $(ENVIRONMENT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+format: $(ENVIRONMENT)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# one thread a process, so that two processes do not fight over two cores
+unit: $(ENVIRONMENT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --doctest-modules jacntk_lib tests --ignore tests/browser
+
+pairs: $(ENVIRONMENT)
+	$(BIN)/python tools/notebooks.py check
+
+# the chapters' notebooks run again, every text output compared with the stored one
+nbval: $(ENVIRONMENT)
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout 300 book/notebooks
+
+site: book
+	JACNTK_REQUIRE_SITE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/browser
+
+# -- upkeep --------------------------------------------------------------------------------------------------
+
+api: $(ENVIRONMENT)
+	$(BIN)/python tools/api_pages.py
+
+lock:
+	python3 tools/lock.py --uv "$(UV)"
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+distclean: clean
+	rm -rf $(VENV) jacntk.egg-info
