@@ -1,0 +1,248 @@
+"""Sampled networks: the tangent pass against autograd, the weights against their keys, every message."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from jacntk_lib import networks
+from jacntk_lib.architecture import MLP
+from jacntk_lib.networks import FiniteMLP, block_rows, draw_weights
+
+
+def points(n, d, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, d)))
+
+
+def mlp(depth=3, activation="erf", **settings):
+    """Nothing at its default, so that a forgotten factor shows."""
+    return MLP(depth, activation, **{"kappa": 0.7, "sigma_w": 1.3, "sigma_b": 0.4, "input_scale": 0.6} | settings)
+
+
+@pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("sigma_b", [0.0, 0.4])
+def test_tangent_pass_equals_autograd(activation, depth, sigma_b):
+    net = FiniteMLP(mlp(depth, activation, sigma_b=sigma_b), [9, 7, 8, 6][:depth], input_dim=3, seed=1)
+    X = points(5, 3).requires_grad_()
+    f = net(X)
+    (jacobian,) = torch.autograd.grad(f.sum(), X)
+    expected = torch.cat((f[:, None], jacobian), dim=1)
+    scale = expected.abs().max()
+    assert (net.value_and_jacobian(X) - expected).abs().max() <= 1e-12 * scale
+
+
+def test_forward_is_the_documented_formula():
+    """f written out with the factors where the description has them, not absorbed into the features."""
+    net = FiniteMLP(mlp(2, "gelu"), [5, 4], input_dim=3, seed=2)
+    m, x = net.mlp, points(1, 3)[0]
+    W1, W2, w = (weight.detach() for weight in net.weights)
+    b1, b2, b = (bias.detach() for bias in net.biases)
+
+    def phi(z):
+        return z * torch.special.ndtr(z) / math.sqrt(0.42522148257029867)
+
+    g1 = m.sigma_w * W1 @ (m.input_scale * x) + m.sigma_b * b1
+    g2 = m.sigma_w / math.sqrt(5) * W2 @ phi(g1) + m.sigma_b * b2
+    f = m.kappa * (m.sigma_w / math.sqrt(4) * w @ phi(g2) + m.sigma_b * b)
+    assert net(x[None]).item() == pytest.approx(f.item(), rel=1e-13)
+
+
+def test_value_and_jacobian_is_differentiable_in_the_parameters():
+    """Against a central difference along a random direction."""
+    net = FiniteMLP(mlp(2), 6, input_dim=3, seed=3)
+    X, weights = points(4, 3), points(4, 4, seed=7)
+    gradients = torch.autograd.grad((weights * net.value_and_jacobian(X)).sum(), list(net.parameters()))
+    rng = np.random.default_rng(5)
+    direction = [torch.from_numpy(rng.standard_normal(tuple(p.shape))) for p in net.parameters()]
+    expected = sum((g * v).sum() for g, v in zip(gradients, direction, strict=True)).item()
+
+    def moved(step):
+        other = copy.deepcopy(net)
+        with torch.no_grad():
+            for p, v in zip(other.parameters(), direction, strict=True):
+                p += step * v
+            return (weights * other.value_and_jacobian(X)).sum().item()
+
+    assert (moved(1e-5) - moved(-1e-5)) / 2e-5 == pytest.approx(expected, rel=1e-7)
+
+
+def test_forward_works_under_func_transforms():
+    net, X = FiniteMLP(mlp(), 6, input_dim=3), points(4, 3)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda x: net(x[None])[0]))(X)
+    assert torch.allclose(jacobian, net.value_and_jacobian(X)[:, 1:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
+def test_the_dtype_is_kept(dtype, activation):
+    net = FiniteMLP(mlp(activation=activation), 6, input_dim=3, dtype=dtype)
+    out = net.value_and_jacobian(np.eye(3))
+    assert net.dtype == out.dtype == net(np.eye(3)).dtype == dtype
+
+
+def test_numpy_and_tensor_input_agree():
+    net, X = FiniteMLP(mlp(), 6, input_dim=3), points(4, 3)
+    assert torch.equal(net(X), net(X.numpy()))
+    assert torch.equal(net(X.float()), net(X.float().numpy()))
+    whole = torch.arange(6).reshape(2, 3)
+    assert torch.equal(net(whole), net(whole.numpy().tolist()))
+
+
+# ------------------------------------------------------------------------------------------------- the weights
+
+
+def test_biases_exist_only_with_sigma_b():
+    shapes = [tuple(p.shape) for p in FiniteMLP(mlp(2), [5, 4], input_dim=3).parameters()]
+    assert shapes == [(5, 3), (4, 5), (1, 4), (5,), (4,), (1,)]
+    assert not list(FiniteMLP(mlp(2, sigma_b=0.0), [5, 4], input_dim=3).biases)
+
+
+def test_weights_are_pinned():
+    """The stream behind every stored result: should NumPy ever change it, this says so."""
+    net = FiniteMLP(mlp(2), [5, 4], input_dim=3, seed=11)
+    first = np.random.Generator(
+        np.random.Philox(key=np.array([11, 2 << 32], np.uint64), counter=np.array([0, 0, 5, 3], np.uint64))
+    ).standard_normal((5, 3))
+    assert np.array_equal(net.weights[0].detach().numpy(), first)
+    assert first[0] == pytest.approx([1.732981370829, 1.296208690227, -1.152579014469], abs=1e-12)
+
+
+def test_float32_weights_are_the_float64_ones_rounded():
+    double, single = (FiniteMLP(mlp(), 6, 3, seed=4, dtype=t) for t in (torch.float64, torch.float32))
+    for p, q in zip(double.parameters(), single.parameters(), strict=True):
+        assert torch.equal(p.float(), q)
+
+
+def test_weights_are_standard_normal_and_independent():
+    """Moments within 4.5 standard errors, and no correlation between matrices that differ in any part of the key."""
+    n = 256
+    draws = {
+        "one": draw_weights(0, 2, (n, n)),
+        "other seed": draw_weights(1, 2, (n, n)),
+        "other layer": draw_weights(0, 3, (n, n)),
+        "other width": draw_weights(0, 2, (n + 1, n))[:n],
+    }
+    for w in draws.values():
+        assert abs(w.mean()) < 4.5 / n
+        assert abs((w**2).mean() - 1) < 4.5 * math.sqrt(2) / n
+        assert abs((w**4).mean() - 3) < 4.5 * math.sqrt(96) / n
+    for name in list(draws)[1:]:
+        assert abs((draws["one"] * draws[name]).mean()) < 4.5 / n, name
+
+
+def test_any_block_of_rows_can_be_drawn_alone():
+    shape = (3000, 1100)
+    rows = block_rows(1100)
+    whole = draw_weights(7, 2, shape)
+    assert 1 < shape[0] / rows < 4  # several blocks, the last one short
+    for start in range(0, shape[0], rows):
+        stop = min(start + rows, shape[0])
+        assert torch.equal(draw_weights(7, 2, shape, start, stop), whole[start:stop])
+    assert torch.equal(draw_weights(7, 2, shape, rows, rows + 5), whole[rows : rows + 5])
+    with pytest.raises(ValueError, match=f"blocks of {rows}, so start must be a multiple of it, got 5"):
+        draw_weights(7, 2, shape, 5, 10)
+
+
+def test_weights_do_not_depend_on_the_number_of_threads():
+    before, threads = draw_weights(7, 2, (3000, 1100)), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert torch.equal(draw_weights(7, 2, (3000, 1100)), before)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_sampling_leaves_global_generators_alone():
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    FiniteMLP(mlp(), 6, 3)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def test_state_dict_round_trip():
+    net, other = FiniteMLP(mlp(), 6, 3, seed=1), FiniteMLP(mlp(), 6, 3, seed=2)
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(net(np.eye(3)), other(np.eye(3)))
+
+
+# ------------------------------------------------------------------------------------------- global settings
+
+
+def test_full_precision_is_used_and_settings_restored():
+    """A caller's TF32 and bfloat16 settings neither reach the kernels nor get lost."""
+    settings = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    before = [s.fp32_precision for s in settings]
+    try:
+        settings[0].fp32_precision, settings[1].fp32_precision = "tf32", "bf16"
+        with networks.full_precision("cpu"):
+            assert [s.fp32_precision for s in settings] == ["ieee", "ieee"]
+        assert [s.fp32_precision for s in settings] == ["tf32", "bf16"]
+        with pytest.raises(ValueError, match="math domain"), networks.full_precision("cpu"):
+            math.sqrt(-1)
+        assert [s.fp32_precision for s in settings] == ["tf32", "bf16"]
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
+
+
+def test_autocast_does_not_reach_the_network():
+    net, X = FiniteMLP(mlp(), 64, 3, dtype=torch.float32), points(4, 3)
+    plain = net.value_and_jacobian(X)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(net.value_and_jacobian(X), plain)
+
+
+# ------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"mlp": "erf"}, TypeError, r"mlp must be a jacntk_lib.MLP, got 'erf' of type str"),
+        ({"width": 0}, ValueError, r"width must be at least 1, got 0"),
+        ({"width": 2.0}, TypeError, r"width must be an integer, got 2.0"),
+        ({"width": [3, 0, 3]}, ValueError, r"width\[1\] must be at least 1, got 0"),
+        ({"width": [3, 3]}, ValueError, r"width has 2 entries, but the network has 3 hidden layers"),
+        ({"input_dim": 0}, ValueError, r"input_dim must be at least 1, got 0"),
+        ({"seed": -1}, ValueError, r"seed must be at least 0, got -1"),
+        ({"seed": 2**64}, ValueError, r"seed must be below 2\*\*64"),
+        ({"dtype": torch.float16}, TypeError, r"dtype must be torch.float32 or torch.float64, got torch.float16"),
+        ({"device": "nowhere"}, ValueError, r"device 'nowhere' is unknown to torch"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        FiniteMLP(**{"mlp": mlp(), "width": 4, "input_dim": 3} | arguments)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_missing_gpu():
+    with pytest.raises(ValueError, match=r"device 'cuda' was asked for, but torch .* sees no GPU"):
+        FiniteMLP(mlp(), 4, 3, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (np.ones(3), ValueError, r"X has shape \(3,\): a matrix of shape \(N, d\) is needed"),
+        (torch.ones(3), ValueError, r"X has shape \(3,\): a matrix .* X\[None, :\]"),
+        (torch.ones(1, 1, 3), ValueError, r"X has shape \(1, 1, 3\)"),
+        (np.ones((2, 4)), ValueError, r"X has 4 input dimensions, but the network was built with input_dim=3"),
+        (torch.ones(2, 4), ValueError, r"X has 4 input dimensions, but the network was built with input_dim=3"),
+        (np.ones((0, 3)), ValueError, r"X is empty \(shape \(0, 3\)\)"),
+        (torch.ones(0, 3), ValueError, r"X is empty \(shape \(0, 3\)\)"),
+        (np.array([[0.0, np.nan, 0.0]]), ValueError, r"X contains 1 non-finite value"),
+        (torch.tensor([[0.0, math.inf, 0.0]]), ValueError, r"X contains non-finite values"),
+        (np.ones((2, 3)) * 1j, TypeError, r"X has dtype complex128: real numbers are needed"),
+        (torch.ones(2, 3) * 1j, TypeError, r"X has dtype torch.complex64: real numbers are needed"),
+        (np.array([["a", "b", "c"]]), TypeError, r"X has dtype <U1: real numbers are needed"),
+    ],
+)
+@pytest.mark.parametrize("method", ["forward", "value_and_jacobian"])
+def test_bad_points(X, error, message, method):
+    net = FiniteMLP(mlp(), 4, 3)
+    with pytest.raises(error, match=message):
+        getattr(net, method)(X)
