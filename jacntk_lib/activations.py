@@ -12,8 +12,8 @@ By Price's theorem (1958) their derivatives are again such expectations,
 so ten of them suffice for every second derivative of a kernel with respect to its inputs, and nothing is ever
 differentiated through the square root of ``ab - c^2``, which is where autodiff fails at x = x'.
 
-An expectation is computed in closed form (erf, GELU, sin) or, for any other smooth activation, by the
-trapezoidal rule (:mod:`jacntk_lib.quadrature`).
+An expectation is computed in closed form (erf, GELU, sin) or, for any other smooth activation (tanh and softplus are
+built in, :meth:`Activation.from_derivatives` takes yours), by the trapezoidal rule of :mod:`jacntk_lib.quadrature`.
 """
 
 from collections.abc import Callable
@@ -75,7 +75,7 @@ class Activation:
         --------
         >>> softplus = Activation.from_derivatives("softplus", softplus_derivatives(), odd_part_linear=True)
         >>> round(softplus.second_moment, 6)
-        0.921545
+        0.921246
         """
         derivatives = tuple(derivatives)
         if len(derivatives) != 5 or not all(callable(f) for f in derivatives):
@@ -263,11 +263,11 @@ def _sin_torch_jet(z, order):
 
 
 # --------------------------------------------------------------------------------------------------------------
-# Two activations without closed forms, as examples of ``from_derivatives``.
+# Two activations without closed forms: each derivative is a polynomial in tanh z, or in the sigmoid of z.
 
 
 def tanh_derivatives():
-    """tanh and its first four derivatives, as polynomials in t = tanh z."""
+    """tanh and its first four derivatives, for jax: an example of what ``from_derivatives`` takes."""
 
     def of_tanh(polynomial):
         return lambda z: polynomial(jnp.tanh(z))
@@ -282,7 +282,7 @@ def tanh_derivatives():
 
 
 def softplus_derivatives():
-    """log(1 + e^z) and its first four derivatives, as polynomials in s = 1/(1 + e^-z)."""
+    """log(1 + e^z) and its first four derivatives, for jax."""
 
     def of_sigmoid(polynomial):
         return lambda z: polynomial(jax.nn.sigmoid(z))
@@ -294,6 +294,20 @@ def softplus_derivatives():
         of_sigmoid(lambda s: s * (1 - s) * (1 - 2 * s)),
         of_sigmoid(lambda s: s * (1 - s) * (1 - 6 * s + 6 * s * s)),
     )
+
+
+def _tanh_torch_jet(z, order):
+    import torch
+
+    t = torch.tanh(z)
+    return (t, 1 - t * t, -2 * t * (1 - t * t))[: order + 1]
+
+
+def _softplus_torch_jet(z, order):
+    import torch
+
+    s = torch.sigmoid(z)
+    return (torch.logaddexp(z, torch.zeros_like(z)), s, s * (1 - s))[: order + 1]
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -323,6 +337,10 @@ _BUILT_IN = {
         _closed=Formulas(_sin_expectations, _sin_moment),
         _torch_jet=_sin_torch_jet,
     ),
+    "tanh": lambda: Activation.from_derivatives("tanh", tanh_derivatives(), torch_jet=_tanh_torch_jet, odd=True),
+    "softplus": lambda: Activation.from_derivatives(
+        "softplus", softplus_derivatives(), torch_jet=_softplus_torch_jet, odd_part_linear=True
+    ),
 }
 _NOT_SMOOTH = ("relu", "leaky_relu", "prelu", "abs", "elu", "selu", "hardtanh", "relu6")
 
@@ -333,7 +351,7 @@ def _built_in(name):
 
 
 def names() -> tuple[str, ...]:
-    """The activations known by name."""
+    """The activations known by name: erf, GELU and sin in closed form, tanh and softplus by quadrature."""
     return tuple(_BUILT_IN)
 
 

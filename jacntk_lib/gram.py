@@ -55,9 +55,9 @@ def jacobian_nngp(mlp: MLP, X, X2=None) -> "JacobianGram":
     >>> import numpy as np
     >>> x = np.array([[0.6, 0.8]])
     >>> np.round(jacobian_nngp(MLP(depth=1, activation="erf"), x).dense(), 3)
-    array([[1.   , 0.678, 0.904],
-           [0.678, 1.713, 0.803],
-           [0.904, 0.803, 2.181]])
+    array([[ 1.   ,  0.245,  0.327],
+           [ 0.245,  0.873, -0.471],
+           [ 0.327, -0.471,  0.598]])
     """
     return _gram(mlp, X, X2, tangent=False)
 
@@ -97,13 +97,13 @@ def _gram(mlp, X, X2, *, tangent):
         C = (X @ X.T)[i, j]
         C[i == j] = A  # the same rounding for <x, x> and |x|^2
         packed = kernels.jet_of_kernel(mlp, A[i], A[j], C, tangent=tangent)
-        return JacobianGram(X, None, _unpack(packed, i, j, len(X)))
+        return JacobianGram(X, None, _unpack(packed, i, j, len(X)), source=(mlp, tangent))
     X2 = as_points(X2, "X2", dimension=X.shape[1])
     shape = (len(X), len(X2))
     A = np.broadcast_to(np.einsum("nd,nd->n", X, X)[:, None], shape).ravel()
     B = np.broadcast_to(np.einsum("nd,nd->n", X2, X2)[None, :], shape).ravel()
     jet = kernels.jet_of_kernel(mlp, A, B, (X @ X2.T).ravel(), tangent=tangent)
-    return JacobianGram(X, X2, Jet(*(x.reshape(shape) for x in jet)))
+    return JacobianGram(X, X2, Jet(*(x.reshape(shape) for x in jet)), source=(mlp, tangent))
 
 
 def _unpack(packed, i, j, n):
@@ -126,6 +126,8 @@ class JacobianGram:
     X, X2 : the points, (N, d) and (M, d); the same array where the matrix is symmetric.
     symmetric : whether it was made with ``X2=None``.
     k, k_A, k_B, k_C, k_AB, k_AC, k_BC, k_CC : the scalars, each (N, M).
+    source : ``(mlp, tangent)`` that it was computed from, tangent being True for Theta; None for a scaled one. It is
+        what a certificate (:mod:`jacntk_lib.spectrum`) computes the entries again from.
 
     Examples
     --------
@@ -139,13 +141,14 @@ class JacobianGram:
     __array_ufunc__ = None  # so that ``array @ G`` reaches __rmatmul__ instead of looping over entries
     dtype = np.dtype(np.float64)
 
-    def __init__(self, X, X2, jet, left=None, right=None):
+    def __init__(self, X, X2, jet, left=None, right=None, source=None):
         self.X = X
         self.X2 = X if X2 is None else X2
         self.symmetric = X2 is None
         self._jet = jet
         # square roots of lambda on the derivative rows and columns, one per point; None where all are 1
         self._left, self._right = left, right
+        self.source = source
 
     k = property(lambda self: self._jet.k)
     k_A = property(lambda self: self._jet.A)

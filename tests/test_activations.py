@@ -1,0 +1,186 @@
+"""Gaussian expectations: closed forms against quadrature, Price's theorem, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from scipy.special import roots_hermitenorm
+
+from jacntk_lib import activations
+from jacntk_lib.activations import Activation
+from jacntk_lib.quadrature import Expectations
+
+CLOSED = ("erf", "gelu", "sin")
+# (a, b, c): generic, equal, nearly equal, opposite, independent, unequal, tiny, zero variance
+TRIPLES = np.array(
+    [
+        (1.0, 1.0, 0.3),
+        (1.0, 1.0, 1.0),
+        (1.0, 1.0 + 2e-9, 1.0 + 1e-9),
+        (1.0, 1.0, -1.0),
+        (0.7, 0.4, 0.0),
+        (0.9, 0.1, -0.2),
+        (1e-6, 1e-4, 5e-6),
+        (0.0, 1.0, 0.0),
+    ]
+)
+
+
+def jax_derivatives(phi):
+    """phi and its first four derivatives by autodiff of a smooth scalar function: an independent route."""
+    functions = [phi]
+    for _ in range(4):
+        functions.append(jax.grad(functions[-1]))
+    return [jnp.vectorize(f) for f in functions]
+
+
+def by_quadrature(name):
+    phi = {
+        "erf": jax.scipy.special.erf,
+        "gelu": lambda z: z * jax.scipy.stats.norm.cdf(z),
+        "sin": jnp.sin,
+    }[name]
+    return Activation.from_derivatives(name + " by quadrature", jax_derivatives(phi))
+
+
+def expectations(activation, triples):
+    with jax.enable_x64(True):
+        formulas = activation.formulas_for(triples[:, :2].max())
+        return np.array(formulas.expectations(*(jnp.asarray(x) for x in triples.T)))
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_closed_forms_equal_quadrature(name):
+    closed = expectations(activations.get(name), TRIPLES)
+    numeric = expectations(by_quadrature(name), TRIPLES)
+    for label, left, right in zip(Expectations._fields, closed, numeric, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-12, rtol=0, err_msg=label)
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_moments_are_the_diagonal(name):
+    phi = activations.get(name)
+    a = np.array([0.0, 1e-8, 0.5, 1.0, 30.0])
+    with jax.enable_x64(True):
+        m, dm = (np.asarray(x) for x in phi.formulas_for(a).moment(jnp.asarray(a)))
+        K = Expectations(*expectations(phi, np.stack([a, a, a], axis=1)))
+        slope = np.array([float(jax.grad(lambda t: phi.formulas_for(t).moment(t)[0])(t)) for t in a])
+    np.testing.assert_allclose(m, K.k00, atol=1e-14, rtol=1e-13)
+    np.testing.assert_allclose(dm, K.k20 + K.k11, atol=1e-14, rtol=1e-13)
+    np.testing.assert_allclose(dm, slope, atol=1e-13, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [*CLOSED, "tanh", "softplus"])
+def test_second_moment(name):
+    """E[phi(z)^2] by Gauss-Hermite with many nodes, which shares nothing with the library's rule."""
+    z, w = roots_hermitenorm(700)
+    phi = activations.get(name)
+    value = phi.torch_jet(torch.tensor(z), 0)[0].numpy()
+    assert phi.second_moment == pytest.approx(np.sum(w * value**2) / np.sum(w), rel=1e-11)
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_price_theorem(name):
+    """dK00/dc = K11, dK00/da = K20/2, dK11/dc = K22, ... with derivatives by jax away from |c| = sqrt(ab)."""
+    phi = activations.get(name)
+
+    def entry(label):
+        return lambda a, b, c: getattr(phi.formulas_for(1.0).expectations(a, b, c), label)
+
+    triple = (0.8, 0.5, 0.3)
+    claims = [
+        ("k00", 2, "k11", 1.0),
+        ("k00", 0, "k20", 0.5),
+        ("k00", 1, "k02", 0.5),
+        ("k11", 2, "k22", 1.0),
+        ("k11", 0, "k31", 0.5),
+        ("k11", 1, "k13", 0.5),
+        ("k20", 1, "k22", 0.5),
+        ("k22", 2, "k33", 1.0),
+        ("k22", 0, "k42", 0.5),
+        ("k22", 1, "k24", 0.5),
+    ]
+    with jax.enable_x64(True):
+        for of, argument, equals, factor in claims:
+            derivative = float(jax.grad(entry(of), argument)(*map(jnp.float64, triple)))
+            assert derivative == pytest.approx(factor * float(entry(equals)(*triple)), rel=1e-12), (of, equals)
+
+
+@pytest.mark.parametrize("name", ["erf", "gelu", "sin", "tanh", "softplus"])
+def test_torch_jet_is_a_jet(name):
+    z = torch.linspace(-4, 4, 81, dtype=torch.float64, requires_grad=True)
+    jet = activations.get(name).torch_jet(z, 2)
+    assert len(jet) == 3
+    assert len(activations.get(name).torch_jet(z, 0)) == 1
+    for lower, higher in ((jet[0], jet[1]), (jet[1], jet[2])):
+        (slope,) = torch.autograd.grad(lower.sum(), z, retain_graph=True)
+        torch.testing.assert_close(slope, higher, atol=1e-14, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["erf", "gelu", "sin", "tanh", "softplus"])
+def test_declared_properties(name):
+    phi = activations.get(name)
+    z = torch.linspace(-3, 3, 13, dtype=torch.float64)
+    value, mirrored = phi.torch_jet(z, 0)[0], phi.torch_jet(-z, 0)[0]
+    assert phi.odd == bool(torch.allclose(mirrored, -value))
+    difference = value - mirrored
+    assert phi.odd_part_linear == bool(torch.allclose(difference, z * difference[-1] / z[-1], atol=1e-12))
+    assert phi.vanishes_at_zero == (float(phi.torch_jet(torch.zeros(()), 0)[0]) == 0.0)
+
+
+def test_quadrature_is_refined_until_it_is_accurate():
+    """Variances 0.2 to 5 of tanh against Gauss-Hermite with 700 nodes."""
+    phi = activations.get("tanh")
+    z, w = roots_hermitenorm(700)
+    w = w / w.sum()
+    for a in (0.2, 1.0, 5.0):
+        K = Expectations(*expectations(phi, np.array([[a, a, a]])))
+        t = np.tanh(np.sqrt(a) * z)
+        tolerance = 1e-10 if a <= 1 else 1e-5  # beyond variance 1 it is Gauss-Hermite that is inaccurate
+        np.testing.assert_allclose(K.k00, np.sum(w * t * t), atol=tolerance)
+        np.testing.assert_allclose(K.k22, np.sum(w * (2 * t * (1 - t * t)) ** 2), atol=10 * tolerance)
+
+
+class TestRefusals:
+    def test_unknown_name_lists_the_known(self):
+        with pytest.raises(ValueError, match=r"unknown activation 'swish'; known are 'erf', 'gelu', 'sin'"):
+            activations.get("swish")
+
+    @pytest.mark.parametrize("name", ["relu", "ReLU", "leaky_relu", "elu"])
+    def test_relu_with_the_reason(self, name):
+        with pytest.raises(ValueError, match=r"not smooth: the Jacobian block .* infinite at x = x'"):
+            activations.get(name)
+
+    def test_neither_name_nor_activation(self):
+        with pytest.raises(TypeError, match="must be one of 'erf'"):
+            activations.get(3)
+
+    def test_too_few_derivatives(self):
+        with pytest.raises(ValueError, match="exactly five functions"):
+            Activation.from_derivatives("short", activations.tanh_derivatives()[:4])
+
+    def test_wrong_derivative(self):
+        wrong = list(activations.tanh_derivatives())
+        wrong[2] = lambda z: 2 * jnp.tanh(z) * (1 - jnp.tanh(z) ** 2)  # sign error
+        with pytest.raises(ValueError, match=r"derivatives\[2\] is not the derivative of derivatives\[1\]"):
+            Activation.from_derivatives("wrong", wrong)
+
+    def test_relu_by_its_derivatives(self):
+        zero = jnp.zeros_like
+        step = (lambda z: jnp.maximum(z, 0.0), lambda z: (z > 0) * 1.0, zero, zero, zero)
+        with pytest.raises(ValueError, match="either phi is not smooth"):
+            Activation.from_derivatives("my relu", step)
+
+    def test_too_large_a_variance(self):
+        with pytest.raises(ValueError, match="at variance 80 are known only to a relative"):
+            activations.get("tanh").formulas_for(80.0)
+
+    def test_no_torch_jet(self):
+        phi = Activation.from_derivatives("tanh without torch", activations.tanh_derivatives())
+        with pytest.raises(ValueError, match="given without torch_jet"):
+            phi.torch_jet(torch.zeros(2), 1)
+
+    def test_zero_function(self):
+        with pytest.raises(ValueError, match="identically zero"):
+            Activation.from_derivatives("nothing", (jnp.zeros_like,) * 5)

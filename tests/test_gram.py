@@ -1,0 +1,401 @@
+"""The limiting kernels, checked by four routes that share nothing: 40 digits, autodiff, quadrature, Monte Carlo."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import textwrap
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jacntk_lib import activations, kernels
+from jacntk_lib.architecture import MLP
+from jacntk_lib.gram import JacobianGram, jacobian_nngp, jacobian_ntk
+
+KERNELS = {"nngp": jacobian_nngp, "ntk": jacobian_ntk}
+GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden" / "kernels.json").read_text())
+
+
+def points(n, d, seed=0):
+    X = np.random.default_rng(seed).standard_normal((n, d))
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def relative(error, G, H=None):
+    """|error| / sqrt(G_ii(x, x) G_jj(x', x')): entries are measured against what they could be."""
+    left, right = np.sqrt(G.diagonal()), np.sqrt((H or G).diagonal())
+    return np.max(np.abs(error) / np.outer(left, right))
+
+
+# ---------------------------------------------------------------------------------------------- 40 digits
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 11])
+@pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
+def test_forty_digits(activation, depth):
+    cases = [case for case in GOLDEN if (case["activation"], case["depth"]) == (activation, depth)]
+    assert len(cases) == 12
+    for case in cases:
+        mlp = MLP(depth, activation, sigma_b=case["sigma_b"])
+        kernel, x, y = KERNELS[case["kernel"]], np.array([case["x"]]), np.array([case["y"]])
+        error = kernel(mlp, x, y).dense() - np.array(case["block"], dtype=float)
+        assert relative(error, kernel(mlp, x), kernel(mlp, y)) < 1e-12, case["pair"]
+
+
+# ---------------------------------------------------------------------------------------------- autodiff
+
+
+def kernel_of_points(mlp, x, y, tangent):
+    """Sigma_00 or Theta_00 of one pair, composed layer by layer from K00 and K11 alone."""
+    formulas = mlp.phi.formulas_for(1.0)
+    first, gain, bias = (mlp.sigma_w * mlp.input_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
+    a, b, c = (first * jnp.dot(u, v) + bias for u, v in ((x, x), (y, y), (x, y)))
+    theta = c
+    for _ in range(mlp.depth):
+        K = formulas.expectations(a, b, c)
+        theta = gain * (K.k00 + theta * K.k11) + bias
+        a, b, c = gain * formulas.moment(a)[0] + bias, gain * formulas.moment(b)[0] + bias, gain * K.k00 + bias
+    return theta if tangent else c
+
+
+def autodiff_dense(mlp, X, tangent):
+    """The dense matrix with every derivative taken by jax."""
+
+    def block(x, y):
+        def k(x, y):
+            return kernel_of_points(mlp, x, y, tangent)
+
+        top = jnp.concatenate([k(x, y)[None], jax.grad(k, 1)(x, y)])
+        rest = jnp.concatenate([jax.grad(k, 0)(x, y)[:, None], jax.jacfwd(jax.grad(k, 0), 1)(x, y)], axis=1)
+        return jnp.concatenate([top[None], rest])
+
+    with jax.enable_x64(True):
+        X = jnp.asarray(X)
+        blocks = jax.jit(jax.vmap(lambda x: jax.vmap(lambda y: block(x, y))(X)))(X)
+        n, d = X.shape
+        return np.asarray(blocks).transpose(0, 2, 1, 3).reshape(n * (1 + d), n * (1 + d))
+
+
+SETTINGS = [
+    {"depth": 1},
+    {"depth": 2, "sigma_b": 0.5, "sigma_w": 1.2, "normalise": False},
+    {"depth": 3, "input_scale": 1.7},
+    {"depth": 2, "sigma_b": 0.1, "sigma_w": 0.8, "input_scale": 0.3},
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+@pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
+def test_autodiff(activation, setting):
+    X = points(5, 3) * np.array([1.0, 1.0, 0.4, 2.0, 1.0])[:, None]
+    X = np.vstack([X, X[0], -X[1], X[2] + 1e-9])  # equal, opposite, nearly equal
+    mlp = MLP(activation=activation, **setting)
+    for tangent, kernel in enumerate((jacobian_nngp, jacobian_ntk)):
+        G = kernel(mlp, X)
+        assert relative(G.dense() - autodiff_dense(mlp, X, tangent), G) < 1e-12
+
+
+# ---------------------------------------------------------------------------------------------- quadrature
+
+
+def test_sin_against_quadrature():
+    """The same activation with and without its closed form, at every pair that is special."""
+    derivatives = (jnp.sin, jnp.cos, lambda z: -jnp.sin(z), lambda z: -jnp.cos(z), jnp.sin)
+    numeric = activations.Activation.from_derivatives("sin by quadrature", derivatives, odd=True)
+    X = np.vstack([points(3, 2), points(1, 2, seed=0) + 1e-9, -points(1, 2, seed=0), 0.3 * points(2, 2, seed=2)])
+    for depth in (1, 3):
+        for kernel in KERNELS.values():
+            G = kernel(MLP(depth, "sin"), X)
+            assert relative(kernel(MLP(depth, numeric), X).dense() - G.dense(), G) < 1e-12
+
+
+@pytest.mark.parametrize("activation", ["tanh", "softplus"])
+def test_quadrature_kernel_against_autodiff(activation):
+    """Away from x = x', where autodiff through sqrt(ab - c^2) is right, derivatives by Price must agree with it."""
+    mlp = MLP(2, activation)
+    X = points(3, 2)
+    G = jacobian_ntk(mlp, X)
+    reference = autodiff_dense(mlp, X, tangent=True)
+    off_diagonal = ~np.kron(np.eye(3, dtype=bool), np.ones((3, 3), dtype=bool))
+    assert relative(np.where(off_diagonal, G.dense() - reference, 0.0), G) < 1e-9
+
+
+# ---------------------------------------------------------------------------------------------- Monte Carlo
+
+
+@pytest.mark.parametrize("activation", ["erf", "gelu"])
+def test_monte_carlo_of_the_recursion(activation):
+    """Theorem 3.1 as written: the next layer's block is a mean over joint Gaussian values and Jacobians."""
+    X = points(3, 2, seed=1)
+    previous = jacobian_nngp(MLP(1, activation, sigma_b=0.2), X)
+    target = jacobian_nngp(MLP(2, activation, sigma_b=0.2), X).dense()
+    scale = MLP(1, activation).phi_scale
+    rng = np.random.default_rng(0)
+    factor = np.linalg.cholesky(previous.dense() + 1e-12 * np.eye(9))
+    import torch
+
+    total, square, batches, batch = 0.0, 0.0, 40, 5000
+    for _ in range(batches):
+        u = (rng.standard_normal((batch, 9)) @ factor.T).reshape(batch, 3, 3)
+        value, slope = (scale * t.numpy() for t in activations.get(activation).torch_jet(torch.tensor(u[:, :, 0]), 1))
+        features = np.concatenate([value[:, :, None], slope[:, :, None] * u[:, :, 1:]], axis=2).reshape(batch, 9)
+        mean = features.T @ features / batch
+        total, square = total + mean, square + mean**2
+    mean = total / batches
+    error = np.sqrt((square / batches - mean**2) / (batches - 1))
+    target[::3, ::3] -= 0.2**2  # the bias is added after the expectation
+    assert np.max(np.abs(mean - target) / error) < 4
+
+
+# ---------------------------------------------------------------------------------------------- structure
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    n=st.integers(1, 6),
+    m=st.integers(1, 6),
+    d=st.integers(1, 5),
+    depth=st.integers(1, 5),
+    activation=st.sampled_from(["erf", "gelu", "sin"]),
+    tangent=st.booleans(),
+    sigma_w=st.floats(0.5, 1.5),
+    sigma_b=st.sampled_from([0.0, 0.3]),
+    scale=st.floats(0.05, 3.0),
+    seed=st.integers(0, 99),
+)
+def test_structure(n, m, d, depth, activation, tangent, sigma_w, sigma_b, scale, seed):
+    rng = np.random.default_rng(seed)
+    X, Y = scale * rng.standard_normal((n, d)), rng.standard_normal((m, d))
+    mlp = MLP(depth, activation, sigma_w=sigma_w, sigma_b=sigma_b)
+    kernel = jacobian_ntk if tangent else jacobian_nngp
+    G, H, R = kernel(mlp, X), kernel(mlp, X, X), kernel(mlp, X, Y)
+    dense = G.dense()
+    assert G.shape == dense.shape == (n * (1 + d), n * (1 + d))
+    assert R.shape == R.dense().shape == (n * (1 + d), m * (1 + d))
+    # symmetric, to the bit; positive semi-definite, to rounding; X2=None the same as X2=X
+    assert np.array_equal(dense, dense.T)
+    # the sum of many rounded entries: rounding of order size * eps * largest eigenvalue
+    assert np.linalg.eigvalsh(dense)[0] > -1e-12 * max(1.0, np.trace(dense))
+    assert relative(dense - H.dense(), G) < 1e-12
+    # the structured product is the dense product, on both sides, for one and for several vectors
+    for matrix in (G, R, R.T):
+        full = matrix.dense()
+        V = rng.standard_normal((full.shape[1], 2))
+        W = rng.standard_normal((3, full.shape[0]))
+        size = np.abs(full) @ np.abs(V) + 1e-300
+        assert np.max(np.abs(matrix @ V - full @ V) / size.max()) < 1e-13
+        assert np.allclose(matrix @ V[:, 0], (matrix @ V)[:, 0], rtol=0, atol=1e-13 * size.max())
+        assert np.max(np.abs(W @ matrix - W @ full)) < 1e-13 * (np.abs(W) @ np.abs(full)).max()
+    # a pair of points is the same pair in any company
+    assert relative(R.dense()[:, : 1 + d] - kernel(mlp, X, Y[:1]).dense(), G, kernel(mlp, Y[:1])) < 1e-12
+    # the value block and the diagonal
+    assert np.array_equal(G.values(), dense[:: 1 + d, :: 1 + d])
+    np.testing.assert_allclose(G.diagonal(), np.diag(dense), rtol=1e-12, atol=1e-13 * np.max(np.diag(dense)))
+    assert np.array_equal(G.blocks()[0, 0, :, 0], G.values()[0])
+
+
+def test_more_points_than_one_slab_and_one_tile():
+    """150 points are three slabs of a dense matrix and three tiles of pairs."""
+    X = points(150, 2)
+    G = jacobian_ntk(MLP(2), X)
+    assert G.k.size / 2 > 2 * kernels.TILE
+    D = G.dense()
+    assert np.array_equal(D, D.T)
+    corner = jacobian_ntk(MLP(2), X[100:], X[:30])
+    error = D[300:, :90] - corner.dense()
+    assert relative(error, jacobian_ntk(MLP(2), X[100:]), jacobian_ntk(MLP(2), X[:30])) < 1e-13
+
+
+def test_transpose():
+    R = jacobian_ntk(MLP(2, "gelu"), points(3, 2), points(4, 2, seed=1))
+    assert np.array_equal(R.T.dense().shape, R.dense().T.shape)
+    np.testing.assert_allclose(R.T.dense(), R.dense().T, atol=1e-13)
+    assert R.T.T.shape == R.shape
+
+
+def test_duplicates_give_equal_rows():
+    X = points(4, 3)[[0, 1, 0, 2]]
+    D = jacobian_ntk(MLP(3), X).blocks()
+    np.testing.assert_allclose(D[0], D[2], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.01, 2.5, np.array([0.0, 1.0, 0.3])], ids=str)
+def test_scaled(lam):
+    G = jacobian_ntk(MLP(2, sigma_b=0.1), points(3, 2))
+    root = np.sqrt(np.broadcast_to(lam, (3,)))
+    weights = np.stack([np.ones(3), root, root], axis=1).ravel()
+    S = G.scaled(lam)
+    expected = weights[:, None] * G.dense() * weights
+    np.testing.assert_allclose(S.dense(), expected, atol=1e-14)
+    np.testing.assert_allclose(S.diagonal(), np.diag(expected), atol=1e-14)
+    v = np.random.default_rng(0).standard_normal(9)
+    np.testing.assert_allclose(S @ v, expected @ v, atol=1e-13)
+    np.testing.assert_allclose(v @ S, v @ expected, atol=1e-13)
+    np.testing.assert_allclose(S.scaled(4.0).dense(), G.scaled(4 * np.asarray(lam)).dense(), atol=1e-13)
+    np.testing.assert_allclose(G.dense(), jacobian_ntk(MLP(2, sigma_b=0.1), points(3, 2)).dense())  # untouched
+
+
+def test_scaled_between_two_sets():
+    R = jacobian_ntk(MLP(2), points(3, 2), points(2, 2, seed=5))
+    weights = np.tile([1.0, 0.5, 0.5], 3)
+    np.testing.assert_allclose(R.scaled(0.25).dense(), weights[:, None] * R.dense() * weights[:6], atol=1e-14)
+    np.testing.assert_allclose(R.scaled(0.25).T.dense(), R.scaled(0.25).dense().T, atol=1e-14)
+    with pytest.raises(ValueError, match="one lambda per point needs a symmetric"):
+        R.scaled(np.ones(3))
+
+
+def test_kappa_is_not_in_a_kernel():
+    X = points(3, 2)
+    assert np.array_equal(jacobian_ntk(MLP(2, kappa=0.1), X).dense(), jacobian_ntk(MLP(2, kappa=3.0), X).dense())
+
+
+def test_inputs_are_copied_and_results_are_numpy():
+    X = points(3, 2)
+    G = jacobian_ntk(MLP(2), X)
+    before = G @ np.ones(9)
+    X[:] = 7.0
+    assert np.array_equal(G @ np.ones(9), before)
+    for array in (G.k, G.k_AB, G.dense(), G.values(), G.diagonal(), G @ np.ones(9)):
+        assert type(array) is np.ndarray
+        assert array.dtype == np.float64
+
+
+# ---------------------------------------------------------------------------------------------- precision
+
+
+def test_other_dtypes_are_promoted():
+    X = np.array([[1, 0], [0, 1]])
+    expected = jacobian_ntk(MLP(2), X.astype(float)).dense()
+    for dtype in (np.int32, np.float32, np.uint8, bool):
+        assert np.array_equal(jacobian_ntk(MLP(2), X.astype(dtype)).dense(), expected)
+    assert np.array_equal(jacobian_ntk(MLP(2), X.tolist()).dense(), expected)
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_float64_in_a_fresh_process_without_touching_the_flag():
+    output = run_python(
+        """
+        import sys
+        import numpy as np
+        import jacntk_lib
+        from jacntk_lib.gram import jacobian_ntk
+        from jacntk_lib.architecture import MLP
+        import jax
+        heavy = [name for name in ("torch", "sklearn", "diffrax") if name in sys.modules]
+        G = jacobian_ntk(MLP(3, "gelu"), np.eye(3) * 0.9)
+        print(heavy, jax.config.jax_enable_x64, G.dense().dtype, repr(G.dense()[0, 5]))
+        """
+    )
+    expected = jacobian_ntk(MLP(3, "gelu"), np.eye(3) * 0.9).dense()[0, 5]
+    assert output.strip() == f"[] False float64 {expected!r}"
+
+
+def test_float64_inside_threads():
+    X = points(40, 3)
+    expected = jacobian_ntk(MLP(2, "gelu"), X).dense()
+    results = [None] * 4
+
+    def work(i):
+        results[i] = jacobian_ntk(MLP(2, "gelu"), X).dense()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(result, expected) for result in results)
+    assert jax.config.jax_enable_x64 is False
+    assert jnp.ones(1).dtype == jnp.float32
+
+
+def test_one_compilation_serves_every_shape_and_depth():
+    compiled = []
+
+    def listen(event, duration, **_):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    X = points(90, 3)
+    jacobian_ntk(MLP(2, "gelu"), X)
+    jacobian_nngp(MLP(2, "gelu"), X)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for n, d, depth, sigma_b in ((1, 1, 1, 0.0), (7, 3, 5, 0.2), (90, 2, 11, 0.0)):
+            jacobian_ntk(MLP(depth, "gelu", sigma_b=sigma_b), points(n, d))
+            jacobian_nngp(MLP(depth, "gelu", sigma_w=1.1), points(n, d), points(2, d))
+        assert compiled == []
+        jacobian_ntk(MLP(2, activations.Activation.from_derivatives("t", activations.tanh_derivatives())), X[:2])
+        assert compiled  # the listener does hear compilations
+    finally:
+        jax.monitoring.clear_event_listeners()
+
+
+def test_memory_of_a_thousand_points_in_64_dimensions():
+    """65,000 rows: 34 GB dense. The structured form has to stay under 1.5 GB, product included."""
+    peak = run_python(
+        """
+        import resource
+        import numpy as np
+        from jacntk_lib.gram import jacobian_ntk
+        from jacntk_lib.architecture import MLP
+        X = np.random.default_rng(0).standard_normal((1000, 64)) / 8
+        G = jacobian_ntk(MLP(3, "gelu"), X)
+        v = np.ones(G.shape[0])
+        assert np.isfinite(G @ v).all()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        """
+    )
+    assert int(peak) / 1024**2 < 1.5  # ru_maxrss is in KiB
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+
+GOOD = np.eye(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: jacobian_ntk("erf", GOOD), TypeError, "mlp must be an MLP"),
+        (lambda: jacobian_ntk(MLP(2), GOOD[0]), ValueError, r"for a single point use X\[None, :\]"),
+        (lambda: jacobian_ntk(MLP(2), GOOD[None]), ValueError, r"X has shape \(1, 3, 3\)"),
+        (lambda: jacobian_ntk(MLP(2), np.empty((0, 3))), ValueError, "X is empty"),
+        (lambda: jacobian_ntk(MLP(2), np.empty((3, 0))), ValueError, "X is empty"),
+        (lambda: jacobian_ntk(MLP(2), GOOD * np.nan), ValueError, r"9 non-finite value.* nan at index \(0, 0\)"),
+        (lambda: jacobian_ntk(MLP(2), [[1.0, np.inf]]), ValueError, r"inf at index \(0, 1\)"),
+        (lambda: jacobian_ntk(MLP(2), GOOD * 1j), TypeError, "X has dtype complex128: real numbers are needed"),
+        (lambda: jacobian_ntk(MLP(2), GOOD.astype(object)), TypeError, "X has dtype object"),
+        (lambda: jacobian_ntk(MLP(2), [["a", "b"]]), TypeError, "X has dtype <U1"),
+        (lambda: jacobian_ntk(MLP(2), [[1.0], [1.0, 2.0]]), TypeError, "cannot be turned into a NumPy array"),
+        (lambda: jacobian_ntk(MLP(2), GOOD, GOOD[:, :2]), ValueError, "X2 has 2 input dimensions but the other points"),
+        (lambda: jacobian_ntk(MLP(2), GOOD, GOOD * np.nan), ValueError, "X2 contains 9 non-finite"),
+        (lambda: jacobian_ntk(MLP(2, "tanh"), 20 * GOOD), ValueError, "reduce sigma_w, sigma_b, input_scale"),
+        (lambda: jax.jit(lambda x: jacobian_ntk(MLP(2), x).k)(GOOD), TypeError, "X is a jax tracer"),
+        (lambda: jacobian_ntk(MLP(2), GOOD) @ np.ones(3), ValueError, r"cannot multiply a matrix of shape \(12, 12\)"),
+        (lambda: np.ones(3) @ jacobian_ntk(MLP(2), GOOD), ValueError, r"cannot multiply an array of shape \(3,\)"),
+        (lambda: jacobian_ntk(MLP(2), GOOD) @ np.full(12, np.nan), ValueError, "v contains 12 non-finite"),
+        (lambda: jacobian_ntk(MLP(2), GOOD).scaled(-1.0), ValueError, "lam must not be negative"),
+        (lambda: jacobian_ntk(MLP(2), GOOD).scaled([1.0, -2.0, 1.0]), ValueError, "got -2.0 at index 1"),
+        (lambda: jacobian_ntk(MLP(2), GOOD).scaled([1.0, 2.0]), ValueError, r"lam has shape \(2,\)"),
+        (lambda: jacobian_ntk(MLP(2), GOOD, GOOD[:2]).diagonal(), ValueError, "has no diagonal"),
+    ],
+)
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_repr():
+    assert repr(jacobian_ntk(MLP(1), GOOD, GOOD[:2])) == "JacobianGram(points=3 x 2, dimension=3, shape=(12, 8))"
+    assert isinstance(jacobian_nngp(MLP(1), GOOD), JacobianGram)
