@@ -1,0 +1,174 @@
+"""The book's Sphinx extension, on its own and in builds of a small book."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import jacntk_book  # noqa: E402
+
+FRONT = """\
+---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+"""
+CHAPTER = (
+    FRONT
+    + """\
+# A chapter
+
+A claim {badge}`measured here` {cite}`kim2024`.
+
+$$
+a = b
+$$ (eq-a)
+
+```{code-cell} ipython3
+import sys
+
+sys.path.insert(0, "ROOT")
+sys.dont_write_bytecode = True
+from jacntk_lib.value import VALUE
+
+print("the library says", VALUE)
+```
+
+```{code-cell} ipython3
+---
+mystnb:
+  image:
+    alt: A line that rises from the lower left to the upper right.
+---
+import matplotlib.pyplot as plt
+
+plt.plot([0, 1])
+plt.show()
+```
+"""
+)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """The real configuration around a book of one chapter and a library of one number."""
+    shutil.copy(ROOT / "_config.yml", tmp_path)
+    for folder in ("_ext", "_static"):
+        shutil.copytree(ROOT / "book" / folder, tmp_path / "book" / folder)
+    shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/intro\nchapters:\n  - file: book/references\n")
+    (tmp_path / "book" / "intro.md").write_text(CHAPTER.replace("ROOT", str(tmp_path)))
+    (tmp_path / "book" / "references.md").write_text("# References\n\n```{bibliography}\n```\n")
+    (tmp_path / "book" / "results").mkdir()
+    (tmp_path / "book" / "results" / "figure-1.json").write_text("{}")
+    (tmp_path / "jacntk_lib").mkdir()
+    (tmp_path / "jacntk_lib" / "__init__.py").write_text("")
+    (tmp_path / "jacntk_lib" / "value.py").write_text("VALUE = 1\n")
+    (tmp_path / "requirements.lock").write_text("numpy==2.4.6\n")
+    return tmp_path
+
+
+def build(project):
+    jupyter_book = Path(sys.executable).parent / "jupyter-book"
+    command = [jupyter_book, "build", ".", "-W", "-n", "--keep-going"]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True)
+
+
+def page(project):
+    return (project / "_build" / "html" / "book" / "intro.html").read_text()
+
+
+@pytest.mark.parametrize("changed", ["jacntk_lib/value.py", "book/results/figure-1.json", "requirements.lock"])
+def test_the_key_follows_library_results_and_lock(project, changed):
+    before = jacntk_book.execution_key(project)
+    assert jacntk_book.execution_key(project) == before
+    path = project / changed
+    path.write_text(path.read_text() + "\n")
+    assert jacntk_book.execution_key(project) != before
+
+
+def test_the_key_follows_names_but_neither_prose_nor_byte_code(project):
+    before = jacntk_book.execution_key(project)
+    (project / "book" / "intro.md").write_text("# Rewritten\n")
+    (project / "jacntk_lib" / "__pycache__").mkdir()
+    (project / "jacntk_lib" / "__pycache__" / "value.pyc").write_bytes(b"0")
+    assert jacntk_book.execution_key(project) == before
+    (project / "jacntk_lib" / "value.py").rename(project / "jacntk_lib" / "worth.py")
+    assert jacntk_book.execution_key(project) != before
+
+
+def test_a_change_of_the_library_runs_the_chapters_again(project):
+    first = build(project)
+    assert first.returncode == 0, first.stdout + first.stderr
+    html = page(project)
+    assert "the library says 1" in html
+    assert 'class="claim-badge claim-measured-here"' in html
+    assert "THEBE_JS_URL" not in html
+    assert "Version " in html
+    assert "· commit unknown · built " in html
+    (project / "jacntk_lib" / "value.py").write_text("VALUE = 2\n")
+    second = build(project)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "the library says 2" in page(project)
+    assert len(list((project / "_build").glob(".jupyter_cache-*"))) == 2
+
+
+def spoil(project, old, new):
+    path = project / "book" / "intro.md"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_the_build_fails_on_what_a_reader_would_miss(project):
+    spoil(project, "    alt: A line that rises from the lower left to the upper right.", "    width: 50%")
+    spoil(project, "{badge}`measured here`", "{badge}`looks right`")
+    spoil(project, "{cite}`kim2024`", "{cite}`kim2042`")
+    spoil(project, 'print("the library says", VALUE)', 'print("careful", file=sys.stderr)')
+    failed = build(project)
+    assert failed.returncode != 0
+    complaints = re.findall(r"intro\.md.*?(?:WARNING|ERROR): (.*)", failed.stderr)
+    for message in ("needs alt text", "unknown badge 'looks right'", "kim2042", "stderr"):
+        assert any(message in one for one in complaints), (message, failed.stderr)
+
+
+def test_the_build_fails_on_a_check_that_does_not_hold_and_shows_it(project):
+    spoil(project, 'print("the library says", VALUE)', "assert VALUE == 7")
+    failed = build(project)
+    assert failed.returncode != 0
+    assert "assert VALUE == 7" in failed.stderr
+
+
+def test_old_caches_are_removed_but_the_newest_kept(project):
+    class App:
+        srcdir = project
+
+    for age in range(5):
+        folder = project / "_build" / f".jupyter_cache-{age}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    config = {}
+    jacntk_book.name_cache_folder(App, config)
+    kept = {path.name for path in (project / "_build").glob(".jupyter_cache-*")}
+    assert kept == {Path(config["nb_execution_cache_path"]).name, ".jupyter_cache-0", ".jupyter_cache-1"}
+
+
+def test_the_footer_names_the_day_it_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    assert jacntk_book.edition(tmp_path).endswith("· built 2 January 1970")
+    assert "commit unknown" in jacntk_book.edition(tmp_path)
+    commit = jacntk_book.edition(ROOT).split("commit ")[1].split(" ·")[0].split(",")[0]
+    assert len(commit) >= 10

@@ -1,0 +1,160 @@
+"""The frame of the project: pins that agree, light imports, pages that are all there."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import jacntk_lib
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import lock  # noqa: E402
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.lock").read_text()
+ENVIRONMENT = (ROOT / "environment.yml").read_text()
+
+
+def for_this_python(requirements):
+    """name -> version of the pins whose marker holds here."""
+    parsed = [Requirement(line) for line in requirements]
+    here = [one for one in parsed if one.marker is None or one.marker.evaluate()]
+    return {canonicalize_name(one.name): next(iter(one.specifier)).version for one in here}
+
+
+def lock_lines():
+    return [f"{name}=={version}" + f" ; {marker}" * bool(marker) for name, version, marker in lock.pins(LOCK)]
+
+
+def test_environment_yml_has_the_pins_of_the_lock_and_the_torch_of_the_makefile():
+    parts = yaml.safe_load(ENVIRONMENT)["dependencies"]
+    from_pip = parts[-1]["pip"]
+    assert from_pip == [*lock_lines(), lock.torch_default(), "-e ."]
+    assert f"python={sys.version_info.major}.{sys.version_info.minor}" in parts or sys.version_info[:2] > (3, 11)
+
+
+def test_every_pin_carries_hashes_and_no_file_names_a_registry():
+    blocks = re.split(r"\n(?=\S)", LOCK.split("\n", 2)[2].strip())
+    assert len(blocks) == len(lock_lines()) > 100
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert not re.search(r"https?://|--index|--find-links", LOCK + ENVIRONMENT)
+
+
+def test_the_lock_is_what_requirements_in_asks_for():
+    asked = for_this_python(
+        line for line in (ROOT / "requirements.in").read_text().splitlines() if line and not line.startswith("#")
+    )
+    locked = for_this_python(lock_lines())
+    assert {name: locked.get(name) for name in asked} == asked
+
+
+def test_the_lock_serves_every_dependency_of_the_project():
+    locked = for_this_python(lock_lines()) | {"torch": lock.torch_default().split("==")[1]}
+    extras = PROJECT["optional-dependencies"]
+    for line in [*PROJECT["dependencies"], *extras["book"], *extras["test"]]:
+        wanted = Requirement(line)
+        assert canonicalize_name(wanted.name) in locked, line
+        assert locked[canonicalize_name(wanted.name)] in wanted.specifier, line
+
+
+def test_the_lock_holds_what_torch_needs_besides_itself_but_not_torch():
+    locked = for_this_python(lock_lines())
+    assert "torch" not in locked
+    needs = [Requirement(line) for line in metadata.requires("torch")]
+    needs = [one for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
+    device_builds = re.compile(r"nvidia-|cuda-|triton$")
+    for one in needs:
+        name = canonicalize_name(one.name)
+        if not device_builds.match(name):
+            assert locked[name] in one.specifier, one
+
+
+def test_this_environment_has_the_locked_versions():
+    locked = for_this_python(lock_lines())
+    asked = [line for line in (ROOT / "requirements.in").read_text().splitlines() if "==" in line]
+    here = {name: metadata.version(name) for name in for_this_python(asked)}
+    assert here == {name: locked[name] for name in here}
+
+
+def test_one_version_number():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert PROJECT["dynamic"] == ["version"]
+    assert citation["version"] == jacntk_lib.__version__
+    assert f"({jacntk_lib.__version__})" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def fresh_python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    return done.stdout.split()
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = ("jax", "torch", "sklearn", "diffrax", "scipy", "matplotlib")
+    code = f"import sys, jacntk_lib; print(*(name for name in {heavy} if name in sys.modules))"
+    assert fresh_python(code) == []
+
+
+def test_the_kernels_load_neither_torch_nor_scikit_learn_nor_diffrax():
+    code = (
+        "import sys; from jacntk_lib import MLP, jacobian_ntk; jacobian_ntk(MLP(2), [[1.0, 2.0]]).dense(); "
+        "print(*(m for m in ('torch', 'sklearn', 'diffrax') if m in sys.modules))"
+    )
+    assert fresh_python(code) == []
+
+
+def test_every_exported_name_is_there_and_documented():
+    for name in jacntk_lib.__all__:
+        exported = getattr(jacntk_lib, name)
+        assert name in dir(jacntk_lib)
+        assert name == "__version__" or len(exported.__doc__) > 40
+
+
+def test_type_checkers_see_the_same_exports():
+    tree = ast.parse(Path(jacntk_lib.__file__).read_text())
+    (guard,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {alias.name for node in guard.body for alias in node.names}
+    assert seen == set(jacntk_lib.__all__) - {"__version__"} == set(jacntk_lib._HOME)
+    assert (ROOT / "jacntk_lib" / "py.typed").is_file()
+
+
+def test_a_submodule_is_imported_when_first_used_and_a_wrong_name_is_told_what_there_is():
+    assert fresh_python("import jacntk_lib; print(jacntk_lib.checks.check.__name__)") == ["check"]
+    with pytest.raises(AttributeError, match="has no attribute 'jacobain_ntk'; it exports MLP"):
+        jacntk_lib.jacobain_ntk  # noqa: B018
+
+
+def test_a_missing_dependency_is_not_reported_as_a_missing_attribute():
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; import jacntk_lib\n"
+        "try: jacntk_lib.plotting\n"
+        "except ModuleNotFoundError as error: print(error.name)"
+    )
+    assert fresh_python(code) == ["matplotlib"]
+
+
+def toc_files():
+    """Pages of the table of contents, globs expanded."""
+    text = (ROOT / "_toc.yml").read_text()
+    files = re.findall(r"(?:root|file): (\S+)", text)
+    for pattern in re.findall(r"glob: (\S+)", text):
+        files += [path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.glob(pattern + ".md")]
+    return files
+
+
+def test_the_table_of_contents_lists_every_page_once():
+    listed = toc_files()
+    tracked = subprocess.run(
+        ["git", "ls-files", "book/*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(listed) == len(set(listed))
+    assert {f"{name}.md" for name in listed} >= set(tracked)
+    assert all((ROOT / f"{name}.md").is_file() for name in listed)
