@@ -1,0 +1,161 @@
+"""The smallest eigenvalue of the limiting kernels, with proof."""
+
+import numpy as np
+import pytest
+
+from jacntk_lib import MLP, datasets, jacobian_nngp, jacobian_ntk
+from jacntk_lib.certificates import certify
+from jacntk_lib.spectrum import extreme_eigenvalues, smallest_eigenvalue
+
+X = datasets.sphere_net(24, 3, seed=0)
+OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])
+
+
+@pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
+@pytest.mark.parametrize("depth", [2, 5])
+@pytest.mark.parametrize("build", [jacobian_ntk, jacobian_nngp])
+@pytest.mark.parametrize("values_only", [False, True])
+def test_bracket_holds_the_float64_eigenvalue(activation, depth, build, values_only):
+    G = build(MLP(depth, activation), X)
+    found = smallest_eigenvalue(G, values_only=values_only, high_precision=False)
+    eigenvalues = np.linalg.eigvalsh(G.values() if values_only else G.dense())
+    noise = 1e-13 * eigenvalues[-1]
+    assert found.lower - noise <= eigenvalues[0] <= found.upper + noise
+    if eigenvalues[0] > 100 * noise:
+        assert found.verdict == "certified positive"
+        assert found.upper <= 2 * found.lower
+        assert "float64" in found.method
+
+
+def test_statement_says_what_is_certified():
+    found = smallest_eigenvalue(jacobian_ntk(MLP(2, "gelu"), X))
+    assert "exact Jacobian NTK Gram matrix of the given float64 inputs" in found.statement
+    assert "MLP(depth=2, activation='gelu'" in found.statement
+    assert "value NNGP" in smallest_eigenvalue(jacobian_nngp(MLP(2), X), values_only=True).statement
+
+
+def test_beyond_float64():
+    # nearly equal points: the smallest eigenvalue is of the order of a fourth power of their distance
+    flint = pytest.importorskip("flint")
+    pairs = np.concatenate([X[:4], X[:4] + 1e-4])
+    G = jacobian_ntk(MLP(2, "gelu"), pairs)
+    assert smallest_eigenvalue(G, high_precision=False).verdict == "undecided"
+    before = flint.ctx.prec
+    found = smallest_eigenvalue(G)
+    assert flint.ctx.prec == before
+    assert found.verdict == "certified positive"
+    assert found.method.startswith("congruence at")
+    assert 0 < found.lower <= found.upper <= 2 * found.lower < 1e-12
+    # a 60-digit determinant agrees about the sign and the scale: an independent route to the same statement
+    import mpmath
+
+    from jacntk_lib._flint import precision
+    from jacntk_lib.enclosures import gram_in_arb
+
+    with precision(256):
+        entries = gram_in_arb(MLP(2, "gelu"), "ntk", pairs)
+        table = [[entries[i, j].mid().str(70, radius=False) for j in range(32)] for i in range(32)]
+    with mpmath.workdps(60):
+        smallest = min(mpmath.eigsy(mpmath.matrix(table), eigvals_only=True))
+    assert found.lower <= float(smallest) <= found.upper
+
+
+def test_deep_network_whose_float64_bounds_are_too_wide():
+    # at this depth the running error bounds exceed the eigenvalue, entries at 128 bits do not
+    pytest.importorskip("flint")
+    G = jacobian_ntk(MLP(25, "erf"), X[:6])
+    assert smallest_eigenvalue(G, high_precision=False).verdict == "undecided"
+    found = smallest_eigenvalue(G)
+    assert found.verdict == "certified positive"
+    assert found.method == "float64 Cholesky, entries at 128 bits"
+    assert found.lower <= np.linalg.eigvalsh(G.dense())[0] * (1 + 1e-6)
+
+
+def test_the_high_precision_certificate_at_320_rows():
+    pytest.importorskip("flint")
+    points = datasets.sphere_net(32, 4, seed=0)
+    G = jacobian_ntk(MLP(1, "gelu"), np.concatenate([points, points + 2.0**-12]))
+    assert G.shape == (320, 320)
+    fast = smallest_eigenvalue(G, high_precision=False)
+    assert fast.verdict == "undecided"
+    found = smallest_eigenvalue(G)
+    assert found.verdict == "certified positive"
+    assert "congruence" in found.method
+    assert found.lower >= fast.lower
+    assert found.upper <= min(2 * found.lower, fast.upper)
+
+
+@pytest.mark.parametrize(
+    ("mlp", "points", "cause"),
+    [
+        (MLP(4, "erf"), OCTAHEDRON, "antipodal pairs"),
+        (MLP(1, "gelu"), OCTAHEDRON, "antipodal pairs"),
+        (MLP(3, "gelu"), np.zeros((1, 2)), "point at the origin"),
+        (MLP(3, "gelu", sigma_b=1.0), np.ones((2, 2)), "duplicate points"),
+    ],
+    ids=["erf", "gelu", "origin", "duplicates"],
+)
+def test_singular_with_its_vector(mlp, points, cause):
+    G = jacobian_ntk(mlp, points)
+    found = smallest_eigenvalue(G)
+    assert found.verdict == "certified singular"
+    assert found.method.startswith(cause)
+    assert found.lower == found.upper == 0.0
+    assert np.abs(G @ found.vector).max() < 1e-14
+    assert np.linalg.norm(found.vector) == pytest.approx(1)
+
+
+def test_same_points_without_the_cause_are_positive():
+    assert smallest_eigenvalue(jacobian_ntk(MLP(2, "gelu"), OCTAHEDRON)).verdict == "certified positive"
+    assert smallest_eigenvalue(jacobian_ntk(MLP(4, "erf", sigma_b=0.3), OCTAHEDRON)).verdict == "certified positive"
+
+
+def test_values_may_be_positive_where_the_jacobian_is_singular():
+    # GELU at depth 1: the identity mixes values and derivatives unless there are more pairs than dimensions
+    G = jacobian_ntk(MLP(1, "gelu"), OCTAHEDRON)
+    assert smallest_eigenvalue(G).verdict == "certified singular"
+    assert smallest_eigenvalue(G, values_only=True).verdict == "certified positive"
+    assert smallest_eigenvalue(jacobian_ntk(MLP(2), OCTAHEDRON), values_only=True).verdict == "certified singular"
+
+
+def test_rounding_to_float32_can_be_certified_negative():
+    # the rounded matrix is another matrix, and provably not a Gram matrix
+    pytest.importorskip("flint")
+    G = jacobian_ntk(MLP(1, "gelu"), datasets.sphere_net(40, 3, seed=0))
+    assert smallest_eigenvalue(G).verdict == "certified positive"
+    rounded = G.dense().astype(np.float32).astype(np.float64)
+    assert certify(rounded).verdict == "certified negative"
+
+
+def test_extreme_eigenvalues():
+    found = extreme_eigenvalues(MLP(3, "gelu"), X)
+    eigenvalues = np.linalg.eigvalsh(jacobian_ntk(MLP(3, "gelu"), X).dense())
+    assert found["jacobian_smallest"] == pytest.approx(eigenvalues[0], rel=1e-8)
+    assert found["jacobian_largest"] == pytest.approx(eigenvalues[-1])
+    # a principal submatrix: Cauchy interlacing
+    assert found["jacobian_smallest"] < found["values_smallest"] < found["values_largest"] < found["jacobian_largest"]
+    single = extreme_eigenvalues(MLP(3, "gelu"), X, dtype=np.float32)
+    assert single["jacobian_largest"] == pytest.approx(found["jacobian_largest"], rel=1e-4)
+    assert single["jacobian_largest"] != found["jacobian_largest"]
+    nngp = extreme_eigenvalues(MLP(3, "gelu"), X, kernel="nngp")
+    assert nngp["jacobian_largest"] < found["jacobian_largest"]
+    with pytest.raises(ValueError, match="'ntk', 'nngp'"):
+        extreme_eigenvalues(MLP(3), X, kernel="tangent")
+
+
+def test_refusals():
+    from jacntk_lib.activations import Activation, softplus_derivatives
+
+    G = jacobian_ntk(MLP(2), X)
+    with pytest.raises(TypeError, match=r"certificates\.certify"):
+        smallest_eigenvalue(G.dense())
+    with pytest.raises(ValueError, match="X2=None"):
+        smallest_eigenvalue(jacobian_ntk(MLP(2), X, X[:3]))
+    with pytest.raises(ValueError, match="scaled"):
+        smallest_eigenvalue(G.scaled(0.1))
+    softplus = Activation.from_derivatives("softplus", softplus_derivatives(), odd_part_linear=True)
+    with pytest.raises(ValueError, match=r"quadrature.*erf, gelu, sin"):
+        smallest_eigenvalue(jacobian_ntk(MLP(1, softplus), X[:3]))
+    impostor = jacobian_ntk(MLP(1, Activation.from_derivatives("erf", softplus_derivatives())), X[:3])
+    with pytest.raises(ValueError, match="quadrature"):  # the name alone is not enough
+        smallest_eigenvalue(impostor)
