@@ -69,6 +69,8 @@ def load(name, *, standardise=True, unit_length=True) -> Dataset:
         become 0.
     unit_length : afterwards divide every row by its Euclidean length (a row of zeros stays).
 
+    Notes
+    -----
     Both are on by default. They are our reading of the setting of Kim and Yang (2024), whose theory takes
     inputs of unit length; how the paper scaled its columns beforehand is not known to us. For honest test
     scores load the table with both off and let :func:`split` scale by the training rows alone.

@@ -5,11 +5,13 @@
 - every picture must say in words what it shows;
 - the footer names version, commit and build date;
 - each chapter offers its .ipynb beside its .md;
+- docstrings may say |x|^2 in plain text;
 - nothing on a page is fetched from elsewhere.
 """
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -126,6 +128,34 @@ def offer_notebook(app, pagename, templatename, context, doctree):
         context["ipynb_source"] = f"{pagename}.ipynb"
 
 
+# -- the API reference --------------------------------------------------------------------------------
+
+
+def escape_bars(app, what, name, obj, options, lines):
+    """Docstrings are read in a terminal, too, and say |x|^2 there: reStructuredText reads bars as a macro.
+
+    Bars are escaped in running text; literals, formulas, examples and indented blocks after ``::`` stay.
+    """
+    block = None  # indentation of the line that opened a literal block
+    example = False
+    for number, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and block is not None and indent <= block:
+            block = None
+        example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
+        if block is None and not example:
+            parts = re.split(r"(:\w+:`[^`]*`|``.*?``)", line)  # odd parts are roles and literals
+            parts[::2] = [re.sub(r"(?<!\\)\|", r"\\|", part) for part in parts[::2]]
+            lines[number] = "".join(parts)
+            if line.rstrip().endswith("::") or line.lstrip().startswith((".. math::", ".. code-block::")):
+                block = indent
+
+
+def skip_borrowed(app, what, name, obj, skip, options):
+    """scikit-learn adds ``set_*_request`` methods to every estimator: they are documented there."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
 def setup(app):
     app.add_role("badge", badge_role)
     app.connect("config-inited", name_cache_folder)
@@ -133,4 +163,6 @@ def setup(app):
     app.connect("builder-inited", stop_thebe, priority=1)
     app.connect("doctree-resolved", demand_alt_text)
     app.connect("html-page-context", offer_notebook, priority=400)
+    app.connect("autodoc-process-docstring", escape_bars, priority=600)  # after napoleon
+    app.connect("autodoc-skip-member", skip_borrowed)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

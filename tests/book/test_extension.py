@@ -172,3 +172,26 @@ def test_the_footer_names_the_day_it_is_told(monkeypatch, tmp_path):
     assert "commit unknown" in jacntk_book.edition(tmp_path)
     commit = jacntk_book.edition(ROOT).split("commit ")[1].split(" ·")[0].split(",")[0]
     assert len(commit) >= 10
+
+
+def test_bars_of_a_docstring_are_escaped_in_running_text_only():
+    lines = [
+        "A = |x|^2 and ``|y|`` and :math:`|z|`, \\| already.",
+        "",
+        ".. math::",
+        "",
+        "    |a|",
+        "",
+        "|b| as in::",
+        "",
+        "    |c|",
+        "",
+        ">>> 1 | 2",
+        "|3|",
+        "",
+        "|d|",
+    ]
+    jacntk_book.escape_bars(None, "function", "f", None, None, lines)
+    assert lines[0] == "A = \\|x\\|^2 and ``|y|`` and :math:`|z|`, \\| already."
+    assert [lines[4], lines[8], lines[10], lines[11]] == ["    |a|", "    |c|", ">>> 1 | 2", "|3|"]
+    assert [lines[6], lines[13]] == ["\\|b\\| as in::", "\\|d\\|"]
