@@ -35,7 +35,7 @@ PAGE = """\
 
 ```{{eval-rst}}
 .. automodule:: {module}
-   :members:
+   :members:{index}
 ```
 """
 
@@ -60,17 +60,22 @@ def exports(root):
     return [name for name in values[0] if not name.startswith("_")]
 
 
+def page(name):
+    """An experiment re-exports what all experiments share: index that nowhere rather than many times."""
+    return PAGE.format(title=name, module=f"jacntk_lib.{name}", index="\n   :no-index:" * ("." in name))
+
+
 def pages(root):
     """Path below book/ -> text, of every page of the reference."""
     package = root / "jacntk_lib"
     files = {path.stem: path for path in package.glob("*.py")}
     files |= {path.parent.name: path for path in package.glob("*/__init__.py")}
     public = [name for name in floors(root) if name in files and not name.startswith("_")]
-    found = {f"api/{name}.md": PAGE.format(title=f"`{name}`", module=f"jacntk_lib.{name}") for name in public}
+    found = {f"api/{name}.md": page(name) for name in public}
     for path in sorted(package.glob("*/*.py")):
         if not path.stem.startswith("_"):
             name = f"{path.parent.name}.{path.stem}"
-            found[f"api/{name}.md"] = PAGE.format(title=f"`{name}`", module=f"jacntk_lib.{name}")
+            found[f"api/{name}.md"] = page(name)
             files[name] = path
     names = [path[4:-3] for path in found]
     rows = "\n".join(f"| {{doc}}`{name} <api/{name}>` | {first_line(files[name])} |" for name in names)

@@ -5,7 +5,7 @@
 - every picture must say in words what it shows;
 - the footer names version, commit and build date;
 - each chapter offers its .ipynb beside its .md;
-- docstrings may say |x|^2 in plain text;
+- docstrings may say |x|^2 and ``name : what it is`` in plain text;
 - nothing on a page is fetched from elsewhere.
 """
 
@@ -131,6 +131,21 @@ def offer_notebook(app, pagename, templatename, context, doctree):
 # -- the API reference --------------------------------------------------------------------------------
 
 
+SECTION = re.compile(r"(Parameters|Attributes|Returns|Raises|Warns)$")
+ENTRY = re.compile(r"(?P<name>[^\s:].*?) : (?P<text>.+)")
+
+
+def describe_entries(app, what, name, obj, options, lines):
+    """Read ``depth : number of hidden layers`` as name and description, where numpydoc expects a type."""
+    inside, found = False, []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if following.startswith("---"):
+            inside = SECTION.match(line) is not None
+        entry = ENTRY.fullmatch(line) if inside else None
+        found += [entry["name"], "    " + entry["text"]] if entry else [line]
+    lines[:] = found
+
+
 def escape_bars(app, what, name, obj, options, lines):
     """Docstrings are read in a terminal, too, and say |x|^2 there: reStructuredText reads bars as a macro.
 
@@ -163,6 +178,8 @@ def setup(app):
     app.connect("builder-inited", stop_thebe, priority=1)
     app.connect("doctree-resolved", demand_alt_text)
     app.connect("html-page-context", offer_notebook, priority=400)
-    app.connect("autodoc-process-docstring", escape_bars, priority=600)  # after napoleon
+    # napoleon listens with priority 500
+    app.connect("autodoc-process-docstring", describe_entries, priority=400)
+    app.connect("autodoc-process-docstring", escape_bars, priority=600)
     app.connect("autodoc-skip-member", skip_borrowed)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

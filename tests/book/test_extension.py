@@ -195,3 +195,21 @@ def test_bars_of_a_docstring_are_escaped_in_running_text_only():
     assert lines[0] == "A = \\|x\\|^2 and ``|y|`` and :math:`|z|`, \\| already."
     assert [lines[4], lines[8], lines[10], lines[11]] == ["    |a|", "    |c|", ">>> 1 | 2", "|3|"]
     assert [lines[6], lines[13]] == ["\\|b\\| as in::", "\\|d\\|"]
+
+
+def test_an_entry_of_a_docstring_is_name_and_description():
+    lines = [
+        "Ratio : a word.",
+        "",
+        "Parameters",
+        "----------",
+        "x, y : numbers >= 0",
+        "    of any size.",
+        "z",
+        "    More : words.",
+    ]
+    lines += ["", "Notes", "-----", "Here : there."]
+    jacntk_book.describe_entries(None, "function", "f", None, None, lines)
+    assert lines[:4] == ["Ratio : a word.", "", "Parameters", "----------"]
+    assert lines[4:9] == ["x, y", "    numbers >= 0", "    of any size.", "z", "    More : words."]
+    assert lines[-1] == "Here : there."
