@@ -171,6 +171,14 @@ def skip_borrowed(app, what, name, obj, skip, options):
     return True if re.fullmatch(r"set_\w+_request", name) else None
 
 
+def mend_citation_list(app, pagename, templatename, context, doctree):
+    """docutils calls the bibliography a list without list items, which misleads screen readers."""
+    if "body" in context:
+        context["body"] = context["body"].replace(
+            '<div role="list" class="citation-list">', '<div class="citation-list">'
+        )
+
+
 def setup(app):
     app.add_role("badge", badge_role)
     app.connect("config-inited", name_cache_folder)
@@ -178,6 +186,7 @@ def setup(app):
     app.connect("builder-inited", stop_thebe, priority=1)
     app.connect("doctree-resolved", demand_alt_text)
     app.connect("html-page-context", offer_notebook, priority=400)
+    app.connect("html-page-context", mend_citation_list)
     # napoleon listens with priority 500
     app.connect("autodoc-process-docstring", describe_entries, priority=400)
     app.connect("autodoc-process-docstring", escape_bars, priority=600)

@@ -1,0 +1,119 @@
+"""The built site in Chromium, opened as files with the network off, as a reader would."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+pytestmark = pytest.mark.browser
+
+UNTYPESET = """() => [...document.querySelectorAll('span.math, div.math')]
+    .filter(one => !one.querySelector('mjx-container') || one.querySelector('mjx-merror, [data-mjx-error]'))
+    .map(one => one.textContent.slice(0, 80))"""
+WIDER_THAN_THE_WINDOW = """() => document.documentElement.scrollWidth - window.innerWidth"""
+PICTURES_NOT_SHOWN = """() => [...document.querySelectorAll('article img')]
+    .filter(one => one.complete && one.naturalWidth === 0).map(one => one.src)"""
+
+
+def serious(page):
+    """What axe-core calls serious or critical, in short."""
+    # no preload: a page opened as a file may not fetch its own style sheets
+    found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
+    return [
+        (one["id"], [node["html"][:160] for node in one["nodes"]][:5])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+def test_a_page_opens_whole_at_desk_width(site, visit, page_name):
+    window = visit(width=1440)
+    page = window.open(site / f"{page_name}.html")
+    assert page.evaluate(UNTYPESET) == []
+    assert page.evaluate(WIDER_THAN_THE_WINDOW) <= 0
+    assert page.evaluate(PICTURES_NOT_SHOWN) == []
+    assert serious(page) == []
+    assert (window.errors, window.outside, window.failed) == ([], [], [])
+
+
+def test_a_page_opens_whole_on_a_telephone_in_the_dark(site, visit, page_name):
+    window = visit(width=375, colour_scheme="dark")
+    page = window.open(site / f"{page_name}.html")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate(UNTYPESET) == []
+    assert page.evaluate(WIDER_THAN_THE_WINDOW) <= 0
+    assert serious(page) == []
+    assert (window.errors, window.outside, window.failed) == ([], [], [])
+
+
+def test_math_is_typeset_with_the_fonts_of_the_site(site, visit):
+    window = visit()
+    page = window.open(site / "book" / "notation.html")
+    assert page.evaluate("document.querySelectorAll('mjx-container').length") > 30
+    page.wait_for_function("document.fonts.status === 'loaded'")
+    loaded = page.evaluate("[...document.fonts].filter(font => font.status === 'loaded').map(font => font.family)")
+    assert any(family.startswith("MJX") for family in loaded)
+    assert (window.outside, window.failed) == ([], [])
+
+
+def luminance(page, expression):
+    """Mean of red, green and blue of a computed colour, 0 to 255."""
+    numbers = page.evaluate(f"getComputedStyle({expression}).backgroundColor.match(/[\\d.]+/g).map(Number)")
+    return sum(numbers[:3]) / 3
+
+
+@pytest.mark.parametrize(("scheme", "low", "high"), [("light", 200, 255), ("dark", 0, 60)])
+def test_the_page_follows_the_readers_colour_mode(site, visit, scheme, low, high):
+    page = visit(colour_scheme=scheme).open(site / "book" / "notation.html")
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert low <= luminance(page, "document.body") <= high
+
+
+def test_the_button_changes_the_mode_and_the_next_page_remembers_it(site, visit):
+    window = visit(colour_scheme="light")
+    page = window.open(site / "book" / "notation.html")
+    before = page.evaluate("document.documentElement.dataset.mode")
+    page.locator("button.theme-switch-button:visible").first.click()
+    after = page.evaluate("document.documentElement.dataset.mode")
+    assert after != before
+    window.open(site / "book" / "references.html")
+    assert page.evaluate("document.documentElement.dataset.mode") == after
+
+
+def test_pictures_keep_a_white_canvas_in_the_dark(site, visit, page_name):
+    html = (site / f"{page_name}.html").read_text(encoding="utf-8")
+    page = visit(colour_scheme="dark").open(site / f"{page_name}.html")
+    pictures = page.locator("article .cell_output img, article figure img")
+    assert pictures.count() == html.count("<img") - html.count('class="logo__image')
+    for number in range(pictures.count()):
+        style = pictures.nth(number).evaluate(
+            "one => [getComputedStyle(one).backgroundColor, getComputedStyle(one).filter]"
+        )
+        assert style == ["rgb(255, 255, 255)", "none"]
+
+
+def hits(page):
+    page.wait_for_selector("#search-results li a", timeout=10_000)
+    return page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
+
+
+def test_search_finds_the_jacobian_in_the_files(site, visit):
+    page = visit().open(site / "search.html", "?q=Jacobian")
+    assert any("/book/notation.html" in hit for hit in hits(page))
+
+
+def test_search_finds_the_jacobian_with_its_surroundings_when_served(served, visit):
+    window = visit()
+    window.home = served
+    page = window.page
+    page.goto(served + "/search.html?q=Jacobian")
+    assert any("/book/notation.html" in hit for hit in hits(page))
+    page.wait_for_selector("#search-results li p.context")
+    assert "jacobian" in page.locator("#search-results").inner_text().lower()
+    assert (window.errors, window.outside, window.failed) == ([], [], [])
+
+
+def test_a_reader_can_walk_from_the_first_page_by_keyboard(site, visit):
+    page = visit().open(site / "book" / "intro.html")
+    page.keyboard.press("Tab")
+    assert "main content" in page.evaluate("document.activeElement.textContent").lower()
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main-content")
