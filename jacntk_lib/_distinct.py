@@ -1,0 +1,95 @@
+r"""Points whose networks are tied to each other exactly, merged before any eigendecomposition.
+
+Equal points share value and Jacobian. With odd phi and no bias f(-x) = -f(x) and Jf(-x) = Jf(x) as well, so that
+antipodes are equal up to the sign of the value. In either case rows of the Gram matrix repeat, Theta_XX = E Theta_UU
+E^T with one signed entry per row of E (U the P distinct points), and for S = Lam^{1/2} Theta_XX Lam^{1/2}
+
+.. math:: E^\top \Lambda^{1/2}\, g(S)\, \Lambda^{1/2} R = D^{1/2} g(D^{1/2} \Theta_{UU} D^{1/2}) D^{1/2} \bar R,
+          \quad D = E^\top \Lambda E \text{ (diagonal)}, \quad \bar R = D^{-1} E^\top \Lambda R,
+
+because Lam^{1/2} E D^{-1/2} has orthonormal columns: tied points act as one whose weight is their sum and whose target
+is their weighted mean. It is exact for every function g, and it takes the null space that ties cause out of the
+problem instead of leaving it to rounding.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_AGREE = 1e-10  # tied targets that differ by less, relative to the largest, differ by rounding of the start
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Which points are tied to which.
+
+    Attributes
+    ----------
+    first : (P,), index of the first point of each tie, increasing.
+    group : (N,), the tie each point belongs to.
+    sign : (N,), +1 where a point equals the first of its tie, -1 where it is its antipode.
+    """
+
+    first: np.ndarray
+    group: np.ndarray
+    sign: np.ndarray
+
+    @classmethod
+    def of(cls, X, *, antipodes):
+        """The ties among the rows of X, with ``antipodes`` also those between x and -x."""
+        sign = np.ones(len(X))
+        if antipodes:
+            leading = X[np.arange(len(X)), (X != 0).argmax(axis=1)]  # the first coordinate that is not zero
+            sign[leading < 0] = -1.0
+        canonical = sign[:, None] * X + 0.0  # adding zero turns -0.0 into 0.0
+        _, first, group = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        first, group = first[order], rank[group.ravel()]
+        return cls(first, group, sign * sign[first[group]])
+
+    def sum(self, values):
+        """Sums over ties: (N, ...) -> (P, ...)."""
+        out = np.zeros((len(self.first), *values.shape[1:]))
+        np.add.at(out, self.group, values)
+        return out
+
+    def mean(self, R, lam):
+        """Weighted means of R (N, 1+d, K) over ties, (P, 1+d, K); 0 on Jacobian rows without weight."""
+        if len(self.first) == len(self.group):
+            return R
+        R = self._aligned(R)
+        value = self.sum(R[:, :1]) / self.sum(np.ones(len(R)))[:, None, None]
+        weight = self.sum(lam)[:, None, None]
+        slopes = self.sum(lam[:, None, None] * R[:, 1:])
+        return np.concatenate([value, np.divide(slopes, weight, np.zeros_like(slopes), where=weight > 0)], axis=1)
+
+    def spread(self, rows):
+        """From the first points to all: (P, 1+d, ...) -> (N, 1+d, ...)."""
+        return self._aligned(rows[self.group])
+
+    def tied_pair(self):
+        """Two tied points (i, j), i < j, or ``None``."""
+        later = np.setdiff1d(np.arange(len(self.group)), self.first)
+        return (int(self.first[self.group[later[0]]]), int(later[0])) if later.size else None
+
+    def conflict(self, R, lam):
+        """Two tied points (i, j) whose targets R (N, 1+d, K) contradict each other, or ``None``."""
+        R = self._aligned(R)
+        R = np.concatenate([R[:, :1], np.where(lam[:, None, None] > 0, R[:, 1:], np.nan)], axis=1)
+        bound = _AGREE * np.nanmax(np.abs(R))
+        weighted = {}  # the first point of each tie, and the first whose Jacobian carries weight
+        for j, p in enumerate(self.group):
+            for i in weighted.setdefault(p, []):
+                if np.nanmax(np.abs(R[i] - R[j]), initial=0.0) > bound:
+                    return i, j
+            if not weighted[p] or (lam[j] > 0 and not any(lam[i] > 0 for i in weighted[p])):
+                weighted[p].append(j)
+        return None
+
+    def _aligned(self, rows):
+        """Values multiplied by the sign; its own inverse."""
+        if (self.sign > 0).all():
+            return rows
+        return np.concatenate([rows[:, :1] * self.sign.reshape(-1, *[1] * (rows.ndim - 1)), rows[:, 1:]], axis=1)

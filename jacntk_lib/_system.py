@@ -1,0 +1,173 @@
+"""The linear system behind a :class:`~jacntk_lib.dynamics.RobustFlow`: the points, their spectrum, and G itself."""
+
+import math
+import warnings
+
+import numpy as np
+import scipy.linalg
+
+from ._distinct import Distinct
+from ._outcomes import Report
+from ._schedules import Limit
+from .errors import SingularGramError
+from .gram import jacobian_ntk
+from .solve import WeightedSpectrum, relative_norm
+
+_PAIRS_AT_ONCE = 1 << 20  # pairs of points per batch of a prediction: 64 MiB of kernel scalars
+_POORLY_SOLVED = 1e-6  # relative residual above which an infinite-time answer comes with a warning
+
+
+class LinearSystem:
+    r"""Theta on the training points, tied points merged, with weights Lam; applies
+    :math:`G = \Lambda^{1/2} V\, diag(\tau)\, V^\top \Lambda^{1/2}` and products with Theta_{*X}.
+
+    mlp, X (N, d), lam (N,) and ridge are validated by the caller. Targets and starts are (N, 1+d, K) with N rows of
+    points as the caller gave them; coefficients are (P, 1+d, C), on the P distinct points ``U``.
+    """
+
+    def __init__(self, mlp, X, lam, ridge, tolerance):
+        self.mlp, self.X, self.lam, self.ridge = mlp, X, lam, ridge
+        self.distinct = Distinct.of(X, antipodes=mlp.phi.odd and mlp.sigma_b == 0)
+        self.U = X[self.distinct.first]
+        self.gram = jacobian_ntk(mlp, self.U)
+        self._weights = self.distinct.sum(np.ones(len(X))), self.distinct.sum(lam)
+        self.spectrum = WeightedSpectrum(self.gram, *self._weights, tolerance=tolerance)
+        self._cross = None  # the kernel to the last new points
+
+    @property
+    def rate(self):
+        """What multiplies t: kappa^2 / N."""
+        return self.mlp.kappa**2 / len(self.X)
+
+    @property
+    def eigenvalues(self):
+        return self.spectrum.eigenvalues + self.ridge
+
+    @property
+    def horizon(self):
+        floor = self.spectrum.floor
+        return 1.0 / (self.rate * floor) if floor > 0 and (self.eigenvalues <= floor).any() else math.inf
+
+    def tau(self, schedule):
+        """The schedule's factor as a function of the eigenvalues of S."""
+        return lambda w: schedule(w + self.ridge, self.spectrum.floor)
+
+    def coefficients(self, schedule, R, coordinates=None):
+        """G R for R = y* - u_0 (N, 1+d, K): coefficients with ``v = v_0 + Theta_*U coefficients``, and a report.
+
+        ``coordinates``: those of R in the eigenvectors, if already known (:meth:`coordinates`).
+        """
+        limit = isinstance(schedule, Limit)
+        if limit and self.ridge == 0:
+            self._check_ties(R)
+        if coordinates is None:
+            coordinates = self.coordinates(R)
+        coefficients = self.spectrum.weigh(self.tau(schedule), coordinates)
+        if not limit:
+            if schedule.elapsed * self.spectrum.floor > 1:
+                self._warn_of_horizon(schedule, coordinates[0])
+            return coefficients, None
+        report = self._report(coefficients, self.distinct.mean(R, self.lam))
+        if self.ridge == 0 and report.residual > _POORLY_SOLVED:
+            self._warn_of_residual(report)
+        return coefficients, report
+
+    def coordinates(self, R):
+        """Coordinates of Lam^{1/2} R in the eigenvectors of S."""
+        return self.spectrum.project(self.distinct.mean(R, self.lam))
+
+    def evaluate(self, X_new, coefficients):
+        """``Theta_*U c`` as (M, 1+d, C) for c (P, 1+d, C), in batches of new points and nothing dense.
+
+        ``X_new=None`` stands for the training points.
+        """
+        P, d1, C = coefficients.shape
+        flat = coefficients.reshape(P * d1, C)
+        if X_new is None:
+            return self.distinct.spread((self.gram @ flat).reshape(P, d1, C))
+        batch = max(1, _PAIRS_AT_ONCE // P)
+        if len(X_new) <= batch:
+            return (self._kernel_to(X_new) @ flat).reshape(-1, d1, C)
+        out = np.empty((len(X_new), d1, C))
+        for rows in batches(len(X_new), batch):
+            out[rows] = (jacobian_ntk(self.mlp, X_new[rows], self.U) @ flat).reshape(-1, d1, C)
+        return out
+
+    def _kernel_to(self, X_new):
+        """The kernel between new points and training points; kept, because the next time is often asked at them too."""
+        if self._cross is None or not np.array_equal(self._cross.X, X_new):
+            self._cross = jacobian_ntk(self.mlp, X_new, self.U)
+        return self._cross
+
+    # ---------------------------------------------------------------- what can be wrong
+
+    def _check_ties(self, R):
+        pair = self.distinct.conflict(R, self.lam)
+        if pair is not None:
+            i, j = pair
+            relation = "equal" if self.distinct.sign[i] == self.distinct.sign[j] else "antipodes (x and -x)"
+            raise SingularGramError(
+                f"training points {i} and {j} are {relation}, which ties the network there, but their targets "
+                f"(less the start) contradict each other: values {R[i, 0]} and {R[j, 0]}. At infinite time without "
+                "ridge no network meets both; use a finite time, a positive ridge, or consistent targets"
+            )
+        silent = self.spectrum.silent & (np.abs(self.distinct.mean(R, self.lam)).max(axis=2) > 0)
+        if silent.any():
+            p, a = np.argwhere(silent)[0]
+            i = int(self.distinct.first[p])
+            raise SingularGramError(
+                f"row {a} (0 the value, then derivatives) of training point {i} = {self.X[i]} is zero for every "
+                f"network of this kind, but its target (less the start) is {R[i, a]}; add a bias (sigma_b > 0), move "
+                "or drop the point, or use a finite time or a positive ridge"
+            )
+        pair = self.distinct.tied_pair()
+        if pair is not None:
+            i, j = pair
+            relation = "equal" if self.distinct.sign[j] > 0 else "antipodes of an odd network"
+            warnings.warn(
+                f"training points {i} and {j} are {relation}: the Gram matrix is singular; their targets agree, and "
+                "the minimum-norm solution is returned",
+                stacklevel=6,
+            )
+
+    def _report(self, coefficients, R):
+        root = np.sqrt(
+            np.concatenate(
+                [self._weights[0][:, None], np.repeat(self._weights[1][:, None], R.shape[1] - 1, axis=1)], axis=1
+            )
+        )[:, :, None]
+        root[self.spectrum.silent] = 0.0
+        fitted = (self.gram @ coefficients.reshape(-1, R.shape[2])).reshape(R.shape)
+        q = np.divide(coefficients, root, np.zeros_like(R), where=root > 0)
+        return Report(
+            condition=self.spectrum.condition(self.ridge),
+            residual=relative_norm(root * (fitted - R) + self.ridge * q, root * R),
+            jitter=0.0,
+            unresolved=int((self.eigenvalues <= self.spectrum.floor).sum()),
+        )
+
+    def _warn_of_residual(self, report):
+        warnings.warn(
+            f"the infinite-time answer misses its targets by {report.residual:.1e} (relative): condition number "
+            f"{report.condition:.1e}, {report.unresolved} of {len(self.eigenvalues)} eigenvalues below "
+            f"{self.spectrum.tolerance:.1e} of the largest and left out; a finite time or a positive ridge has a "
+            "well determined answer",
+            scipy.linalg.LinAlgWarning,
+            stacklevel=6,
+        )
+
+    def _warn_of_horizon(self, schedule, coordinates):
+        unresolved = self.spectrum.inside_eigenvalues + self.ridge <= self.spectrum.floor
+        share = relative_norm(coordinates[unresolved], coordinates)
+        if share > _POORLY_SOLVED:
+            warnings.warn(
+                f"time {schedule.elapsed / self.rate:.1e} is beyond {self.horizon:.1e}, from which directions that "
+                f"float64 cannot resolve would train; they hold {share:.1e} of the targets and stand still then",
+                scipy.linalg.LinAlgWarning,
+                stacklevel=6,
+            )
+
+
+def batches(count, size):
+    """Slices of ``size`` that cover ``range(count)``."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,0 +1,190 @@
+"""The exact solves and the weighted eigendecomposition, against NumPy on the dense matrix."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk, solve
+from jacntk_lib.errors import SingularGramError
+from jacntk_lib.gram import JacobianGram
+from jacntk_lib.solve import WeightedSpectrum, semidefinite_factor, span
+
+
+def points(N, d, seed=0):
+    X = np.random.default_rng(seed).standard_normal((N, d))
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def gram():
+    return jacobian_ntk(MLP(2, "gelu"), points(5, 3))
+
+
+def diagonal(values, slopes, d):
+    return np.concatenate([values[:, None], np.repeat(slopes[:, None], d, axis=1)], axis=1).ravel()
+
+
+# -------------------------------------------------------------------- cholesky
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+@pytest.mark.parametrize("outputs", [(), (2,)])
+def test_cholesky_solves(gram, ridge, outputs):
+    n = gram.shape[0]
+    b = np.random.default_rng(1).standard_normal((n, *outputs))
+    matrix = gram.dense() + ridge * np.eye(n)
+    solution = solve.cholesky(gram, b, ridge=ridge)
+    expected = np.linalg.solve(matrix, b)
+    assert_allclose(solution.value, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+    assert solution.residual < 1e-12
+    assert solution.jitter == 0.0
+    # LAPACK's estimate is a lower bound of the 1-norm condition number, seldom more than 3 times too small
+    assert np.linalg.cond(matrix, 1) / 3 < solution.condition < 1.01 * np.linalg.cond(matrix, 1)
+
+
+def test_cholesky_reports_the_jitter_it_needed():
+    X = points(4, 2)
+    gram = jacobian_ntk(MLP(1), np.concatenate([X, X[:1]]))  # a duplicate: singular
+    b = gram @ np.random.default_rng(2).standard_normal(gram.shape[0])  # in the range
+    solution = solve.cholesky(gram, b)
+    largest = gram.diagonal().max()
+    assert 0 < solution.jitter < 1e-11 * largest
+    assert solution.residual < 1e-10
+    assert solution.condition > 1e13
+
+
+def test_cholesky_shows_an_inconsistent_system_in_the_residual():
+    X = points(2, 2)
+    gram = jacobian_ntk(MLP(1), X[[0, 0]])
+    b = np.zeros(6)
+    b[0], b[3] = 1.0, -1.0  # two labels for one point
+    solution = solve.cholesky(gram, b)
+    assert solution.jitter > 0
+    assert solution.residual > 0.5
+
+
+def test_cholesky_of_zero_right_hand_side(gram):
+    solution = solve.cholesky(gram, np.zeros(gram.shape[0]))
+    assert solution.residual == 0.0
+    assert not solution.value.any()
+
+
+def test_cholesky_refuses_an_indefinite_matrix(gram):
+    negative = JacobianGram(gram.X, None, type(gram._jet)(*(-x for x in gram._jet)))
+    with pytest.raises(SingularGramError, match="not positive semi-definite"):
+        solve.cholesky(negative, np.ones(gram.shape[0]))
+
+
+def test_cholesky_refuses_bad_input(gram):
+    n = gram.shape[0]
+    with pytest.raises(ValueError, match=r"b has shape \(3,\)"):
+        solve.cholesky(gram, np.ones(3))
+    with pytest.raises(ValueError, match="b has shape"):
+        solve.cholesky(gram, np.ones((n, 1, 1)))
+    with pytest.raises(ValueError, match="b contains"):
+        solve.cholesky(gram, np.full(n, np.nan))
+    with pytest.raises(ValueError, match="ridge must not be negative"):
+        solve.cholesky(gram, np.ones(n), ridge=-1.0)
+    for other in (gram.dense(), jacobian_ntk(MLP(1), gram.X, gram.X)):
+        with pytest.raises(TypeError, match="symmetric JacobianGram"):
+            solve.cholesky(other, np.ones(n))
+
+
+# -------------------------------------------------------------------- the weighted spectrum
+
+WEIGHTS = {
+    "one lambda": lambda N: (np.ones(N), np.full(N, 0.1)),
+    "one per point": lambda N: (np.arange(1.0, N + 1), np.linspace(0.0, 2.0, N)),  # the first has none
+    "no penalty": lambda N: (np.ones(N), np.zeros(N)),
+    "no labels": lambda N: (np.zeros(N), np.ones(N)),
+}
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize(("N", "d"), [(5, 2), (4, 4), (3, 7), (1, 6)])
+def test_spectrum_is_that_of_the_dense_matrix(N, d, weights):
+    gram = jacobian_ntk(MLP(2, "gelu", sigma_b=0.3), points(N, d))
+    D = diagonal(*WEIGHTS[weights](N), d)
+    spectrum = WeightedSpectrum(gram, *WEIGHTS[weights](N))
+    S = np.sqrt(D)[:, None] * gram.dense() * np.sqrt(D)
+    w = np.linalg.eigvalsh(S)[::-1][: np.count_nonzero(D)]
+    assert_allclose(spectrum.eigenvalues, w, atol=1e-13 * w[0])
+    assert spectrum.largest == spectrum.eigenvalues[0]
+    assert not spectrum.silent.any()
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize(("N", "d"), [(5, 2), (3, 7)])
+@pytest.mark.parametrize("reduce", [True, False])
+def test_functions_of_the_spectrum_are_those_of_the_dense_matrix(N, d, weights, reduce):
+    gram = jacobian_ntk(MLP(2, "gelu"), points(N, d))
+    D = np.sqrt(diagonal(*WEIGHTS[weights](N), d))
+    spectrum = WeightedSpectrum(gram, *WEIGHTS[weights](N), reduce=reduce)
+    assert (spectrum.basis is not None) == (reduce and d > N)
+    R = np.random.default_rng(3).standard_normal((N, 1 + d, 2))
+    w, V = np.linalg.eigh(D[:, None] * gram.dense() * D)
+    expected = D[:, None] * (V @ (np.exp(-w)[:, None] * (V.T @ (D[:, None] * R.reshape(-1, 2)))))
+    assert_allclose(spectrum.apply(lambda w: np.exp(-w), R).reshape(-1, 2), expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("d", [2, 7])
+def test_split_sums_to_apply(d):
+    gram = jacobian_ntk(MLP(2, "gelu"), points(3, d))
+    spectrum = WeightedSpectrum(gram, np.ones(3), np.full(3, 0.2))
+    R = np.random.default_rng(4).standard_normal((3, 1 + d, 2))
+    w, summands = spectrum.split(np.sqrt, R, gap=1e-12)
+    assert (np.diff(w) < 0).all()
+    assert summands.shape == (3, 1 + d, len(w), 2)
+    assert_allclose(summands.sum(axis=2), spectrum.apply(np.sqrt, R), atol=1e-13)
+    # with a gap that nothing exceeds all is one, and what tau makes zero is left out
+    one, summands = spectrum.split(np.sqrt, R, gap=np.inf)
+    assert_allclose(summands[:, :, 0], spectrum.apply(np.sqrt, R), atol=1e-13)
+    assert len(one) == 1
+    none, summands = spectrum.split(np.zeros_like, R, gap=0.0)
+    assert len(none) == summands.shape[2] == 0
+
+
+def test_reduction_sees_only_the_span():
+    X = points(4, 2) @ np.linalg.qr(np.random.default_rng(5).standard_normal((9, 2)))[0].T  # a plane in R^9
+    assert span(X).shape == (9, 2)
+    assert span(points(4, 3)) is None
+    gram = jacobian_ntk(MLP(3), X)
+    spectrum = WeightedSpectrum(gram, np.ones(4), np.full(4, 0.5))
+    w = np.linalg.eigvalsh(gram.scaled(0.5).dense())[::-1]
+    assert_allclose(spectrum.eigenvalues, w, atol=1e-13 * w[0])
+    assert len(spectrum.inside_eigenvalues) == 4 * 3
+
+
+def test_value_at_the_origin_is_silent():
+    gram = jacobian_ntk(MLP(2), np.array([[0.0, 0.0], [1.0, 0.0]]))  # erf(0) = 0 and no bias: f(0) = 0 always
+    spectrum = WeightedSpectrum(gram, np.ones(2), np.ones(2))
+    assert spectrum.silent.tolist() == [[True, False, False], [False, False, False]]
+    assert len(spectrum.eigenvalues) == 5
+    R = np.ones((2, 3, 1))
+    assert spectrum.apply(np.ones_like, R)[0, 0] == 0.0
+    everything = WeightedSpectrum(jacobian_ntk(MLP(2), np.zeros((1, 3))), np.ones(1), np.zeros(1))
+    assert everything.eigenvalues.size == 0
+    assert everything.largest == 0.0
+    assert everything.condition() == 1.0
+    assert not everything.apply(np.ones_like, np.ones((1, 4, 1))).any()
+
+
+def test_floor_is_where_float64_stops():
+    X = points(4, 2)
+    gram = jacobian_ntk(MLP(1), np.concatenate([X, X]))
+    spectrum = WeightedSpectrum(gram, np.ones(8), np.ones(8))
+    assert (spectrum.eigenvalues >= 0).all()
+    assert (spectrum.eigenvalues <= spectrum.floor).sum() == 12
+    assert spectrum.floor >= 100 * np.finfo(float).eps * spectrum.largest
+    assert spectrum.condition() == np.inf
+    assert_allclose(spectrum.condition(ridge=spectrum.largest), 2.0, rtol=1e-12)
+    assert WeightedSpectrum(gram, np.ones(8), np.ones(8), tolerance=0.5).floor == 0.5 * spectrum.largest
+
+
+def test_semidefinite_factor_of_singular_matrices():
+    X = points(5, 3)
+    sigma = jacobian_nngp(MLP(2), np.concatenate([X, X[:2]])).dense()
+    factor = semidefinite_factor(sigma.copy())
+    assert factor.shape[1] == 5 * 4
+    assert_allclose(factor @ factor.T, sigma, atol=1e-13 * sigma.max())
+    assert semidefinite_factor(np.zeros((3, 3))).shape == (3, 0)
