@@ -17,36 +17,17 @@ The output layer adds :math:`\langle h^L_a, h^L_b \rangle`, and s_b^2 in the (0,
 width 8192 and depth 3 this takes about a gigabyte in float32; the parameter Jacobian would take 687.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import torch
 
+from ._factors import factors, stored, streamed
 from ._validation import integer
-from .architecture import MLP
-from .networks import (
-    FiniteMLP,
-    as_tensor,
-    block_rows,
-    check_device,
-    check_dtype,
-    check_seed,
-    draw_biases,
-    draw_weights,
-    feature_scales,
-    first_layer,
-    full_precision,
-    layer_widths,
-    scaled_jet,
-    weight_shapes,
-)
+from ._weights import check_seed
+from .networks import as_tensor, bytes_per_point, check_device, check_dtype, full_precision, layer_widths
 
 MEMORY = 2 * 2**30
 """Bytes that the arrays of the points in hand may take, beside the weights and the result."""
 
 _TILE_ROWS = 512  # rows of the result computed at once: bounds the temporaries, and halves symmetric work
-_PANEL_ROWS = 512  # rows of a streamed weight matrix in hand at once
 
 
 @torch.no_grad()
@@ -78,11 +59,13 @@ def jacobian_nngp(net, X, X2=None, *, memory=MEMORY):
 
     Examples
     --------
+    >>> from jacntk_lib.architecture import MLP
+    >>> from jacntk_lib.networks import FiniteMLP
     >>> net = FiniteMLP(MLP(depth=1), width=32, input_dim=2)
     >>> jacobian_nngp(net, torch.eye(2)).shape
     torch.Size([6, 6])
     """
-    spec = _stored(net)
+    spec = stored(net)
 
     def kernel(rows, cols, i, j):
         return _output_layer(spec, rows, cols, i, j)
@@ -103,12 +86,14 @@ def jacobian_ntk(net, X, X2=None, *, memory=MEMORY):
 
     Examples
     --------
+    >>> from jacntk_lib.architecture import MLP
+    >>> from jacntk_lib.networks import FiniteMLP
     >>> net = FiniteMLP(MLP(depth=2), width=32, input_dim=2)
     >>> theta = jacobian_ntk(net, torch.eye(2))
     >>> theta.shape, bool(torch.linalg.eigvalsh(theta)[0] > 0)
     (torch.Size([6, 6]), True)
     """
-    spec = _stored(net)
+    spec = stored(net)
     return _assemble(spec, X, X2, _ntk_kernel(spec), memory, cotangents=True)
 
 
@@ -129,150 +114,16 @@ def streamed_jacobian_ntk(mlp, width, seed, X, *, dtype=torch.float64, device="c
 
     Examples
     --------
+    >>> from jacntk_lib.architecture import MLP
+    >>> from jacntk_lib.networks import FiniteMLP
     >>> mlp, X = MLP(depth=2), torch.eye(2)
     >>> stored = jacobian_ntk(FiniteMLP(mlp, 64, 2, seed=5), X)
     >>> bool(torch.allclose(streamed_jacobian_ntk(mlp, 64, 5, X), stored, rtol=1e-12))
     True
     """
     dtype, device = check_dtype(dtype), check_device(device)
-    spec = _streamed(mlp, layer_widths(mlp, width), check_seed(seed), as_tensor(X, "X", dtype, device))
+    spec = streamed(mlp, layer_widths(mlp, width), check_seed(seed), as_tensor(X, "X", dtype, device))
     return _assemble(spec, X, None, _ntk_kernel(spec), memory, cotangents=True)
-
-
-# --------------------------------------------------------------------------------------------------------------
-# A network as the sums below see it: stored and streamed differ only in where the panels come from
-
-
-@dataclass(frozen=True)
-class _Spec:
-    mlp: MLP
-    widths: tuple
-    first: torch.Tensor  # (n_1, d)
-    readout: torch.Tensor  # (n_L,)
-    biases: list
-    as_input: Callable  # (points, name) -> tensor (N, d)
-    panels: Callable[[int], Iterator]  # layer l in 2..L -> (rows of W^l as a slice, those rows)
-
-    def add_bias(self, layer, g, columns=slice(None)):
-        if self.biases:
-            g += self.mlp.sigma_b * self.biases[layer - 1][columns]
-        return g
-
-
-def _stored(net):
-    if not isinstance(net, FiniteMLP):
-        raise TypeError(f"net must be a FiniteMLP, got {type(net).__name__}")
-    weights = [weight.detach() for weight in net.weights]
-    return _Spec(
-        net.mlp,
-        net.widths,
-        weights[0],
-        weights[-1][0],
-        [bias.detach() for bias in net.biases],
-        net.as_input,
-        lambda layer: iter([(slice(None), weights[layer - 1])]),
-    )
-
-
-def _streamed(mlp, widths, seed, X):
-    place = {"dtype": X.dtype, "device": X.device}
-    shapes = weight_shapes(widths, X.shape[1])
-
-    def panels(layer):
-        fan_out, fan_in = shapes[layer - 1]
-        block = block_rows(fan_in)
-        step = max(1, _PANEL_ROWS // block) * block
-        for start in range(0, fan_out, step):
-            stop = min(start + step, fan_out)
-            yield slice(start, stop), draw_weights(seed, layer, shapes[layer - 1], start, stop, **place)
-
-    return _Spec(
-        mlp,
-        widths,
-        draw_weights(seed, 1, shapes[0], **place),
-        draw_weights(seed, len(shapes), shapes[-1], **place)[0],
-        draw_biases(mlp, seed, shapes, **place),
-        lambda points, name: as_tensor(points, name, **place),
-        panels,
-    )
-
-
-# --------------------------------------------------------------------------------------------------------------
-# Features and cotangents of a chunk of points
-
-
-class _Factors(NamedTuple):
-    h: list  # h^0, ..., h^L, (N, 1+d, n_l) each
-    b: list  # b^1, ..., b^L, (N, 1+d, n_l) each
-
-
-def _factors(spec, X, cotangents=True):
-    """One pass forwards and, for the cotangents, one backwards; every array carries its tangents."""
-    (N, d), L = X.shape, len(spec.widths)
-    scales = feature_scales(spec)
-    inputs = X.new_zeros(N, 1 + d, d)
-    inputs[:, 0] = scales[0] * X
-    inputs[:, 1:] = scales[0] * torch.eye(d, dtype=X.dtype, device=X.device)
-    h, b, hidden = [inputs], [], []
-
-    g0, tangents = first_layer(X, scales[0], spec.first)
-    spec.add_bias(1, g0)
-    if L == 1:
-        b_last = X.new_empty(N, 1 + d, spec.widths[0])
-        h.append(torch.empty_like(b_last))
-        _activate_last(spec, g0, tangents, slice(None), h[-1], b_last)
-        return _Factors(h, [b_last])
-
-    for layer in range(2, L + 1):
-        phi, slope, curvature = scaled_jet(spec.mlp, scales[layer - 1], g0, order=2)
-        feature = X.new_empty(N, 1 + d, spec.widths[layer - 2])  # h^(layer-1)
-        feature[:, 0] = phi
-        torch.mul(slope[:, None], tangents, out=feature[:, 1:])
-        h.append(feature)
-        hidden.append((tangents, slope, curvature))
-        if layer < L:
-            g = X.new_empty(N, 1 + d, spec.widths[layer - 1])
-            for columns, panel in spec.panels(layer):
-                g[:, :, columns] = feature @ panel.T
-            g0, tangents = spec.add_bias(layer, g[:, 0]), g[:, 1:]
-
-    # The last hidden layer goes forwards and backwards panel by panel: its cotangent needs nothing from outside
-    # the panel, so every panel of W^L is used for both products while it is there.
-    h.append(X.new_empty(N, 1 + d, spec.widths[-1]))
-    b_last, c = (torch.empty_like(h[-1]), torch.zeros_like(h[-2])) if cotangents else (None, None)
-    for columns, panel in spec.panels(L):
-        g = h[-2] @ panel.T
-        spec.add_bias(L, g[:, 0], columns)
-        _activate_last(spec, g[:, 0], g[:, 1:], columns, h[-1], b_last)
-        if cotangents:
-            c += b_last[:, :, columns] @ panel  # d(f/kappa)/dh^(L-1)
-    if not cotangents:
-        return _Factors(h, [])
-
-    b.append(b_last)
-    for layer in range(L - 1, 0, -1):
-        tangents, slope, curvature = hidden.pop()
-        # b = phi'(g_0) c, and by the product rule b_a = phi'(g_0) c_a + phi''(g_0) g_a c_0
-        bend = curvature * c[:, 0]
-        c *= slope[:, None]
-        c[:, 1:].addcmul_(tangents, bend[:, None])
-        b.append(c)
-        if layer > 1:
-            c = torch.zeros_like(h[layer - 1])
-            for columns, panel in spec.panels(layer):
-                c += b[-1][:, :, columns] @ panel
-    return _Factors(h, b[::-1])
-
-
-def _activate_last(spec, g0, tangents, columns, h, b):
-    """h^L and, unless ``b`` is None, b^L = w phi'(g^L) with their tangents, into ``columns`` of h and b."""
-    phi, slope, curvature = scaled_jet(spec.mlp, feature_scales(spec)[-1], g0, order=2)
-    h[:, 0, columns] = phi
-    torch.mul(slope[:, None], tangents, out=h[:, 1:, columns])
-    if b is not None:
-        w = spec.readout[columns]
-        b[:, 0, columns] = w * slope
-        torch.mul((w * curvature)[:, None], tangents, out=b[:, 1:, columns])
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -324,10 +175,10 @@ def _assemble(spec, X, X2, kernel, memory, cotangents):
     tile = max(1, _TILE_ROWS // (1 + d))
     with full_precision(X.device):
         for i in range(0, N, chunk):
-            rows = _factors(spec, X[i : i + chunk], cotangents)
+            rows = factors(spec, X[i : i + chunk], cotangents)
             for j in range(i if symmetric else 0, M, chunk):
                 same = symmetric and i == j
-                cols = rows if same else _factors(spec, X2[j : j + chunk], cotangents)
+                cols = rows if same else factors(spec, X2[j : j + chunk], cotangents)
                 for p in range(0, len(rows.h[0]), tile):
                     for q in range(p if same else 0, len(cols.h[0]), tile):
                         block = kernel(rows, cols, slice(p, p + tile), slice(q, q + tile))
@@ -342,10 +193,7 @@ def _assemble(spec, X, X2, kernel, memory, cotangents):
 
 def _points_per_chunk(spec, X, X2, symmetric, memory):
     """All points if their factors fit, else as many as leave room for the rows' and the columns' factors."""
-    d = X.shape[1]
-    # h and b (or g) of every layer, and at the peak a panel's g, a product and the two slopes
-    per_point = (1 + d) * X.element_size() * (2 * sum(spec.widths) + 3 * max(spec.widths) + 2 * d)
     points = len(X) if symmetric else len(X) + len(X2)
-    if points * per_point <= memory:
+    if points * bytes_per_point(spec.widths, X) <= memory:
         return max(len(X), len(X2))
-    return max(1, memory // (2 * per_point))
+    return max(1, memory // (2 * bytes_per_point(spec.widths, X)))

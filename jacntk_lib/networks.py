@@ -19,17 +19,14 @@ the same for every point, and cost no product.
 
 import contextlib
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ._validation import as_points, integer
+from ._weights import check_seed, draw_biases, draw_weights, weight_shapes
 from .architecture import MLP
-
-BLOCK = 2**20
-"""Weights in one block of random numbers: 8 MB in float64, some ten milliseconds to draw."""
 
 
 class FiniteMLP(torch.nn.Module):
@@ -175,6 +172,12 @@ def feature_scales(net):
     return (mlp.sigma_w * mlp.input_scale, *(mlp.sigma_w / math.sqrt(n) for n in net.widths))
 
 
+def bytes_per_point(widths, X):
+    """What one of the points ``X`` takes in a pass forwards and back: h and g of every layer, and some in passing."""
+    d = X.shape[1]
+    return (1 + d) * X.element_size() * (2 * sum(widths) + 3 * max(widths) + 2 * d)
+
+
 @contextlib.contextmanager
 def full_precision(device):
     """Products of float32 matrices in full float32: no TF32, bfloat16 or autocast; restores the caller's settings."""
@@ -188,57 +191,6 @@ def full_precision(device):
     finally:
         for setting, value in zip(settings, before, strict=True):
             setting.fp32_precision = value
-
-
-# --------------------------------------------------------------------------------------------------------------
-# Weights from their keys
-
-
-def draw_weights(seed, layer, shape, start=0, stop=None, *, dtype=torch.float64, device="cpu"):
-    """Rows ``start`` to ``stop`` of the weight matrix of ``layer`` (1 to L+1), as the whole network has them.
-
-    A block is ``block_rows(fan_in)`` full rows; ``start`` must lie on a block's boundary. Block b of a matrix of shape
-    (fan_out, fan_in) is one stream of Philox: key (seed, 2 layer * 2^32 + b), counter from (0, 0, fan_out, fan_in).
-    """
-    return _draw(seed, 2 * layer, shape, start, shape[0] if stop is None else stop, dtype, device)
-
-
-def draw_biases(mlp, seed, shapes, *, dtype=torch.float64, device="cpu"):
-    """The biases of layers of the given weight shapes, or an empty list where ``mlp`` has none."""
-    if mlp.sigma_b == 0:
-        return []
-    return [
-        _draw(seed, 2 * layer + 1, (fan_out, 1), 0, fan_out, dtype, device)[:, 0]
-        for layer, (fan_out, _) in enumerate(shapes, start=1)
-    ]
-
-
-def block_rows(fan_in):
-    """Rows of a weight matrix that share one block of random numbers."""
-    return max(1, BLOCK // fan_in)
-
-
-def _draw(seed, code, shape, start, stop, dtype, device):
-    fan_out, fan_in = shape
-    rows = block_rows(fan_in)
-    if start % rows:
-        raise ValueError(f"rows are drawn in blocks of {rows}, so start must be a multiple of it, got {start}")
-    out = torch.empty((stop - start, fan_in), dtype=dtype, device=device)
-
-    def fill(first):
-        key = np.array([seed, (code << 32) | (first // rows)], dtype=np.uint64)
-        counter = np.array([0, 0, fan_out, fan_in], dtype=np.uint64)
-        stream = np.random.Generator(np.random.Philox(key=key, counter=counter))
-        block = stream.standard_normal((min(first + rows, stop) - first, fan_in))  # a short block is a prefix
-        out[first - start : first - start + len(block)] = torch.from_numpy(block)
-
-    starts = range(start, stop, rows)
-    if len(starts) == 1:
-        fill(start)
-    else:  # NumPy lets go of the interpreter while it draws
-        with ThreadPoolExecutor(min(len(starts), torch.get_num_threads())) as pool:
-            list(pool.map(fill, starts))
-    return out
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -260,16 +212,10 @@ def layer_widths(mlp, width):
     return widths
 
 
-def weight_shapes(widths, input_dim):
-    """(fan_out, fan_in) of the L+1 weight matrices."""
-    return list(zip((*widths, 1), (input_dim, *widths), strict=True))
-
-
-def check_seed(seed):
-    seed = integer(seed, "seed", at_least=0)
-    if seed >= 2**64:
-        raise ValueError(f"seed must be below 2**64 (it is one word of a Philox key), got {seed}")
-    return seed
+def check_network(net):
+    """Refuse whatever is not a :class:`FiniteMLP`."""
+    if not isinstance(net, FiniteMLP):
+        raise TypeError(f"net must be a FiniteMLP, got {type(net).__name__}")
 
 
 def check_dtype(dtype):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from jacntk_lib import finite, gram, networks
+from jacntk_lib import _factors, finite, gram
 from jacntk_lib.architecture import MLP
 from jacntk_lib.networks import FiniteMLP
 
@@ -91,7 +91,7 @@ def test_chunks_and_tiles_change_nothing(kernel, memory, monkeypatch):
 def test_memory_budget_bounds_the_points_in_hand(monkeypatch):
     """The factors in hand stay within the budget that asked for them."""
     net, X = FiniteMLP(mlp(), 64, 3), points(40, 3)
-    largest, original = 0, finite._factors
+    largest, original = 0, finite.factors
 
     def spy(spec, X, cotangents=True):
         nonlocal largest
@@ -99,7 +99,7 @@ def test_memory_budget_bounds_the_points_in_hand(monkeypatch):
         largest = max(largest, sum(a.nbytes for a in [*factors.h, *factors.b]))
         return factors
 
-    monkeypatch.setattr(finite, "_factors", spy)
+    monkeypatch.setattr(finite, "factors", spy)
     finite.jacobian_ntk(net, X, memory=300_000)
     assert 50_000 < largest <= 150_000
 
@@ -168,14 +168,14 @@ def test_streamed_equals_stored(depth, sigma_b):
 
 def test_streaming_never_holds_a_weight_matrix(monkeypatch):
     drawn = []
-    original = networks.draw_weights
+    original = _factors.draw_weights
 
     def spy(seed, layer, shape, *rows, **place):
         weights = original(seed, layer, shape, *rows, **place)
         drawn.append((layer, len(weights), shape[0]))
         return weights
 
-    monkeypatch.setattr(finite, "draw_weights", spy)
+    monkeypatch.setattr(_factors, "draw_weights", spy)
     finite.streamed_jacobian_ntk(mlp(3), 2048, 0, points(2, 2), dtype=torch.float32)
     inner = [(layer, rows) for layer, rows, _ in drawn if layer in (2, 3)]
     assert max(rows for _, rows in inner) == 512
@@ -211,7 +211,7 @@ def test_memory_at_width_4096():
     peak, added = (int(number) for number in measured.stdout.split())
     print(f"peak {peak / 1e9:.2f} GB, of it the kernel {added / 1e9:.2f} GB")
     assert peak < 4e9
-    assert 0.05e9 < added < 0.6e9
+    assert added < 0.4e9
 
 
 # ---------------------------------------------------------------------------------------------------- bad input

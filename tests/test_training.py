@@ -1,0 +1,378 @@
+"""Robust training: the gradient against autograd, the step limit, histories that survive an interrupt bit by bit."""
+
+import copy
+import dataclasses
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from jacntk_lib import _checkpoint, _objective, finite, gram, training
+from jacntk_lib.architecture import MLP
+from jacntk_lib.errors import ConvergenceError, CorruptResultError
+from jacntk_lib.networks import FiniteMLP
+from jacntk_lib.training import RobustObjective, max_learning_rate, train
+
+N, D = 5, 3
+X = np.random.default_rng(0).standard_normal((N, D))
+Y = np.array([1.0, -1.0, 1.0, 1.0, -1.0])
+
+
+def mlp(depth=2, activation="erf", **settings):
+    """Nothing at its default, so that a forgotten factor shows."""
+    return MLP(depth, activation, **{"kappa": 0.7, "sigma_w": 1.3, "sigma_b": 0.4, "input_scale": 0.6} | settings)
+
+
+def network(width=16, seed=1, dtype=torch.float64, **settings):
+    return FiniteMLP(mlp(**settings), width, D, seed, dtype=dtype)
+
+
+def loss_by_autograd(net, lam):
+    out = net.value_and_jacobian(X)
+    residual = out[:, 0] - torch.from_numpy(Y)
+    return (residual**2 / 2 + lam / 2 * (out[:, 1:] ** 2).sum(1)).mean()
+
+
+def assert_same(one, other):
+    """Bit by bit, every field."""
+    for field in dataclasses.fields(one):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        assert (a is None) == (b is None), field.name
+        assert a is None or np.array_equal(a, b), field.name
+
+
+# ------------------------------------------------------------------------------------------------- the gradient
+
+
+@pytest.mark.parametrize("activation", ["erf", "gelu"])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("sigma_b", [0.0, 0.4])
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_gradient_equals_autograd(activation, depth, sigma_b, memory):
+    net = FiniteMLP(mlp(depth, activation, sigma_b=sigma_b), [7, 9, 8, 6][:depth], D, seed=1)
+    objective = RobustObjective(net, X, Y, 0.3, memory=memory)
+    loss, outputs = objective.evaluate()
+    expected = loss_by_autograd(net, 0.3)
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-13)
+    assert torch.allclose(outputs, net.value_and_jacobian(X), rtol=1e-13)
+    for gradient, parameter in zip(objective.gradients, (*net.weights, *net.biases), strict=True):
+        assert (gradient - parameter.grad).abs().max() <= 1e-12 * parameter.grad.abs().max()
+
+
+def test_descent_is_gradient_descent():
+    """Four steps written out, with autograd's gradient."""
+    net, other = network(), network()
+    history = train(net, X, Y, 0.3, 0.2, steps=4, record=range(5))
+    for step in range(4):
+        loss = loss_by_autograd(other, 0.3)
+        assert history.loss[step] == pytest.approx(loss.item(), rel=1e-12)
+        gradients = torch.autograd.grad(loss, list(other.parameters()))
+        with torch.no_grad():
+            for p, g in zip(other.parameters(), gradients, strict=True):
+                p -= 0.2 * g
+    for p, q in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(p, q, rtol=1e-11, atol=1e-13)
+
+
+def test_without_penalty_the_jacobian_plays_no_part():
+    net, other = network(), network()
+    train(net, X, Y, 0.0, 0.2, steps=3)
+    for _ in range(3):
+        gradients = torch.autograd.grad(((other(X) - torch.from_numpy(Y)) ** 2).mean() / 2, list(other.parameters()))
+        with torch.no_grad():
+            for p, g in zip(other.parameters(), gradients, strict=True):
+                p -= 0.2 * g
+    assert torch.allclose(net(X), other(X), rtol=1e-11)
+
+
+# --------------------------------------------------------------------------------------------------- the history
+
+
+def test_history_is_what_the_network_says():
+    net = network()
+    X_test = np.random.default_rng(1).standard_normal((4, D))
+    reference = gram.jacobian_ntk(net.mlp, X)
+    before = copy.deepcopy(net)
+    history = train(net, X, Y, 0.3, 0.2, steps=6, record=[6, 0, 2], reference=reference, X_test=X_test)
+    assert history.steps.tolist() == [0, 2, 6]
+    assert history.jacobians.shape == (3, N, D)
+    for index, state in ((0, before), (2, net)):
+        with torch.no_grad():
+            out, test = state.value_and_jacobian(X).numpy(), state.value_and_jacobian(X_test).numpy()
+        np.testing.assert_allclose(history.values[index], out[:, 0], rtol=1e-13)
+        np.testing.assert_allclose(history.jacobians[index], out[:, 1:], rtol=1e-13)
+        np.testing.assert_allclose(history.test_values[index], test[:, 0], rtol=1e-13)
+        np.testing.assert_allclose(history.test_jacobians[index], test[:, 1:], rtol=1e-13)
+        assert history.loss[index] == pytest.approx(loss_by_autograd(state, 0.3).item(), rel=1e-13)
+        gap = finite.jacobian_ntk(state, X).numpy() - reference.dense()
+        distance = np.linalg.norm(gap) / np.linalg.norm(reference.dense())
+        assert history.distances[index] == pytest.approx(distance, rel=1e-12)
+        assert history.largest_entries[index] == pytest.approx(np.abs(gap).max(), rel=1e-12)
+    dense = train(network(), X, Y, 0.3, 0.2, 6, [6, 0, 2], reference=reference.dense(), X_test=X_test)
+    assert_same(history, dense)
+
+
+def test_default_record_and_empty_record():
+    assert train(network(), X, Y, 0.3, 0.2, steps=11).steps.tolist() == [0, 1, 2, 4, 8, 11]
+    assert train(network(), X, Y, 0.3, 0.2, steps=0).steps.tolist() == [0]
+    silent = train(network(), X, Y, 0.3, 0.2, steps=3, record=[])
+    assert (silent.steps.shape, silent.jacobians.shape) == ((0,), (0, N, D))
+    assert silent.distances is silent.test_values is None
+
+
+def test_wide_networks_follow_the_linear_equation():
+    """The gap to k exact steps of the linearised dynamics at the network's own initial JNTK falls with the width."""
+    gaps = []
+    for width in (64, 1024):
+        net = network(width, sigma_b=0.0)
+        theta, N_rows = finite.jacobian_ntk(net, X).numpy(), N * (1 + D)
+        lam = np.tile([1.0, *[0.3] * D], N)
+        u, target = net.value_and_jacobian(X).detach().numpy().ravel(), np.zeros(N_rows)
+        target[:: 1 + D] = Y
+        for _ in range(20):
+            u = u - 0.2 * net.mlp.kappa**2 / N * theta @ (lam * (u - target))
+        history = train(net, X, Y, 0.3, 0.2, steps=20, record=[20])
+        gaps.append(np.abs(history.values[0] - u[:: 1 + D]).max())
+    assert gaps[1] < gaps[0] / 2
+    assert gaps[1] < 0.05
+
+
+def test_float32_trains_in_float32():
+    single, double = network(dtype=torch.float32), network()
+    histories = [train(net, X, Y, 0.3, 0.2, steps=8, reference=np.eye(N * (1 + D))) for net in (single, double)]
+    assert single.dtype == torch.float32
+    assert histories[0].values.dtype == np.float64
+    np.testing.assert_allclose(histories[0].values, histories[1].values, atol=1e-4)
+    np.testing.assert_allclose(histories[0].distances, histories[1].distances, rtol=1e-5)
+
+
+def test_progress(capsys):
+    seen = []
+    train(network(), X, Y, 0.3, 0.2, steps=3, progress=lambda step, loss: seen.append((step, loss)))
+    assert [step for step, _ in seen] == [0, 1, 2, 3]
+    assert seen[0][1] > seen[-1][1]
+    assert capsys.readouterr().err == ""
+    train(network(), X, Y, 0.3, 0.2, steps=3, progress=True)
+    assert "3/3" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ the step limit
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dense_rows", [0, 4096])
+def test_max_learning_rate(dtype, dense_rows, monkeypatch):
+    """From the dense kernel and matrix-free, against all eigenvalues."""
+    monkeypatch.setattr(_objective, "_DENSE_ROWS", dense_rows)
+    net = network(dtype=dtype, depth=3)
+    root = np.sqrt(np.tile([1.0, *[0.3] * D], N))
+    largest = np.linalg.eigvalsh(root[:, None] * finite.jacobian_ntk(network(depth=3), X).numpy() * root)[-1]
+    expected = 2 * N / (net.mlp.kappa**2 * largest)
+    assert max_learning_rate(net, X, 0.3) == pytest.approx(expected, rel=1e-5 if dtype == torch.float64 else 1e-3)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("sigma_b", [0.0, 0.4])
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_kernel_product_is_the_scaled_ntk(depth, sigma_b, memory):
+    net = network(depth=depth, sigma_b=sigma_b, activation="gelu")
+    v = np.random.default_rng(3).standard_normal(N * (1 + D))
+    root = np.sqrt(np.tile([1.0, *[0.3] * D], N))
+    expected = root * (finite.jacobian_ntk(net, X).numpy() @ (root * v))
+    product = RobustObjective(net, X, Y, 0.3, memory=memory).kernel_product(v)
+    np.testing.assert_allclose(product, expected, atol=1e-12 * np.abs(expected).max())
+
+
+def test_the_limit_separates_convergence_from_divergence():
+    """Below the limit the loss falls at every step. Above it the loss first explodes; only a finite width can then leave
+    the linear regime, which brings it down again."""
+    limit = max_learning_rate(network(512), X, 0.3)
+    below = train(network(512), X, Y, 0.3, 0.9 * limit, steps=20)
+    assert (np.diff(below.loss) < 0).all()
+    with pytest.raises(ValueError, match=rf"learning_rate .* is not below {limit:.4g}, the stability limit"):
+        train(network(512), X, Y, 0.3, limit * 1.001, steps=1)
+    above = train(network(512), X, Y, 0.3, 1.3 * limit, steps=16, allow_unstable=True)
+    assert above.loss.max() > 1.2 * above.loss[0]
+
+
+def test_divergence_names_the_step():
+    """GELU grows, so a huge step overflows; erf would only saturate."""
+    net = network(activation="gelu")
+    with pytest.raises(
+        ConvergenceError, match=r"diverged: after \d+ steps the loss is (inf|nan) \(learning_rate 1e\+08"
+    ):
+        train(net, X, Y, 0.3, 1e8, steps=100, allow_unstable=True)
+
+
+# ------------------------------------------------------------------------------------------ interrupt and resume
+
+RUN = {"lam": 0.3, "learning_rate": 0.2, "steps": 12, "record": [0, 1, 3, 7, 12]}
+FULL = {"reference": np.eye(N * (1 + D)), "X_test": X[:2] / 2}
+
+
+def interrupt_at(stop):
+    """Ctrl-C, as the keyboard sends it."""
+
+    def progress(step, loss):
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return progress
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("fresh", [True, False], ids=["network sampled anew", "same network passed again"])
+@pytest.mark.parametrize("stop", [0, 3, 5, 11])
+def test_resumed_history_is_bitwise_the_same(tmp_path, dtype, fresh, stop):
+    whole = network(dtype=dtype)
+    expected = train(whole, X, Y, **RUN, **FULL)
+    path, net = tmp_path / "run.npz", network(dtype=dtype)
+    with pytest.raises(KeyboardInterrupt, match=f"after {stop} of 12 steps"):
+        train(net, X, Y, **RUN, **FULL, checkpoint=path, progress=interrupt_at(stop))
+    if fresh:
+        net = network(dtype=dtype)
+    seen = []
+    resumed = train(net, X, Y, **RUN, **FULL, checkpoint=path, progress=lambda step, _: seen.append(step))
+    assert seen[0] == stop  # it went on, it did not start again
+    assert_same(resumed, expected)
+    for p, q in zip(net.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_finished_run_is_read_back(tmp_path):
+    path, net = tmp_path / "run.npz", network()
+    history = train(net, X, Y, **RUN, checkpoint=path)
+    again, seen = network(), []
+    assert_same(train(again, X, Y, **RUN, checkpoint=path, progress=lambda step, _: seen.append(step)), history)
+    assert seen == [12]
+    assert torch.equal(again(X), net(X))
+    longer = train(network(), X, Y, **RUN | {"steps": 20, "record": [*RUN["record"], 20]}, checkpoint=path)
+    assert_same(longer, train(network(), X, Y, **RUN | {"steps": 20, "record": [*RUN["record"], 20]}))
+
+
+def test_a_crash_leaves_the_last_checkpoint(tmp_path):
+    """Neither an exception in a step nor a full disk spoils what was saved before."""
+    path = tmp_path / "run.npz"
+
+    def crash(step, loss):
+        if step == 6:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        train(network(), X, Y, **RUN, checkpoint=path, checkpoint_seconds=0, progress=crash)
+    assert _checkpoint.load(path)[0]["step"] == 5
+    assert_same(train(network(), X, Y, **RUN, checkpoint=path), train(network(), X, Y, **RUN))
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    _checkpoint.save(path, {"step": 1}, {"a": np.arange(3)})
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        _checkpoint.save(path, {"step": 2}, {"a": np.arange(4)})
+    settings, arrays = _checkpoint.load(path)
+    assert settings == {"step": 1}
+    assert arrays["a"].tolist() == [0, 1, 2]
+    assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "text", "empty", "other"])
+def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
+    path = tmp_path / "run.npz"
+    train(network(), X, Y, **RUN, checkpoint=path)
+    data = path.read_bytes()
+    half = len(data) // 2
+    path.write_bytes(
+        {
+            "truncated": data[:half],
+            "flipped": data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :],
+            "text": b"hello",
+            "empty": b"",
+            "other": data,
+        }[damage]
+    )
+    if damage == "other":
+        np.savez(path, a=np.arange(3))
+    with pytest.raises(CorruptResultError, match=r"run\.npz is not a whole checkpoint"):
+        train(network(), X, Y, **RUN, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"lam": 0.4}, "lam"),
+        ({"learning_rate": 0.1}, "learning_rate"),
+        ({"y": -Y}, "X and y"),
+        ({"X": X + 1}, "X and y"),
+        ({"X_test": X}, "X_test"),
+        ({"reference": np.eye(N * (1 + D))}, "reference"),
+        ({"net": network(seed=2)}, "initial parameters"),
+        ({"net": network(width=8)}, "network"),
+        ({"net": network(dtype=torch.float32)}, "network"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, named):
+    path = tmp_path / "run.npz"
+    train(network(), X, Y, **RUN, checkpoint=path)
+    arguments = {"net": network(), "X": X, "y": Y, **RUN} | change
+    with pytest.raises(ValueError, match=rf"belongs to another run: its {named} differ"):
+        train(**arguments, checkpoint=path)
+
+
+def test_a_checkpoint_with_other_steps_is_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    train(network(), X, Y, **RUN, checkpoint=path)
+    with pytest.raises(ValueError, match=r"recorded steps \[0, 1, 3, 7, 12\], not the ones asked for now"):
+        train(network(), X, Y, **RUN | {"record": [0, 2, 12]}, checkpoint=path)
+    with pytest.raises(ValueError, match=r"holds 12 steps, more than steps=3"):
+        train(network(), X, Y, **RUN | {"steps": 3, "record": [0, 1, 3]}, checkpoint=path)
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "exception", "message"),
+    [
+        ({"net": mlp()}, TypeError, "net must be a FiniteMLP, got MLP"),
+        ({"X": X[0]}, ValueError, r"X has shape \(3,\)"),
+        ({"X": X[:, :2]}, ValueError, "X has 2 input dimensions, but the network was built with input_dim=3"),
+        ({"y": Y[:4]}, ValueError, r"y has shape \(4,\), but shape \(5,\) is needed"),
+        ({"y": Y[:, None]}, ValueError, r"y has shape \(5, 1\), but shape \(5,\) is needed"),
+        ({"y": [1, 1, 1, 1, np.nan]}, ValueError, "y contains 1 non-finite value"),
+        ({"y": None}, TypeError, "y has dtype object"),
+        ({"lam": -0.1}, ValueError, "lam must not be negative, got -0.1"),
+        ({"lam": np.ones(5)}, TypeError, "lam must be a real number"),
+        ({"learning_rate": 0}, ValueError, "learning_rate must be positive, got 0.0"),
+        ({"steps": -1}, ValueError, "steps must be at least 0, got -1"),
+        ({"steps": 2.5}, TypeError, "steps must be an integer, got 2.5"),
+        ({"record": [0, 13]}, ValueError, "record asks for step 13, but training ends after steps=12"),
+        ({"record": [-1]}, ValueError, r"record\[\.\.\.\] must be at least 0, got -1"),
+        ({"reference": np.eye(3)}, ValueError, r"reference has shape \(3, 3\), but shape \(20, 20\) is needed"),
+        ({"X_test": X[:, :2]}, ValueError, "X_test has 2 input dimensions, but the network was built with"),
+        ({"checkpoint_seconds": -1}, ValueError, "checkpoint_seconds must not be negative"),
+        ({"memory": 0}, ValueError, "memory must be at least 1, got 0"),
+    ],
+)
+def test_bad_input(change, exception, message):
+    with pytest.raises(exception, match=message):
+        train(**{"net": network(), "X": X, "y": Y, **RUN} | change)
+
+
+def test_bad_input_to_max_learning_rate():
+    with pytest.raises(TypeError, match="net must be a FiniteMLP, got str"):
+        max_learning_rate("net", X, 0.1)
+    with pytest.raises(ValueError, match="lam must not be negative"):
+        max_learning_rate(network(), X, -1)
+
+
+def test_everything_public_is_exported():
+    assert set(training.__all__) == {"RobustObjective", "TrainingHistory", "max_learning_rate", "train"}
