@@ -28,7 +28,7 @@ SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env book serve notebooks test lint format contracts unit pairs nbval site api lock clean distclean
+.PHONY: help env book serve notebooks test lint format contracts unit pairs nbval site api readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -120,6 +120,9 @@ site: book
 
 api: $(ENVIRONMENT)
 	$(BIN)/python tools/api_pages.py
+
+readme-figure: $(ENVIRONMENT)
+	$(BIN)/python tools/readme_figure.py
 
 lock:
 	python3 tools/lock.py --uv "$(UV)"

@@ -1,6 +1,7 @@
 """The frame of the project: pins that agree, light imports, pages that are all there."""
 
 import ast
+import doctest
 import re
 import subprocess
 import sys
@@ -158,3 +159,17 @@ def test_the_table_of_contents_lists_every_page_once():
     assert len(listed) == len(set(listed))
     assert {f"{name}.md" for name in listed} >= set(tracked)
     assert all((ROOT / f"{name}.md").is_file() for name in listed)
+
+
+def test_the_example_of_the_readme_runs():
+    failed, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert failed == 0
+    assert tried > 5
+
+
+def test_the_readme_names_commands_and_files_that_exist():
+    readme = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"make ([a-z]+)\b(?! and)", " ".join(re.findall(r"`(make [^`]*)`", readme)))) <= targets
+    for path in re.findall(r"\]\(([\w./-]+)\)", readme):
+        assert (ROOT / path).is_file(), path
