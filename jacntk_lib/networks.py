@@ -2,11 +2,11 @@ r"""Finite networks: sampled weights, the output and its input Jacobian from one
 
 A network of :class:`~jacntk_lib.architecture.MLP` with widths n_1, ..., n_L is evaluated in *scaled features*
 
-.. math:: h^0 = s_w c\, x, \qquad h^l = \frac{s_w}{\sqrt{n_l}}\, \phi(g^l), \qquad
+.. math:: h^0 = s_0\, x, \qquad h^l = \frac{s_w}{\sqrt{n_l}}\, \phi(g^l), \qquad
           g^{l+1} = W^{l+1} h^l + s_b b^{l+1}, \qquad f = \kappa\,(w \cdot h^L + s_b b)
 
-(c is ``input_scale``), so that no weight matrix is ever multiplied by a number: the same function as in ``MLP``, with
-every factor absorbed by the activation, where it costs nothing.
+(s_0 is s_w times ``input_scale``), so that no weight matrix is ever multiplied by a number: the same function as in
+``MLP``, with every factor absorbed by the activation, where it costs nothing.
 
 The *tangent pass* carries the value (index 0) and the d input derivatives (1..d) through the net together, an array
 of shape (N, 1+d, n) a layer:
@@ -19,7 +19,6 @@ the same for every point, and cost no product.
 
 import contextlib
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -101,11 +100,19 @@ class FiniteMLP(torch.nn.Module):
     def value_and_jacobian(self, X):
         r"""``[f(x), df/dx_1, ..., df/dx_d]`` for every point, shape (N, 1+d), differentiable like :meth:`forward`.
 
-        One tangent pass costs the matrix products of N(1+d) ordinary forward passes and needs no autograd.
+        One tangent pass costs the matrix products of 1+d ordinary forward passes and needs no autograd.
         """
         X = self.as_input(X)
         with full_precision(self.device):
-            return tangent_pass(self, X, order=1)[1]
+            scale, *scales = feature_scales(self)
+            g0, tangents = first_layer(X, scale, self.weights[0])  # (N, n), (1, d, n)
+            for layer, scale in enumerate(scales):
+                phi, slope = scaled_jet(self.mlp, scale, self._add_bias(layer, g0), order=1)
+                h = torch.cat((phi[:, None], slope[:, None] * tangents), dim=1)  # (N, 1+d, n)
+                g = h @ self.weights[layer + 1].T  # (N, 1+d, n')
+                g0, tangents = g[:, 0], g[:, 1:]
+            g0 = self._add_bias(len(scales), g0)
+            return self.mlp.kappa * torch.cat((g0[:, None], tangents), dim=1).squeeze(-1)
 
     def as_input(self, X, name="X"):
         """``X`` checked and converted to a tensor (N, d) of the network's dtype, on its device."""
@@ -125,34 +132,7 @@ class FiniteMLP(torch.nn.Module):
 
 
 # --------------------------------------------------------------------------------------------------------------
-# The tangent pass
-
-
-class Layer(NamedTuple):
-    """What one hidden layer leaves behind; phi, phi', phi'' carry the scale of the features."""
-
-    h: torch.Tensor  # (N, 1+d, n)  features and their tangents
-    tangents: torch.Tensor  # (N, d, n), or (1, d, n) in the first layer: g_a
-    slope: torch.Tensor  # (N, n)  phi'(g_0)
-    curvature: torch.Tensor | None  # (N, n)  phi''(g_0), if asked for
-
-
-def tangent_pass(net, X, order=1):
-    """Every hidden :class:`Layer` and the (N, 1+d) value and Jacobian, for an ``X`` from ``net.as_input``.
-
-    ``order=2`` keeps phi'' too, which is what differentiating the pass in the parameters takes.
-    """
-    scales, layers = feature_scales(net), []
-    g0, tangents = first_layer(X, scales[0], net.weights[0])  # (N, n), (1, d, n)
-    for layer, scale in enumerate(scales[1:]):
-        g0 = net._add_bias(layer, g0)
-        phi, *slopes = scaled_jet(net.mlp, scale, g0, order)
-        h = torch.cat((phi[:, None], slopes[0][:, None] * tangents), dim=1)  # (N, 1+d, n)
-        layers.append(Layer(h, tangents, slopes[0], slopes[1] if order == 2 else None))
-        g = h @ net.weights[layer + 1].T  # (N, 1+d, n')
-        g0, tangents = g[:, 0], g[:, 1:]
-    g0 = net._add_bias(len(layers), g0)
-    return layers, net.mlp.kappa * torch.cat((g0[:, None], tangents), dim=1).squeeze(-1)
+# Pieces that the passes share
 
 
 def first_layer(X, scale, weight):

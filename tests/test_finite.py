@@ -249,3 +249,21 @@ def test_bad_input_to_streaming(arguments, exception, message):
     valid = {"mlp": mlp(), "width": 4, "seed": 0, "X": np.eye(3)}
     with pytest.raises(exception, match=message):
         finite.streamed_jacobian_ntk(**valid | arguments)
+
+
+# ----------------------------------------------------------------------------------------------- an accelerator
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+def test_kernels_on_a_gpu(dtype, bound):
+    m, X, X2 = mlp(3, "gelu"), points(40, 4), points(7, 4, seed=1)
+    here = FiniteMLP(m, 1100, 4, seed=2)
+    there = FiniteMLP(m, 1100, 4, seed=2, dtype=dtype, device="cuda")
+    for kernel in (finite.jacobian_nngp, finite.jacobian_ntk):
+        for pair in ((X,), (X, X2)):
+            result = kernel(there, *pair)
+            assert result.device.type == "cuda"
+            assert error(result.double().cpu(), kernel(here, *pair)) < bound
+    streamed = finite.streamed_jacobian_ntk(m, 1100, 2, X, dtype=dtype, device="cuda")
+    assert error(streamed.double().cpu(), finite.jacobian_ntk(here, X)) < bound

@@ -247,3 +247,31 @@ def test_bad_points(X, error, message, method):
     net = FiniteMLP(mlp(), 4, 3)
     with pytest.raises(error, match=message):
         getattr(net, method)(X)
+
+
+# ---------------------------------------------------------------------------------------------- an accelerator
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_same_weights_on_every_device(dtype):
+    here, there = (FiniteMLP(mlp(2), [1100, 1000], 3, 5, dtype=dtype, device=d) for d in ("cpu", "cuda"))
+    for p, q in zip(here.parameters(), there.parameters(), strict=True):
+        assert torch.equal(p, q.cpu())
+
+
+@needs_gpu
+def test_tf32_does_not_reach_the_network():
+    """A caller who switched TF32 on still gets float32 values, and still has it on afterwards."""
+    setting = torch.backends.cuda.matmul
+    before, X = setting.fp32_precision, points(64, 3)
+    exact = FiniteMLP(mlp(3), 1024, 3).value_and_jacobian(X)
+    try:
+        setting.fp32_precision = "tf32"
+        rough = FiniteMLP(mlp(3), 1024, 3, dtype=torch.float32, device="cuda").value_and_jacobian(X)
+        assert setting.fp32_precision == "tf32"
+    finally:
+        setting.fp32_precision = before
+    assert (rough.cpu() - exact).abs().max() < 1e-5 * exact.abs().max()

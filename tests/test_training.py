@@ -187,8 +187,8 @@ def test_kernel_product_is_the_scaled_ntk(depth, sigma_b, memory):
 
 
 def test_the_limit_separates_convergence_from_divergence():
-    """Below the limit the loss falls at every step. Above it the loss first explodes; only a finite width can then leave
-    the linear regime, which brings it down again."""
+    """Below the limit the loss falls at every step. Above it the loss first explodes; only a finite width can
+    then leave the linear regime, which brings it down again."""
     limit = max_learning_rate(network(512), X, 0.3)
     below = train(network(512), X, Y, 0.3, 0.9 * limit, steps=20)
     assert (np.diff(below.loss) < 0).all()
@@ -376,3 +376,24 @@ def test_bad_input_to_max_learning_rate():
 
 def test_everything_public_is_exported():
     assert set(training.__all__) == {"RobustObjective", "TrainingHistory", "max_learning_rate", "train"}
+
+
+# ----------------------------------------------------------------------------------------------- an accelerator
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-11), (torch.float32, 1e-3)])
+def test_training_on_a_gpu(tmp_path, dtype, bound):
+    """The same history as on the processor, and bitwise the same when interrupted and resumed."""
+
+    def net():
+        return FiniteMLP(mlp(), 64, D, 1, dtype=dtype, device="cuda")
+
+    expected = train(network(64), X, Y, **RUN, **FULL)
+    history = train(net(), X, Y, **RUN, **FULL)
+    for name in ("loss", "values", "jacobians", "distances", "largest_entries", "test_values", "test_jacobians"):
+        np.testing.assert_allclose(getattr(history, name), getattr(expected, name), atol=bound, rtol=bound)
+    path = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt):
+        train(net(), X, Y, **RUN, **FULL, checkpoint=path, progress=interrupt_at(5))
+    assert_same(train(net(), X, Y, **RUN, **FULL, checkpoint=path), history)

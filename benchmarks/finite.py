@@ -1,0 +1,130 @@
+"""The finite Jacobian NTK against the explicit parameter Jacobian and against its own matrix products.
+
+    python benchmarks/finite.py [--device cuda] [--rounds 5] [--wide 8192] [--streamed 32768]
+
+Depth 3, float32, points on the sphere in R^4. ``--streamed WIDTH`` adds one run at depth 2 with the weights drawn
+block by block, beside the drawing alone; ``--wide 0`` leaves out the second row.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from _timing import fastest, write
+
+from jacntk_lib import finite
+from jacntk_lib._weights import draw_weights
+from jacntk_lib.architecture import MLP
+from jacntk_lib.networks import FiniteMLP, full_precision
+
+DEPTH, D = 3, 4
+
+
+def sphere(n):
+    X = np.random.default_rng(0).standard_normal((n, D))
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def explicit(net, X):
+    """J J^T / kappa^2 with J from torch.func: the parameter gradient of every value and every input derivative."""
+
+    def stacked(parameters):
+        def f(x):
+            return torch.func.functional_call(net, parameters, (x[None],))[0]
+
+        values, jacobians = torch.func.vmap(f)(X), torch.func.vmap(torch.func.jacrev(f))(X)
+        return torch.cat((values[:, None], jacobians), dim=1).flatten() / net.mlp.kappa
+
+    gradients = torch.func.jacrev(stacked)({name: p.detach() for name, p in net.named_parameters()})
+    return sum(g.flatten(1) @ g.flatten(1).T for g in gradients.values())
+
+
+def against_explicit(device, rounds, synchronise, width=512, points=32):
+    net = FiniteMLP(MLP(DEPTH), width, D, dtype=torch.float32, device=device)
+    X = net.as_input(sphere(points))
+    gap = (finite.jacobian_ntk(net, X) - explicit(net, X)).abs().max() / explicit(net, X).abs().max()
+    assert gap < 1e-4, f"the two differ by {gap:.1e}: nothing to compare"
+    contenders = {"ours": lambda: finite.jacobian_ntk(net, X), "explicit": lambda: explicit(net, X)}
+    seconds = fastest(contenders, rounds, synchronise)
+    return {
+        "what": f"finite JNTK, width {width}, depth {DEPTH}, {points} points in R^{D}, float32",
+        "time": f"{seconds['ours']:.3g} s",
+        "baseline": f"explicit Jacobian by torch.func: {seconds['explicit']:.3g} s",
+        "ratio": f"{seconds['explicit'] / seconds['ours']:.0f} times faster",
+        "target": "at least 25 times",
+    }
+
+
+def against_products(device, rounds, synchronise, width, points=256):
+    net = FiniteMLP(MLP(DEPTH), width, D, dtype=torch.float32, device=device)
+    X = net.as_input(sphere(points))
+    rows = torch.randn(points * (1 + D), width, device=device)
+    out = torch.empty_like(rows)
+    weights = [weight.detach() for weight in net.weights[1:DEPTH]]
+    gram = torch.empty(len(rows), len(rows), device=device)
+
+    def products():
+        """Every hidden-to-hidden layer forwards and back, and the Gram matrices of L features and L cotangents."""
+        with full_precision(device):
+            for weight in weights:
+                torch.mm(rows, weight.T, out=out)
+                torch.mm(rows, weight, out=out)
+            for _ in range(2 * DEPTH):
+                torch.mm(rows, rows.T, out=gram)
+
+    flops = 2 * len(rows) * width * (2 * (DEPTH - 1) * width + 2 * DEPTH * len(rows))
+    seconds = fastest({"ours": lambda: finite.jacobian_ntk(net, X), "products": products}, rounds, synchronise)
+    return {
+        "what": f"finite JNTK, width {width}, depth {DEPTH}, {points} points in R^{D}, float32",
+        "time": f"{seconds['ours']:.3g} s",
+        "baseline": f"its products alone: {seconds['products']:.3g} s, {flops / seconds['products'] / 1e9:.0f} GFLOP/s",
+        "ratio": f"{seconds['ours'] / seconds['products']:.2f} times as long",
+        "target": "at most twice",
+    }
+
+
+def streamed(device, synchronise, width, points=256):
+    X = sphere(points)
+
+    def timed(run):
+        synchronise()
+        start = time.perf_counter()
+        run()
+        synchronise()
+        return time.perf_counter() - start
+
+    place = {"dtype": torch.float32, "device": device}
+    seconds = timed(lambda: finite.streamed_jacobian_ntk(MLP(2), width, 0, X, **place))
+    panels = range(0, width, 512)
+    drawing = timed(lambda: [draw_weights(0, 2, (width, width), a, min(a + 512, width), **place) for a in panels])
+    return {
+        "what": f"streamed finite JNTK, width {width}, depth 2, {points} points in R^{D}, float32",
+        "time": f"{seconds:.3g} s",
+        "baseline": f"drawing its {width**2 / 1e9:.2f} billion weights alone: {drawing:.3g} s",
+        "ratio": f"{seconds / drawing:.1f} times as long",
+        "target": "feasible",
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--wide", type=int, default=8192)
+    parser.add_argument("--streamed", type=int, default=0)
+    parser.add_argument("--out", default=Path(__file__).parent / "results" / "finite.json")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    rows = [against_explicit(device, options.rounds, synchronise)]
+    if options.wide:
+        rows.append(against_products(device, min(options.rounds, 3), synchronise, options.wide))
+    if options.streamed:
+        rows.append(streamed(device, synchronise, options.streamed))
+    write(options.out, rows, device)
+
+
+if __name__ == "__main__":
+    main()
