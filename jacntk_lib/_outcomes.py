@@ -13,7 +13,8 @@ class Report:
 
     Attributes
     ----------
-    condition : largest over smallest eigenvalue of S + ridge I; infinite where the smallest is unresolved.
+    condition : largest over smallest eigenvalue of S + ridge I, infinite where the smallest is unresolved; LAPACK's
+        estimate in the 1-norm where no eigenvalue was computed.
     residual : ``|(S + ridge I) q - b| / |b|`` with b = Lam^{1/2} (y* - u_0) and q the solution used, by a product
         with the kernel; without ridge the relative distance from interpolation.
     jitter : what was added to the diagonal beyond ``ridge``: 0.0, unresolved directions are left out instead.

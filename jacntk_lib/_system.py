@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg
@@ -9,9 +10,10 @@ import scipy.linalg
 from ._distinct import Distinct
 from ._outcomes import Report
 from ._schedules import Limit
+from ._weighted import WeightedCholesky, WeightedGram, WeightedSpectrum
 from .errors import SingularGramError
 from .gram import jacobian_ntk
-from .solve import WeightedSpectrum, relative_norm
+from .solve import relative_norm
 
 _PAIRS_AT_ONCE = 1 << 20  # pairs of points per batch of a prediction: 64 MiB of kernel scalars
 _POORLY_SOLVED = 1e-6  # relative residual above which an infinite-time answer comes with a warning
@@ -31,8 +33,25 @@ class LinearSystem:
         self.U = X[self.distinct.first]
         self.gram = jacobian_ntk(mlp, self.U)
         self._weights = self.distinct.sum(np.ones(len(X))), self.distinct.sum(lam)
-        self.spectrum = WeightedSpectrum(self.gram, *self._weights, tolerance=tolerance)
+        self._weighted = WeightedGram(self.gram, *self._weights)
+        self._tolerance = tolerance
         self._cross = None  # the kernel to the last new points
+        self._projected = None  # the last right-hand side and its coordinates in the eigenvectors
+
+    @cached_property
+    def spectrum(self):
+        """The eigendecomposition, made when it is first needed and then kept."""
+        return WeightedSpectrum(self._weighted, self._tolerance)
+
+    @cached_property
+    def _cholesky(self):
+        """A Cholesky factor for infinite time with ridge; ``None`` where the spectrum is there or has to be."""
+        if self.ridge == 0 or "spectrum" in vars(self):
+            return None
+        try:
+            return WeightedCholesky(self._weighted, self.ridge)
+        except scipy.linalg.LinAlgError:
+            return None
 
     @property
     def rate(self):
@@ -52,29 +71,38 @@ class LinearSystem:
         """The schedule's factor as a function of the eigenvalues of S."""
         return lambda w: schedule(w + self.ridge, self.spectrum.floor)
 
-    def coefficients(self, schedule, R, coordinates=None):
-        """G R for R = y* - u_0 (N, 1+d, K): coefficients with ``v = v_0 + Theta_*U coefficients``, and a report.
+    def apply(self, schedule, R):
+        """G R for R on the distinct points, (P, 1+d, K) -> (P, 1+d, K)."""
+        if isinstance(schedule, Limit) and self._cholesky is not None:
+            return self._cholesky.apply(R)
+        return self.spectrum.apply(self.tau(schedule), R)
 
-        ``coordinates``: those of R in the eigenvectors, if already known (:meth:`coordinates`).
-        """
+    def coefficients(self, schedule, R):
+        """G R for R = y* - u_0 (N, 1+d, K): coefficients with ``v = v_0 + Theta_*U coefficients``, and a report."""
         limit = isinstance(schedule, Limit)
         if limit and self.ridge == 0:
             self._check_ties(R)
-        if coordinates is None:
-            coordinates = self.coordinates(R)
+        R = self.distinct.mean(R, self.lam)
+        if limit and self._cholesky is not None:
+            coefficients = self._cholesky.apply(R)
+            return coefficients, self._report(coefficients, R, self._cholesky.condition, 0)
+        coordinates = self._project(R)
         coefficients = self.spectrum.weigh(self.tau(schedule), coordinates)
         if not limit:
             if schedule.elapsed * self.spectrum.floor > 1:
                 self._warn_of_horizon(schedule, coordinates[0])
             return coefficients, None
-        report = self._report(coefficients, self.distinct.mean(R, self.lam))
+        unresolved = int((self.eigenvalues <= self.spectrum.floor).sum())
+        report = self._report(coefficients, R, self.spectrum.condition(self.ridge), unresolved)
         if self.ridge == 0 and report.residual > _POORLY_SOLVED:
             self._warn_of_residual(report)
         return coefficients, report
 
-    def coordinates(self, R):
-        """Coordinates of Lam^{1/2} R in the eigenvectors of S."""
-        return self.spectrum.project(self.distinct.mean(R, self.lam))
+    def _project(self, R):
+        """Coordinates of Lam^{1/2} R in the eigenvectors; the last are kept, because the next time needs them again."""
+        if self._projected is None or not np.array_equal(self._projected[0], R):
+            self._projected = R, self.spectrum.project(R)
+        return self._projected[1]
 
     def evaluate(self, X_new, coefficients):
         """``Theta_*U c`` as (M, 1+d, C) for c (P, 1+d, C), in batches of new points and nothing dense.
@@ -111,7 +139,7 @@ class LinearSystem:
                 f"(less the start) contradict each other: values {R[i, 0]} and {R[j, 0]}. At infinite time without "
                 "ridge no network meets both; use a finite time, a positive ridge, or consistent targets"
             )
-        silent = self.spectrum.silent & (np.abs(self.distinct.mean(R, self.lam)).max(axis=2) > 0)
+        silent = self._weighted.silent & (np.abs(self.distinct.mean(R, self.lam)).max(axis=2) > 0)
         if silent.any():
             p, a = np.argwhere(silent)[0]
             i = int(self.distinct.first[p])
@@ -130,21 +158,13 @@ class LinearSystem:
                 stacklevel=6,
             )
 
-    def _report(self, coefficients, R):
-        root = np.sqrt(
-            np.concatenate(
-                [self._weights[0][:, None], np.repeat(self._weights[1][:, None], R.shape[1] - 1, axis=1)], axis=1
-            )
-        )[:, :, None]
-        root[self.spectrum.silent] = 0.0
+    def _report(self, coefficients, R, condition, unresolved):
+        weight = np.concatenate([self._weights[0][:, None], np.repeat(self._weights[1][:, None], R.shape[1] - 1, 1)], 1)
+        root = np.where(self._weighted.silent, 0.0, np.sqrt(weight))[:, :, None]
         fitted = (self.gram @ coefficients.reshape(-1, R.shape[2])).reshape(R.shape)
-        q = np.divide(coefficients, root, np.zeros_like(R), where=root > 0)
-        return Report(
-            condition=self.spectrum.condition(self.ridge),
-            residual=relative_norm(root * (fitted - R) + self.ridge * q, root * R),
-            jitter=0.0,
-            unresolved=int((self.eigenvalues <= self.spectrum.floor).sum()),
-        )
+        q = np.divide(coefficients, root, out=np.zeros_like(R), where=root > 0)
+        residual = relative_norm(root * (fitted - R) + self.ridge * q, root * R)
+        return Report(condition=condition, residual=residual, jitter=0.0, unresolved=unresolved)
 
     def _warn_of_residual(self, report):
         warnings.warn(

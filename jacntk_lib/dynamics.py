@@ -40,8 +40,9 @@ _ENTRIES_AT_ONCE = 1 << 23  # of a dense kernel slab in value_std: 64 MiB
 class RobustFlow:
     r"""Robust training of the infinitely wide network ``mlp`` on (X, y), at any time, without training anything.
 
-    One eigendecomposition, done here, serves every time, step size and start. Points that are exactly tied
-    (duplicates; antipodes for an odd activation without bias) are merged, and the span of X is taken out, before it.
+    One eigendecomposition, made when first needed, serves every time, step size and start (only infinite time with
+    ridge does without, by Cholesky). Points that are exactly tied (duplicates; antipodes for an odd activation
+    without bias) are merged, and the span of X is taken out, before it.
 
     Parameters
     ----------
@@ -97,9 +98,10 @@ class RobustFlow:
             targets[:, 1:] = np.moveaxis(jacobian_targets.reshape(N, K, d), 1, 2)
         self._targets = targets
         self.ridge = non_negative_number(ridge, "ridge")
+        if tolerance is not None:
+            tolerance = non_negative_number(tolerance, "tolerance")
 
         self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, tolerance)
-        self._coordinates = None  # of the targets, in the eigenvectors: every time from the zero function needs them
         self._last = None  # the last schedule from the zero function, its coefficients and report
 
     # ---------------------------------------------------------------- what the spectrum says
@@ -205,13 +207,13 @@ class RobustFlow:
         The diagonal of the value rows of :meth:`ensemble`'s covariance; same for all outputs.
         """
         schedule, X, system = self._flow(t), self._points(X_new), self._system
-        U, tau = system.U, system.tau(schedule)
+        U = system.U
         prior = jacobian_nngp(self.mlp, U)
         n = prior.shape[0]
         variance = np.empty(len(X))
         for rows in batches(len(X), max(1, _ENTRIES_AT_ONCE // (n * (1 + X.shape[1])))):
             theta = jacobian_ntk(self.mlp, U, X[rows]).blocks()[:, :, :, 0]
-            A = system.spectrum.apply(tau, theta).reshape(n, -1)  # transposed: one column per new point
+            A = system.apply(schedule, theta).reshape(n, -1)  # transposed: one column per new point
             cross = jacobian_nngp(self.mlp, U, X[rows]).blocks()[:, :, :, 0].reshape(A.shape)
             own = jacobian_nngp(self.mlp, X[rows]).k.diagonal()
             variance[rows] = own + np.einsum("nm,nm->m", A, prior @ A - 2 * cross)
@@ -307,9 +309,7 @@ class RobustFlow:
     def _mean_coefficients(self, schedule):
         """Coefficients from the zero function; those of the last schedule are kept, warnings and all."""
         if self._last is None or self._last[0] != schedule:
-            if self._coordinates is None:
-                self._coordinates = self._system.coordinates(self._targets)
-            self._last = schedule, *self._system.coefficients(schedule, self._targets, self._coordinates)
+            self._last = schedule, *self._system.coefficients(schedule, self._targets)
         return self._last[1:]
 
     def _predict(self, schedule, X_new, initial):
@@ -340,7 +340,7 @@ class RobustFlow:
         else:
             X_new = self._points(X_new)
             theta, every = jacobian_ntk(self.mlp, system.U, X_new), np.concatenate([X_new, system.U])
-        A = system.spectrum.apply(system.tau(schedule), theta.dense().reshape(P, d1, -1)).reshape(P * d1, -1)
+        A = system.apply(schedule, theta.dense().reshape(P, d1, -1)).reshape(P * d1, -1)
         C = semidefinite_factor(jacobian_nngp(self.mlp, every).dense())
         factor = self.mlp.kappa * (C[: A.shape[1]] - A.T @ C[-P * d1 :])  # A as above, transposed
         if X_new is None:

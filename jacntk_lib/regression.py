@@ -87,7 +87,10 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         return tags
 
     def fit(self, X, y):
-        """Fit to inputs X (N, d) and targets y (N,) or (N, K): one eigendecomposition of up to N(1+d) unknowns."""
+        """Fit to inputs X (N, d) and targets y (N,) or (N, K).
+
+        Up to n = N(1+d) unknowns, in dense matrices: a Cholesky factor (infinite time with ridge), else eigenvectors.
+        """
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         time = self.time
         if not (isinstance(time, numbers.Real) and time == math.inf):

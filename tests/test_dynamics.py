@@ -143,15 +143,16 @@ def test_agrees_with_diffrax_on_the_ode_itself(ridge):
     X[1] = X[0]
     targets = np.random.default_rng(1).standard_normal((4, 5))
     flow = RobustFlow(MLP(2, "gelu", sigma_b=0.2), X, y, np.array([0.0, 0.1, 1.0, 2.0]), targets, ridge)
-    for Z in (None, X_new):
-        stepped, closed = flow.integrate(200.0, Z, some_network), flow.at(200.0, Z, some_network)
-        assert_allclose(rows(stepped), rows(closed), atol=1e-8)
+    every = np.concatenate([X, X_new])
+    stepped = flow.integrate(200.0, every, some_network)
+    assert_allclose(rows(stepped), rows(flow.at(200.0, every, some_network)), atol=1e-8)
+    assert np.abs(rows(stepped) - some_network(every).ravel()).max() > 0.1  # it did train
 
 
 def test_diffrax_says_when_it_gives_up():
     X, y, _ = problem()
     with pytest.raises(ConvergenceError, match="in 3 steps"):
-        RobustFlow(MLP(2), X, y).integrate(1e4, max_steps=3)
+        RobustFlow(MLP(2), X, y).integrate(200.0, max_steps=3)
 
 
 @pytest.mark.parametrize("start", [None, some_network])
@@ -350,9 +351,12 @@ def test_without_penalty_it_is_the_ordinary_ntk():
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.2])
-def test_ridge_is_ridge_regression(lam):
+@pytest.mark.parametrize("path", ["Cholesky", "eigenvectors"])
+def test_ridge_is_ridge_regression(lam, path):
     X, y, X_new = problem()
     flow = RobustFlow(MLP(2), X, y, lam, ridge=0.05)
+    if path == "eigenvectors":
+        assert flow.eigenvalues[-1] >= 0.05
     Lam = weights(lam, 5, 3)
     goal = np.pad(y[:, None], ((0, 0), (0, 3))).ravel()
     # minimise Lam-weighted squares + ridge |f|^2 over f = Theta c, where lambda = 0 leaves rows out
@@ -363,7 +367,19 @@ def test_ridge_is_ridge_regression(lam):
     result = flow.at(math.inf, X_new)
     assert_allclose(rows(result), expected, atol=1e-11)
     assert result.report.residual < 1e-12
+    assert ("spectrum" in vars(flow._system)) == (path == "eigenvectors")
     assert_allclose(rows(flow.at(1e12, X_new)), expected, atol=1e-11)
+    assert_allclose(flow.ensemble(math.inf, X_new).mean, expected, atol=1e-11)
+    assert_allclose(flow.value_std(math.inf, X_new), flow.value_std(1e12, X_new), atol=1e-8)
+
+
+def test_a_ridge_too_small_for_cholesky_falls_back_on_eigenvectors():
+    X, y, X_new = problem(4, 2)
+    X = np.concatenate([X, X[:1] + 1e-13])
+    flow = RobustFlow(MLP(2, "gelu"), X, np.append(y, y[0]), 0.1, ridge=1e-17)
+    result = flow.at(math.inf, X_new)
+    assert result.report.unresolved >= 1
+    assert_allclose(rows(result), rows(RobustFlow(MLP(2, "gelu"), X[:4], y, 0.1).at(math.inf, X_new)), atol=1e-3)
 
 
 def test_ridge_penalises_the_distance_of_the_parameters():
@@ -633,6 +649,7 @@ def test_later_times_need_no_new_decomposition(monkeypatch):
     X, y, X_new = problem()
     flow = RobustFlow(MLP(2), X, y, 0.1)
     expected = [rows(RobustFlow(MLP(2), X, y, 0.1).at(t, X_new)) for t in (1.0, 50.0)]
+    flow.at(0.5)
     monkeypatch.setattr(scipy.linalg, "eigh", None)
     for t, e in zip((1.0, 50.0), expected, strict=True):
         assert_array_equal(rows(flow.at(t, X_new)), e)
@@ -659,16 +676,52 @@ def test_unpacking():
     assert (column.value.shape, column.jacobian.shape) == ((3, 1), (3, 1, 3))
 
 
-def test_start_may_be_a_network_object():
-    class Network:
-        def value_and_jacobian(self, Z):
-            import torch
+# -------------------------------------------------------------------- real networks
 
-            return torch.as_tensor(some_network(Z)).requires_grad_()
 
-    X, y, X_new = problem()
-    flow = RobustFlow(MLP(2), X, y, 0.1)
-    assert_array_equal(rows(flow.at(5.0, X_new, Network())), rows(flow.at(5.0, X_new, some_network)))
+@pytest.fixture
+def lazy():
+    """Few points, a large output scale: wide networks train without moving far."""
+    X, y, X_new = problem(4, 2)
+    return RobustFlow(MLP(2, "gelu", kappa=1.0), X, y, 0.1), X_new
+
+
+def trained(flow, width, seed, steps, learning_rate):
+    networks = pytest.importorskip("jacntk_lib.networks")
+    training = pytest.importorskip("jacntk_lib.training")
+    net = networks.FiniteMLP(flow.mlp, width, flow.X.shape[1], seed)
+    training.train(net, flow.X, flow.y, 0.1, learning_rate, steps, record=[steps], allow_unstable=True)
+    return net
+
+
+def test_a_wide_network_follows_from_its_own_start(lazy):
+    from jacntk_lib.networks import FiniteMLP
+
+    flow, X_new = lazy
+    eta = 0.5 * flow.max_learning_rate
+    predicted = flow.after(8, eta, X_new, FiniteMLP(flow.mlp, 1024, 2, seed=3))
+    start = rows(flow.at(0.0, X_new, FiniteMLP(flow.mlp, 1024, 2, seed=3)))
+    gap = {
+        width: np.linalg.norm(
+            trained(flow, width, 3, 8, eta).value_and_jacobian(X_new).detach().numpy().ravel()
+            - rows(flow.after(8, eta, X_new, FiniteMLP(flow.mlp, width, 2, seed=3)))
+        )
+        for width in (64, 1024)
+    }
+    assert gap[1024] < 0.1 * np.linalg.norm(rows(predicted) - start)
+    assert gap[1024] < 0.5 * gap[64]
+
+
+def test_an_ensemble_of_networks_has_the_predicted_mean_and_spread(lazy):
+    flow, X_new = lazy
+    eta, count = 0.5 * flow.max_learning_rate, 60
+    nets = [trained(flow, 128, seed, 8, eta) for seed in range(count)]
+    outputs = np.array([net.value_and_jacobian(X_new).detach().numpy().ravel() for net in nets])
+    ensemble = flow.ensemble_after(8, eta, X_new)
+    assert np.abs((outputs.mean(axis=0) - ensemble.mean) / ensemble.std).max() < 4 / math.sqrt(count)
+    ratio = outputs.std(axis=0, ddof=1) / ensemble.std
+    assert 0.75 < ratio.min() < ratio.max() < 1.35  # 60 networks: a standard error of 9 %
+    assert (flow.ensemble(0.0, X_new).std / ensemble.std).max() > 2  # which training has changed
 
 
 X3, Y3 = points(3, 2), np.array([1.0, -1.0, 0.5])

@@ -5,9 +5,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk, solve
+from jacntk_lib._weighted import WeightedCholesky, WeightedGram, WeightedSpectrum, span
 from jacntk_lib.errors import SingularGramError
 from jacntk_lib.gram import JacobianGram
-from jacntk_lib.solve import WeightedSpectrum, semidefinite_factor, span
+from jacntk_lib.solve import semidefinite_factor
 
 
 def points(N, d, seed=0):
@@ -18,6 +19,10 @@ def points(N, d, seed=0):
 @pytest.fixture
 def gram():
     return jacobian_ntk(MLP(2, "gelu"), points(5, 3))
+
+
+def spectrum_of(gram, values, slopes, *, tolerance=None, reduce=True):
+    return WeightedSpectrum(WeightedGram(gram, values, slopes, reduce=reduce), tolerance)
 
 
 def diagonal(values, slopes, d):
@@ -105,12 +110,11 @@ WEIGHTS = {
 def test_spectrum_is_that_of_the_dense_matrix(N, d, weights):
     gram = jacobian_ntk(MLP(2, "gelu", sigma_b=0.3), points(N, d))
     D = diagonal(*WEIGHTS[weights](N), d)
-    spectrum = WeightedSpectrum(gram, *WEIGHTS[weights](N))
+    spectrum = spectrum_of(gram, *WEIGHTS[weights](N))
     S = np.sqrt(D)[:, None] * gram.dense() * np.sqrt(D)
     w = np.linalg.eigvalsh(S)[::-1][: np.count_nonzero(D)]
     assert_allclose(spectrum.eigenvalues, w, atol=1e-13 * w[0])
     assert spectrum.largest == spectrum.eigenvalues[0]
-    assert not spectrum.silent.any()
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
@@ -119,18 +123,29 @@ def test_spectrum_is_that_of_the_dense_matrix(N, d, weights):
 def test_functions_of_the_spectrum_are_those_of_the_dense_matrix(N, d, weights, reduce):
     gram = jacobian_ntk(MLP(2, "gelu"), points(N, d))
     D = np.sqrt(diagonal(*WEIGHTS[weights](N), d))
-    spectrum = WeightedSpectrum(gram, *WEIGHTS[weights](N), reduce=reduce)
-    assert (spectrum.basis is not None) == (reduce and d > N)
+    spectrum = spectrum_of(gram, *WEIGHTS[weights](N), reduce=reduce)
+    assert (spectrum._weighted.copies > 0) == (reduce and d > N)
     R = np.random.default_rng(3).standard_normal((N, 1 + d, 2))
     w, V = np.linalg.eigh(D[:, None] * gram.dense() * D)
     expected = D[:, None] * (V @ (np.exp(-w)[:, None] * (V.T @ (D[:, None] * R.reshape(-1, 2)))))
     assert_allclose(spectrum.apply(lambda w: np.exp(-w), R).reshape(-1, 2), expected, atol=1e-13)
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize(("N", "d"), [(5, 2), (3, 7)])
+def test_cholesky_between_weights_is_the_spectrum(N, d, weights):
+    weighted = WeightedGram(jacobian_ntk(MLP(2, "gelu"), points(N, d)), *WEIGHTS[weights](N))
+    spectrum, factor = WeightedSpectrum(weighted), WeightedCholesky(weighted, 0.1)
+    R = np.random.default_rng(3).standard_normal((N, 1 + d, 2))
+    assert_allclose(factor.apply(R), spectrum.apply(lambda w: 1 / (w + 0.1), R), atol=1e-12)
+    one_over_n, n = 1 / len(weighted.inside()), len(weighted.inside())
+    assert 0.3 * one_over_n < factor.condition / spectrum.condition(0.1) < n  # of the norms, estimated
+
+
 @pytest.mark.parametrize("d", [2, 7])
 def test_split_sums_to_apply(d):
     gram = jacobian_ntk(MLP(2, "gelu"), points(3, d))
-    spectrum = WeightedSpectrum(gram, np.ones(3), np.full(3, 0.2))
+    spectrum = spectrum_of(gram, np.ones(3), np.full(3, 0.2))
     R = np.random.default_rng(4).standard_normal((3, 1 + d, 2))
     w, summands = spectrum.split(np.sqrt, R, gap=1e-12)
     assert (np.diff(w) < 0).all()
@@ -149,7 +164,7 @@ def test_reduction_sees_only_the_span():
     assert span(X).shape == (9, 2)
     assert span(points(4, 3)) is None
     gram = jacobian_ntk(MLP(3), X)
-    spectrum = WeightedSpectrum(gram, np.ones(4), np.full(4, 0.5))
+    spectrum = spectrum_of(gram, np.ones(4), np.full(4, 0.5))
     w = np.linalg.eigvalsh(gram.scaled(0.5).dense())[::-1]
     assert_allclose(spectrum.eigenvalues, w, atol=1e-13 * w[0])
     assert len(spectrum.inside_eigenvalues) == 4 * 3
@@ -157,12 +172,12 @@ def test_reduction_sees_only_the_span():
 
 def test_value_at_the_origin_is_silent():
     gram = jacobian_ntk(MLP(2), np.array([[0.0, 0.0], [1.0, 0.0]]))  # erf(0) = 0 and no bias: f(0) = 0 always
-    spectrum = WeightedSpectrum(gram, np.ones(2), np.ones(2))
-    assert spectrum.silent.tolist() == [[True, False, False], [False, False, False]]
+    spectrum = spectrum_of(gram, np.ones(2), np.ones(2))
+    assert spectrum._weighted.silent.tolist() == [[True, False, False], [False, False, False]]
     assert len(spectrum.eigenvalues) == 5
     R = np.ones((2, 3, 1))
     assert spectrum.apply(np.ones_like, R)[0, 0] == 0.0
-    everything = WeightedSpectrum(jacobian_ntk(MLP(2), np.zeros((1, 3))), np.ones(1), np.zeros(1))
+    everything = spectrum_of(jacobian_ntk(MLP(2), np.zeros((1, 3))), np.ones(1), np.zeros(1))
     assert everything.eigenvalues.size == 0
     assert everything.largest == 0.0
     assert everything.condition() == 1.0
@@ -172,13 +187,13 @@ def test_value_at_the_origin_is_silent():
 def test_floor_is_where_float64_stops():
     X = points(4, 2)
     gram = jacobian_ntk(MLP(1), np.concatenate([X, X]))
-    spectrum = WeightedSpectrum(gram, np.ones(8), np.ones(8))
+    spectrum = spectrum_of(gram, np.ones(8), np.ones(8))
     assert (spectrum.eigenvalues >= 0).all()
     assert (spectrum.eigenvalues <= spectrum.floor).sum() == 12
     assert spectrum.floor >= 100 * np.finfo(float).eps * spectrum.largest
     assert spectrum.condition() == np.inf
     assert_allclose(spectrum.condition(ridge=spectrum.largest), 2.0, rtol=1e-12)
-    assert WeightedSpectrum(gram, np.ones(8), np.ones(8), tolerance=0.5).floor == 0.5 * spectrum.largest
+    assert spectrum_of(gram, np.ones(8), np.ones(8), tolerance=0.5).floor == 0.5 * spectrum.largest
 
 
 def test_semidefinite_factor_of_singular_matrices():
