@@ -225,6 +225,14 @@ def _on_grid(X):
     return np.round(X * 2.0**16) / 2.0**16
 
 
+def note(name) -> str:
+    """What a table is, its source, licence and repairs, without loading it."""
+    if name in BUNDLED:
+        return BUNDLED[name]
+    source = _uci.SOURCES[name]
+    return f"{source.about} {source.citation} Licence {_uci.LICENCE}."
+
+
 def _bundled(name):
     from sklearn import datasets as sklearn_datasets
 
@@ -240,10 +248,8 @@ def _bundled(name):
 
 
 def _from_uci(name):
-    source = _uci.SOURCES[name]
     X, y, names = _uci.READERS[name](_uci.raw(name))
-    note = f"{source.about} {source.citation} Licence {_uci.LICENCE}."
-    return Dataset(X, y, names, note, "two classes")
+    return Dataset(X, y, names, note(name), "two classes")
 
 
 def _scaling(X, *, standardise, unit_length):

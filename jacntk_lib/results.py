@@ -25,7 +25,7 @@ from . import _atomic, _provenance
 from ._provenance import library_hash
 from .errors import CorruptResultError
 
-__all__ = ["Cells", "Result", "config_hash", "folder", "library_hash", "load", "make", "save", "stored"]
+__all__ = ["Cells", "Result", "config_hash", "folder", "library_hash", "load", "make", "plain", "save", "stored"]
 
 FOLDER_VARIABLE = "JACNTK_RESULTS_DIR"
 FORMAT = "jacntk result"
@@ -108,7 +108,7 @@ def make(name, arrays, *, config, command, seeds, wall_time, gpu=None) -> Result
         "format": FORMAT,
         "schema": SCHEMA,
         "name": name,
-        "config": json.loads(_canonical(config)),
+        "config": plain(config),
         "command": command,
         "seeds": [int(seed) for seed in seeds],
         "wall_time_s": round(float(wall_time), 3),
@@ -185,6 +185,11 @@ def stored(where=None) -> list[str]:
     """Names of the results in a folder (default :func:`folder`), without checking them."""
     where = Path(where) if where is not None else folder()
     return sorted(path.stem for path in where.glob("*.json") if path.with_suffix(".npz").exists())
+
+
+def plain(config):
+    """A configuration as it comes back from a file: tuples as lists, keys as text."""
+    return json.loads(_canonical(config))
 
 
 def config_hash(config) -> str:

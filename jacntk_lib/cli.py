@@ -1,0 +1,231 @@
+"""The command ``jacntk``: figures, data sets, and what is installed."""
+
+import argparse
+import importlib.metadata
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+from . import _provenance, datasets, experiments, results
+from .errors import ConvergenceError, DataUnavailableError
+from .experiments import _runner
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments=None) -> int:
+    """Run the command with ``arguments`` (default: those of the process); return the exit code.
+
+    0 success, 1 failure (its reason on stderr), 2 wrong usage, 130 interrupted. A mistake of the user's never shows
+    a traceback; a mistake of ours does.
+    """
+    parser = _parser()
+    try:
+        chosen = parser.parse_args(arguments)
+    except SystemExit as stop:  # argparse has printed help or the mistake
+        return stop.code
+    if chosen.command is None:
+        parser.print_help()
+        return USAGE
+    try:
+        code = chosen.function(chosen)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader went away, as in `jacntk datasets | head`: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor when Python flushes at exit
+        return OK
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished parts are kept, and the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+    except (_runner.Unfinished, DataUnavailableError, ConvergenceError, OSError) as error:
+        print(f"jacntk: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="jacntk",
+        description="Infinite-width kernels of networks together with their input Jacobians: figures, data, versions.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_examples(
+            "jacntk figure 2 --preset demo          the JNTK against its limit, in under a minute",
+            "jacntk figure 3 --preset paper --device cuda --out results",
+            "jacntk datasets                        what can be loaded, from where, under which licence",
+            "jacntk info                            versions, hardware and the results at hand",
+        ),
+    )
+    parser.add_argument("--version", action="version", version=f"jacntk {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+
+    figure = commands.add_parser(
+        "figure",
+        help="compute one of the paper's figures and draw it",
+        description="Compute one of the paper's figures: NAME.npz (arrays), NAME.json (their record) and NAME.png\n"
+        "in the results folder, NAME being figure-<number>-<preset>. Finished parts are kept on the way:\n"
+        "after an interrupt the same command goes on where it stopped, and a finished figure is not\n"
+        "computed again.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_examples(
+            "jacntk figure 2",
+            "jacntk figure 2 --preset cpu --out results",
+            "jacntk figure 3 --preset paper --device cuda --time-limit 540",
+        ),
+    )
+    figure.add_argument("number", type=int, choices=experiments.FIGURES, help="figure of the paper")
+    figure.add_argument(
+        "--preset",
+        choices=_runner.PRESETS,
+        default="demo",
+        help="demo: under a minute on two cores (default); cpu: up to half an hour; paper: the reported grid",
+    )
+    figure.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the results (default: $JACNTK_RESULTS_DIR, else book/results)",
+    )
+    figure.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:<number>")
+    figure.add_argument(
+        "--time-limit", type=_seconds, metavar="SECONDS", help="begin no part that is not expected to end by then"
+    )
+    figure.add_argument("--fresh", action="store_true", help="compute again what is stored already")
+    figure.set_defaults(function=_figure)
+
+    listing = commands.add_parser(
+        "datasets", help="list the data sets", description="List the data sets, their sources and licences."
+    )
+    listing.set_defaults(function=_datasets)
+
+    info = commands.add_parser(
+        "info", help="versions, hardware, stored results", description="Show versions, hardware and the stored results."
+    )
+    info.set_defaults(function=_info)
+    return parser
+
+
+def _examples(*lines):
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _seconds(text):
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a positive number of seconds is needed, got {text}")
+    return value
+
+
+def _figure(chosen):
+    if (problem := _device_problem(chosen.device)) is not None:
+        print(f"jacntk figure: {problem}", file=sys.stderr)
+        return USAGE
+    experiment = experiments.figure(chosen.number)
+    config = experiment.PRESETS[chosen.preset]
+    where = chosen.out if chosen.out is not None else _results_folder()
+    name = _runner.result_name(experiment, config)
+    stored = None if chosen.fresh else _runner.stored(experiment, config, chosen.device, where)
+    print(f"Figure {chosen.number}: {experiment.TITLE} ({chosen.preset})")
+    if stored is None:
+        seconds = _runner.expected_seconds(experiment, config, chosen.device, None if chosen.fresh else where)
+        print(f"expected time: {_duration(seconds)} on {_machine(chosen.device)}", flush=True)
+    else:
+        print("computed already, with this library and on this kind of device: drawing it again (--fresh computes)")
+    result = experiment.run(
+        config, device=chosen.device, where=where, progress=True, time_limit=chosen.time_limit, fresh=chosen.fresh
+    )
+    _draw(experiment, result, where / f"{name}.png")
+    print(experiment.summary(result))
+    print(f"computed in {_duration(result.record['wall_time_s'])}")
+    print("\n".join(str(where / f"{name}.{ending}") for ending in ("npz", "json", "png")))
+    return OK
+
+
+def _draw(experiment, result, path):
+    import matplotlib as mpl
+
+    mpl.use("agg")  # a file is wanted, on machines without a screen too
+    import matplotlib.pyplot as plt
+
+    from . import plotting
+
+    with mpl.rc_context():
+        plotting.use_house_style()
+        figure = experiment.plot(result)
+        figure.savefig(path)
+    plt.close(figure)
+
+
+def _datasets(_):
+    for name in datasets.NAMES:
+        source = "with scikit-learn" if name in datasets.BUNDLED else "from UCI, or the folder in JACNTK_DATA_DIR"
+        print(f"{name} ({source})")
+        print(textwrap.indent(textwrap.fill(datasets.note(name), 96), "  "))
+    return OK
+
+
+def _info(_):
+    source, machine = _provenance.source(), _provenance.hardware(_gpu())
+    edited = {True: ", library edited since", False: "", None: ""}[source["dirty"]]
+    print(
+        f"jacntk {_version()}, library {source['library_sha256'][:12]}, commit {source['commit'] or 'unknown'}{edited}"
+    )
+    print(", ".join(f"{name} {version}" for name, version in _provenance.versions().items()))
+    memory = f", {machine['memory_gb']:.0f} GB" if machine["memory_gb"] else ""
+    print(f"{machine['cpu']}, {machine['cores']} cores{memory}, GPU: {machine['gpu'] or 'none that torch can use'}")
+    folder = results.folder()
+    print(f"results in {folder}:" + ("" if results.stored(folder) else " none"))
+    for name in results.stored(folder):
+        try:
+            print(textwrap.indent(results.load(name, folder).describe(), "  "))
+        except results.CorruptResultError as error:
+            print(f"  {name}: unusable. {error}")
+    return OK
+
+
+def _results_folder():
+    """Where figures go by default: the book's folder in a source tree, else one in the current directory."""
+    folder = results.folder()
+    in_source_tree = folder.parent.is_dir() or results.FOLDER_VARIABLE in os.environ
+    return folder if in_source_tree else Path("jacntk-results")
+
+
+def _device_problem(device):
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        return f"unknown device {device!r}; use cpu, cuda or cuda:<number>"
+    if kind == "cuda":
+        index = torch.device(device).index or 0
+        if index >= torch.cuda.device_count():
+            return f"device {device!r} is not there: torch sees {torch.cuda.device_count()} GPU(s). Use --device cpu"
+    elif kind != "cpu":
+        return f"device {device!r} is not supported: use cpu, cuda or cuda:<number>"
+    return None
+
+
+def _gpu():
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _machine(device):
+    machine = _provenance.hardware()
+    return _runner.gpu_name(device) or f"{machine['cores']} cores of {machine['cpu']}"
+
+
+def _version():
+    try:
+        return importlib.metadata.version("jacntk")
+    except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
+        from . import __version__
+
+        return __version__
+
+
+def _duration(seconds):
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

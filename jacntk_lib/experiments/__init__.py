@@ -1,0 +1,28 @@
+"""The figures of Kim and Yang (2024), one module each: ``figure1``, ``figure2``, ...
+
+Every module has the same few names:
+
+- ``Config``: a frozen dataclass, every choice with its reason; ``PRESETS["demo" | "cpu" | "paper"]``;
+- ``cells(config)``: the independent parts of the computation; ``run_cell(config, cell, device)``: one of them, a pure
+  function; ``collect(config, outcomes)``: their arrays put together;
+- ``run(config, device="cpu", where=None)``: all of it, as a :class:`~jacntk_lib.results.Result`;
+- ``summary(result)``: what came out, in a few lines; ``plot(result)``: the figure.
+
+>>> from jacntk_lib.experiments import figure2
+>>> config = figure2.Config(activations=("erf",), depths=(1,), widths=(16, 32), seeds=2, points=8)
+>>> result = figure2.run(config)
+>>> result["frobenius"].shape  # activation, depth, width, seed
+(1, 1, 2, 2)
+"""
+
+import importlib
+
+FIGURES = (1, 2, 3)
+"""The figures that can be computed here."""
+
+
+def figure(number):
+    """The module of one figure; ValueError for a number that is not in ``FIGURES``."""
+    if number not in FIGURES:
+        raise ValueError(f"there is no figure {number!r}; known are {', '.join(map(str, FIGURES))}")
+    return importlib.import_module(f".figure{number}", __name__)

@@ -1,0 +1,51 @@
+r"""Figure 2 (Theorem 4.3): the finite Jacobian NTK at initialisation against its limit Theta^L.
+
+Each network of the grid gives one matrix, the Gram matrix of the parameter gradients of (f, Jf)/kappa on the
+points (:func:`jacntk_lib.finite.jacobian_ntk`, exact), and two errors: ``frobenius``, relative, and
+``largest``, the largest entry of the difference. Both are kept for the whole matrix and by block.
+``frobenius_of_mean`` is the error of the mean of all seeds' matrices: at depth 1 that mean estimates Theta
+itself at every width.
+"""
+
+from .. import gram
+from . import _grid, _runner
+from ._grid import PRESETS, Cell, Config, cells, seeds, slopes
+
+__all__ = ["PRESETS", "Cell", "Config", "cells", "collect", "plot", "run", "run_cell", "seeds", "slopes", "summary"]
+
+NUMBER = 2
+TITLE = "The Jacobian NTK of finite networks at initialisation against its limit"
+
+
+def run_cell(config, cell, device="cpu", report=None):
+    """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments._grid.compare`."""
+    from .. import finite
+
+    return _grid.compare(config, cell, gram.jacobian_ntk, finite.jacobian_ntk, device, report)
+
+
+def collect(config, outcomes):
+    """Arrays of shape (activation, depth, width, seed, ...) and the grid."""
+    return _grid.collect(config, outcomes, gram.jacobian_ntk)
+
+
+def operations(config, cell):
+    """(number, dtype) of the floating-point operations of a cell, for the expected time."""
+    return _grid.operations(config, cell, backwards=True)
+
+
+def run(config, **options):
+    """The whole grid, with the options of :func:`jacntk_lib.experiments._runner.run`."""
+    from . import figure2
+
+    return _runner.run(figure2, config, **options)
+
+
+def summary(result):
+    """Errors at the ends of the grid, and their slopes, in a line per activation and depth."""
+    return _grid.summary(result, "JNTK of a finite network against Theta")
+
+
+def plot(result):
+    """The error of single networks by width, one panel an activation."""
+    return _grid.plot(result, "JNTK")

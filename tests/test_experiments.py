@@ -1,0 +1,395 @@
+"""The figures at toy size, and the loop that runs them: what it keeps, what it survives."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import types
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from jacntk_lib import MLP, datasets, experiments, finite, jacobian_nngp, jacobian_ntk, results, training
+from jacntk_lib.experiments import _runner, figure1, figure2, figure3
+from jacntk_lib.networks import FiniteMLP
+
+LIMITS = {figure1: (jacobian_nngp, finite.jacobian_nngp), figure2: (jacobian_ntk, finite.jacobian_ntk)}
+GRID = figure2.Config(activations=("erf", "gelu"), depths=(1, 2), widths=(8, 32), seeds=4, points=6, input_dim=3)
+RUN = figure3.Config(data="breast_cancer", rows=5, widths=(8, 16), seeds=(3, 2), steps=(0, 1, 4), kappa=0.5)
+
+
+# Figures 1 and 2
+
+
+@pytest.mark.parametrize("figure", LIMITS)
+def test_errors_are_those_of_the_kernels(figure):
+    """One cell recomputed by the shortest route from the public functions."""
+    limit_kernel, finite_kernel = LIMITS[figure]
+    cell = figure.Cell("gelu", 2, 32)
+    got = figure.run_cell(GRID, cell)
+    X = datasets.sphere_net(6, 3, seed=0)
+    limit = limit_kernel(MLP(2, "gelu"), X).dense()
+    kernels = np.stack([finite_kernel(FiniteMLP(MLP(2, "gelu"), 32, 3, seed), X).numpy() for seed in range(4)])
+    gaps = kernels - limit
+    np.testing.assert_allclose(
+        got["frobenius"], [np.linalg.norm(gap) / np.linalg.norm(limit) for gap in gaps], rtol=1e-12
+    )
+    np.testing.assert_allclose(got["largest"], [np.abs(gap).max() for gap in gaps], rtol=1e-12)
+    np.testing.assert_allclose(
+        got["frobenius_of_mean"], np.linalg.norm(gaps.mean(axis=0)) / np.linalg.norm(limit), rtol=1e-12
+    )
+    value = np.zeros(4, bool)
+    value[0] = True
+    value = np.tile(value, 6)
+    for block, (rows, columns) in enumerate([(value, value), (~value, value), (~value, ~value)]):
+        part, of = gaps[:, rows][:, :, columns], limit[rows][:, columns]
+        np.testing.assert_allclose(
+            got["frobenius_by_block"][:, block], [np.linalg.norm(p) / np.linalg.norm(of) for p in part], rtol=1e-12
+        )
+        np.testing.assert_allclose(got["largest_by_block"][:, block], np.abs(part).max(axis=(1, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("figure", LIMITS)
+def test_grid_is_filled_in_its_own_order(figure):
+    result = figure.run(GRID)
+    assert result["frobenius"].shape == (2, 2, 2, 4)
+    assert result["frobenius_by_block"].shape == (2, 2, 2, 4, 3)
+    assert result["frobenius_of_mean"].shape == (2, 2, 2)
+    for i, activation in enumerate(result["activations"]):
+        for j, depth in enumerate(result["depths"]):
+            for k, width in enumerate(result["widths"]):
+                cell = figure.Cell(str(activation), int(depth), int(width))
+                np.testing.assert_array_equal(result["frobenius"][i, j, k], figure.run_cell(GRID, cell)["frobenius"])
+    assert result.record["seeds"] == [0, 1, 2, 3]
+    assert result.config == results.plain(dataclasses.asdict(GRID))
+    assert f"figure{figure.NUMBER}.Config(" in result.record["command"]
+    smallest = np.linalg.eigvalsh(LIMITS[figure][0](MLP(2, "erf"), result["points"]).dense())[0]
+    np.testing.assert_allclose(result["limit_smallest_eigenvalue"][0, 1], smallest, rtol=1e-6)
+
+
+@pytest.mark.parametrize("figure", LIMITS)
+def test_error_falls_like_one_over_root_width(figure):
+    config = figure.Config(activations=("erf",), depths=(1,), widths=(64, 1024), seeds=24, points=12, input_dim=3)
+    result = figure.run(config)
+    slope, low, high = figure.slopes(result)["erf", 1]
+    assert -0.62 < slope < -0.38
+    assert low < slope < high
+    # At depth 1 the mean over networks equals the limit, so S of them leave 1/sqrt(S) of a single one's error
+    single = np.sqrt(np.mean(result["frobenius"] ** 2, axis=-1))
+    np.testing.assert_allclose(result["frobenius_of_mean"] / single, 24**-0.5, rtol=0.5)
+
+
+def test_float32_cells_agree_with_float64():
+    cell = figure2.Cell("erf", 2, 32)
+    exact = figure2.run_cell(GRID, cell)["frobenius"]
+    rounded = figure2.run_cell(dataclasses.replace(GRID, float32_from=1), cell)["frobenius"]
+    np.testing.assert_allclose(rounded, exact, rtol=1e-4)
+    assert not np.array_equal(rounded, exact)
+
+
+# Figure 3
+
+
+def test_training_cell_measures_both_distances():
+    """The recorded steps against three trainings from scratch, each measured at its end."""
+    cell = figure3.Cell("erf", 16, 1)
+    got = figure3.run_cell(RUN, cell)
+    data = figure3.data_of(RUN)
+    assert data.X.shape == (5, 30)
+    limit = jacobian_ntk(MLP(3, "erf"), data.X).dense()
+    start = None
+    for k, steps in enumerate(RUN.steps):
+        net = FiniteMLP(MLP(3, "erf", kappa=0.5), 16, 30, seed=1)
+        history = training.train(net, data.X, data.y, 0.01, 1.0, steps, record=[steps])
+        kernel = finite.jacobian_ntk(net, data.X).numpy()
+        start = kernel if start is None else start
+        norm = np.linalg.norm(limit)
+        np.testing.assert_allclose(got["frobenius"][k], np.linalg.norm(kernel - limit) / norm, rtol=1e-10)
+        np.testing.assert_allclose(got["largest"][k], np.abs(kernel - limit).max(), rtol=1e-10)
+        np.testing.assert_allclose(got["drift"][k], np.linalg.norm(kernel - start) / norm, rtol=1e-8, atol=1e-15)
+        np.testing.assert_allclose(got["largest_drift"][k], np.abs(kernel - start).max(), rtol=1e-8, atol=1e-13)
+        np.testing.assert_allclose(got["loss"][k], history.loss[-1], rtol=1e-10)
+    assert got["drift"][0] == 0
+    assert got["loss"][-1] < got["loss"][0]
+
+
+def test_training_grid_has_gaps_where_a_width_has_fewer_seeds():
+    result = figure3.run(RUN)
+    assert result["drift"].shape == (1, 2, 3, 3)
+    assert np.isfinite(result["drift"][0, 0]).all()
+    assert np.isnan(result["drift"][0, 1, 2]).all()
+    np.testing.assert_array_equal(result["loss"][0, 1, 1], figure3.run_cell(RUN, figure3.Cell("erf", 16, 1))["loss"])
+    assert result.record["seeds"] == [0, 1, 2]
+
+
+def test_wide_networks_drift_less():
+    config = dataclasses.replace(RUN, widths=(16, 256), seeds=(3, 3))
+    drift = np.median(figure3.run(config)["drift"], axis=2)[0]  # width, step
+    assert (drift[1, 1:] < 0.5 * drift[0, 1:]).all()
+
+
+def test_cells_of_figure_3_go_seed_by_seed():
+    order = [(cell.seed, cell.width) for cell in figure3.cells(RUN)]
+    assert order == [(0, 8), (0, 16), (1, 8), (1, 16), (2, 8)]
+
+
+# Every figure
+
+
+@pytest.mark.parametrize(("figure", "config"), [(figure1, GRID), (figure2, GRID), (figure3, RUN)])
+def test_summary_and_plot(figure, config):
+    result = figure.run(config)
+    lines = figure.summary(result).splitlines()
+    assert len(lines) == 1 + (2 if figure is figure3 else 4)
+    assert "nan" not in figure.summary(result)
+    picture = figure.plot(result)
+    assert all(ax.get_xlabel() or ax.get_ylabel() for ax in picture.axes)
+    assert sum(len(ax.lines) for ax in picture.axes) >= 4
+    picture.canvas.draw()
+    plt.close(picture)
+
+
+@pytest.mark.parametrize("number", experiments.FIGURES)
+def test_presets(number):
+    figure = experiments.figure(number)
+    assert number == figure.NUMBER
+    assert set(figure.PRESETS) == set(_runner.PRESETS)
+    for name, preset in figure.PRESETS.items():
+        keys = [cell.key for cell in figure.cells(preset)]
+        assert len(set(keys)) == len(keys)
+        assert _runner.preset_name(figure, preset) == name
+        assert _runner.command(figure, preset, "cuda").endswith(f"figure {number} --preset {name} --device cuda")
+    # what the paper reports: widths, depths and repetitions
+    paper = figure.PRESETS["paper"]
+    assert paper.widths == (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+    if number == 3:
+        assert (paper.lam, paper.kappa, paper.learning_rate) == (0.01, 0.1, 1.0)
+        assert set(paper.seeds) == {10}
+    else:
+        assert (paper.points, paper.input_dim, paper.depths, paper.seeds) == (256, 4, (1, 2, 3), 10)
+
+
+def test_unknown_figure():
+    with pytest.raises(ValueError, match="no figure 7; known are 1, 2, 3"):
+        experiments.figure(7)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: figure2.Config(widths=()), "widths must be one or more different values"),
+        (lambda: figure2.Config(widths=(8, 8)), "widths must be one or more different values"),
+        (lambda: figure2.Config(widths=(0,)), "each of widths must be at least 1, got 0"),
+        (lambda: figure2.Config(activations=("relu",)), "relu"),
+        (lambda: figure2.Config(seeds=0), "seeds must be at least 1"),
+        (lambda: figure3.Config(seeds=(1, 2)), "must give a number for each of the 8 widths"),
+        (lambda: figure3.Config(steps=(1, 2)), "steps must rise from 0"),
+        (lambda: figure3.Config(data="iris"), "unknown data set 'iris'; known are"),
+        (lambda: figure3.Config(lam=-1.0), "lam must not be negative"),
+        (lambda: figure3.run(figure3.Config(data="wine")), "several classes"),
+    ],
+)
+def test_bad_configurations(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+@pytest.mark.parametrize(
+    ("figure", "cell"), [(figure1, ("erf", 2, 32)), (figure2, ("gelu", 2, 32)), (figure3, ("erf", 16, 0))]
+)
+def test_gpu_gives_the_same_numbers(figure, cell):
+    config = RUN if figure is figure3 else GRID
+    on_cpu, on_gpu = (figure.run_cell(config, figure.Cell(*cell), device) for device in ("cpu", "cuda"))
+    for name in on_cpu:
+        np.testing.assert_allclose(on_gpu[name], on_cpu[name], rtol=1e-8, atol=1e-12)
+
+
+# The loop, on a toy experiment: squares of numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy:
+    count: int = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyCell:
+    number: int
+
+    @property
+    def key(self):
+        return f"cell-{self.number}"
+
+
+@pytest.fixture
+def toy():
+    """An experiment that notes which cells it computed, and can be told to fail at one."""
+
+    def run_cell(config, cell, device="cpu", report=None):
+        if cell.number == toy.fail_at:
+            raise toy.failure
+        toy.computed.append(cell.number)
+        report(0.5)
+        return {"square": np.array(cell.number**2)}
+
+    toy = types.SimpleNamespace(
+        NUMBER=0,
+        PRESETS={"demo": Toy()},
+        cells=lambda config: [ToyCell(i) for i in range(config.count)],
+        seeds=lambda config, cell: [cell.number],
+        operations=lambda config, cell: (10**6, "float64"),
+        run_cell=run_cell,
+        collect=lambda config, outcomes: {"squares": np.array([int(o["square"]) for o in outcomes.values()])},
+        computed=[],
+        fail_at=None,
+        failure=KeyboardInterrupt(),
+    )
+    return toy
+
+
+def test_nothing_is_written_without_a_folder(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JACNTK_RESULTS_DIR", str(tmp_path))
+    result = _runner.run(toy, Toy())
+    np.testing.assert_array_equal(result["squares"], [0, 1, 4, 9, 16, 25])
+    assert result.name == "figure-0-demo"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), RuntimeError("the machine went away")])
+def test_interrupted_run_goes_on(toy, tmp_path, failure):
+    toy.fail_at, toy.failure = 3, failure
+    with pytest.raises(type(failure)):
+        _runner.run(toy, Toy(), where=tmp_path)
+    assert toy.computed == [0, 1, 2]
+    assert results.stored(tmp_path) == []
+    assert _runner.expected_seconds(toy, Toy(), where=tmp_path) == pytest.approx(3 * 0.05, rel=0.2)
+    toy.fail_at = None
+    result = _runner.run(toy, Toy(), where=tmp_path)
+    assert toy.computed == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(result["squares"], [0, 1, 4, 9, 16, 25])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure-0-demo.json", "figure-0-demo.npz"]
+
+
+def test_finished_run_is_not_repeated_unless_asked_or_changed(toy, tmp_path, monkeypatch):
+    first = _runner.run(toy, Toy(), where=tmp_path)
+    again = _runner.run(toy, Toy(), where=tmp_path)
+    assert toy.computed == list(range(6))
+    assert again.record == first.record
+    _runner.run(toy, Toy(), where=tmp_path, fresh=True)
+    assert toy.computed == 2 * list(range(6))
+    monkeypatch.setattr(results, "library_hash", lambda: "0" * 64)
+    _runner.run(toy, Toy(), where=tmp_path)
+    assert toy.computed == 3 * list(range(6))
+
+
+def test_damaged_result_is_computed_again(toy, tmp_path):
+    _runner.run(toy, Toy(), where=tmp_path)
+    path = tmp_path / "figure-0-demo.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    _runner.run(toy, Toy(), where=tmp_path)
+    assert toy.computed == 2 * list(range(6))
+    assert results.load("figure-0-demo", tmp_path)["squares"][-1] == 25
+
+
+def test_time_limit_keeps_what_is_finished(toy, tmp_path, monkeypatch):
+    clock = iter(range(0, 1000, 10))  # every look at the clock is 10 s later
+    monkeypatch.setattr(_runner.time, "monotonic", lambda: next(clock))
+    with pytest.raises(_runner.Unfinished, match=r"time limit of 35 s with 3 of 6 cells finished"):
+        _runner.run(toy, Toy(), where=tmp_path, time_limit=35)
+    _runner.run(toy, Toy(), where=tmp_path)
+    assert toy.computed == list(range(6))
+
+
+def test_clock_judges_by_the_largest_cell():
+    clock = _runner._Clock(10.0)
+    clock.learn(1000, 1.0)
+    clock.learn(1, 5.0)  # a small cell is mostly overhead: it says nothing about the next large one
+    clock.check(5000, "some")
+    with pytest.raises(_runner.Unfinished):
+        clock.check(11000, "some")
+
+
+def test_progress_bar_reaches_the_end(toy, capsys):
+    _runner.run(toy, Toy(), progress=True)
+    assert "100 %" in capsys.readouterr().err
+
+
+KILLED = textwrap.dedent(
+    """
+    import os, sys, time
+    from types import SimpleNamespace
+    from dataclasses import dataclass
+    import numpy as np
+    from jacntk_lib.experiments import _runner
+
+    @dataclass(frozen=True)
+    class Toy:
+        count: int = 40
+
+    @dataclass(frozen=True)
+    class Cell:
+        number: int
+        key = property(lambda self: f"cell-{self.number}")
+
+    def run_cell(config, cell, device="cpu", report=None):
+        time.sleep(0.03)
+        with open(sys.argv[2], "a") as log:
+            log.write(f"{cell.number}\\n")
+        return {"value": np.full(500, cell.number)}
+
+    toy = SimpleNamespace(
+        NUMBER=0, PRESETS={"demo": Toy()}, run_cell=run_cell,
+        cells=lambda config: [Cell(i) for i in range(config.count)],
+        seeds=lambda config, cell: [0],
+        operations=lambda config, cell: (1, "float64"),
+        collect=lambda config, outcomes: {"values": np.stack([o["value"] for o in outcomes.values()])},
+    )
+    _runner.run(toy, Toy(), where=sys.argv[1])
+    """
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")
+def test_killed_at_twenty_random_moments(tmp_path):
+    """Nothing is lost (a kill costs the cell in hand at most), nothing is doubled (a result has each once)."""
+    where, log = tmp_path / "results", tmp_path / "log"
+    log.touch()
+    worker = [sys.executable, "-c", KILLED, str(where), str(log)]
+    draw = np.random.default_rng(0)
+    kills = 0
+    for _ in range(20):
+        process = subprocess.Popen(worker)
+        begun, before = time.monotonic(), log.read_text().count("\n")
+        # wait for the loop to be under way, then for a random part of the next cells
+        while process.poll() is None and log.read_text().count("\n") == before and time.monotonic() - begun < 30:
+            time.sleep(0.002)
+        time.sleep(0.05 * draw.random())
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait(30)
+    assert kills == 20
+    assert subprocess.run(worker, timeout=60).returncode == 0
+    result = results.load("figure-0-demo", where)
+    np.testing.assert_array_equal(result["values"], np.repeat(np.arange(40)[:, None], 500, axis=1))
+    assert sorted(path.name for path in where.iterdir()) == ["figure-0-demo.json", "figure-0-demo.npz"]
+    computed = [int(line) for line in log.read_text().split()]
+    assert set(computed) == set(range(40))
+    assert len(computed) - 40 <= kills
+
+
+@pytest.mark.skipif(os.name != "posix", reason="compares with the test of kills")
+def test_two_runs_at_once(tmp_path):
+    where, log = tmp_path / "results", tmp_path / "log"
+    workers = [subprocess.Popen([sys.executable, "-c", KILLED, str(where), str(log)]) for _ in range(2)]
+    assert [worker.wait(60) for worker in workers] == [0, 0]
+    result = results.load("figure-0-demo", where)
+    np.testing.assert_array_equal(result["values"][:, 0], np.arange(40))
+    assert sorted(path.name for path in where.iterdir()) == ["figure-0-demo.json", "figure-0-demo.npz"]
