@@ -715,7 +715,7 @@ def test_a_wide_network_follows_from_its_own_start(lazy):
 def test_an_ensemble_of_networks_has_the_predicted_mean_and_spread(lazy):
     flow, X_new = lazy
     eta, count = 0.5 * flow.max_learning_rate, 60
-    nets = [trained(flow, 128, seed, 8, eta) for seed in range(count)]
+    nets = [trained(flow, 256, seed, 8, eta) for seed in range(count)]
     outputs = np.array([net.value_and_jacobian(X_new).detach().numpy().ravel() for net in nets])
     ensemble = flow.ensemble_after(8, eta, X_new)
     assert np.abs((outputs.mean(axis=0) - ensemble.mean) / ensemble.std).max() < 4 / math.sqrt(count)
