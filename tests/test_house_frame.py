@@ -18,6 +18,7 @@ import jacntk_lib
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+import api_pages  # noqa: E402
 import lock  # noqa: E402
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -159,6 +160,11 @@ def test_the_table_of_contents_lists_every_page_once():
     assert len(listed) == len(set(listed))
     assert {f"{name}.md" for name in listed} >= set(tracked)
     assert all((ROOT / f"{name}.md").is_file() for name in listed)
+
+
+def test_the_api_reference_has_a_page_for_every_module():
+    changed, surplus = api_pages.stale(ROOT)
+    assert (changed, surplus) == ([], []), "run `make api`"
 
 
 def test_the_example_of_the_readme_runs():

@@ -5,13 +5,10 @@ computed from few networks: given everything but the last layer, (f, Jf)/kappa i
 covariance :math:`(s_w^2/n_L) \langle h^L_a, h^L_b \rangle`, the *conditional* covariance of that one network
 (:func:`jacntk_lib.finite.jacobian_nngp`). Two errors against Sigma^L are kept:
 
-- ``frobenius``, ``largest``: of the conditional covariance of each network by itself. It falls like n^{-1/2}:
-a wide
+- ``frobenius``, ``largest``: of the conditional covariance of each network by itself. It falls like n^{-1/2}: a wide
   network's last hidden layer averages over its n units.
-- ``frobenius_of_mean``: of the mean over the seeds, an estimate of the finite-width covariance itself. At
-depth 1 that
-  equals Sigma at every width, so only sampling noise is left, of order (n seeds)^{-1/2}; deeper it differs by
-  O(1/n).
+- ``frobenius_of_mean``: of the mean over the seeds, an estimate of the finite-width covariance itself. At depth 1 that
+  equals Sigma at every width, so only sampling noise is left, of order (n seeds)^{-1/2}; deeper it differs by O(1/n).
 """
 
 from .. import gram
