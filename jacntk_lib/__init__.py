@@ -18,15 +18,27 @@ __version__ = "0.1.0"
 _HOME = {
     "MLP": "architecture",
     "JacobianGram": "gram",
+    "JacobianKernelRegressor": "regression",
+    "RobustFlow": "dynamics",
     "jacobian_nngp": "gram",
     "jacobian_ntk": "gram",
 }
 
-__all__ = ["MLP", "JacobianGram", "__version__", "jacobian_nngp", "jacobian_ntk"]
+__all__ = [
+    "MLP",
+    "JacobianGram",
+    "JacobianKernelRegressor",
+    "RobustFlow",
+    "__version__",
+    "jacobian_nngp",
+    "jacobian_ntk",
+]
 
 if typing.TYPE_CHECKING:  # what type checkers and editors see
     from .architecture import MLP
+    from .dynamics import RobustFlow
     from .gram import JacobianGram, jacobian_nngp, jacobian_ntk
+    from .regression import JacobianKernelRegressor
 
 
 def __getattr__(name):

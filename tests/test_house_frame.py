@@ -122,7 +122,7 @@ def test_every_exported_name_is_there_and_documented():
 
 def test_type_checkers_see_the_same_exports():
     tree = ast.parse(Path(jacntk_lib.__file__).read_text())
-    (guard,) = [node for node in tree.body if isinstance(node, ast.If)]
+    (guard,) = (node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.name for node in guard.body for alias in node.names}
     assert seen == set(jacntk_lib.__all__) - {"__version__"} == set(jacntk_lib._HOME)
     assert (ROOT / "jacntk_lib" / "py.typed").is_file()

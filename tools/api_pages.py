@@ -47,7 +47,9 @@ def floors(root):
 
 
 def first_line(path):
-    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()[0]
+    """The first line of a module's docstring, from reStructuredText to MyST Markdown."""
+    line = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()[0]
+    return re.sub(r":(\w+):`", r"{\1}`", line.replace("``", "`"))
 
 
 def exports(root):
