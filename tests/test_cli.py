@@ -65,7 +65,7 @@ def test_default_folder(tiny, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["figure", "9"], "invalid choice: 9 (choose from 1, 2, 3)"),
+        (["figure", "9"], "invalid choice: 9 (choose from 1, 2, 3, 6)"),
         (["figure", "two"], "invalid int value: 'two'"),
         (["figure"], "the following arguments are required: number"),
         (["figure", "2", "--preset", "huge"], "invalid choice: 'huge'"),
@@ -80,7 +80,7 @@ def test_default_folder(tiny, tmp_path, monkeypatch):
 def test_wrong_usage(arguments, message, capsys):
     assert run(*arguments) == 2
     shown = capsys.readouterr()
-    assert message in shown.err.replace("choose from '", "").replace("'1', '2', '3'", "1, 2, 3")
+    assert message in shown.err
     assert shown.out == ""
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from jacntk_lib import MLP, datasets, experiments, finite, jacobian_nngp, jacobian_ntk, results, training
-from jacntk_lib.experiments import _runner, figure1, figure2, figure3
+from jacntk_lib.experiments import _runner, figure1, figure2, figure3, figure6
 from jacntk_lib.networks import FiniteMLP
 
 LIMITS = {figure1: (jacobian_nngp, finite.jacobian_nngp), figure2: (jacobian_ntk, finite.jacobian_ntk)}
@@ -138,14 +138,53 @@ def test_cells_of_figure_3_go_seed_by_seed():
     assert order == [(0, 8), (0, 16), (1, 8), (1, 16), (2, 8)]
 
 
+# Figure 6
+
+SPECTRUM = figure6.Config(data=("sphere", "wine"), activations=("erf", "gelu"), depths=(1, 3), points=9, input_dim=3)
+SPECTRUM_ONE = dataclasses.replace(SPECTRUM, data=("sphere",))
+
+
+def test_spectrum_cell_agrees_with_the_eigenvalues():
+    X = datasets.sphere_net(9, 3, seed=0)
+    got = figure6.run_cell(SPECTRUM, figure6.Cell("sphere", "gelu", 3))
+    G = jacobian_ntk(MLP(3, "gelu"), X)
+    for kernel, matrix in (("jacobian", G.dense()), ("values", G.values())):
+        eigenvalues = np.linalg.eigvalsh(matrix)
+        assert got[f"{kernel}_verdict"] == "certified positive"
+        assert 0 < got[f"{kernel}_lower"] <= eigenvalues[0] * (1 + 1e-9)
+        assert eigenvalues[0] * (1 - 1e-9) <= got[f"{kernel}_upper"]
+        np.testing.assert_allclose(got[f"{kernel}_float64"], eigenvalues[0], rtol=1e-9)
+        np.testing.assert_allclose(got[f"{kernel}_float32"], eigenvalues[0], rtol=1e-2)
+        np.testing.assert_allclose(got[f"{kernel}_largest"], eigenvalues[-1], rtol=1e-9)
+
+
+def test_spectrum_grid():
+    config = SPECTRUM_ONE
+    result = figure6.run(config)
+    assert result["jacobian_lower"].shape == (1, 2, 2)
+    for j, activation in enumerate(result["activations"]):
+        for k, depth in enumerate(result["depths"]):
+            alone = figure6.run_cell(config, figure6.Cell("sphere", str(activation), int(depth)))
+            assert result["jacobian_lower"][0, j, k] == alone["jacobian_lower"]
+            assert result["values_verdict"][0, j, k] == str(alone["values_verdict"])
+    np.testing.assert_array_equal(result["shapes"], [[9, 3]])
+    assert "certified positive at 2 of 2 depths" in figure6.summary(result)
+
+
+def test_spectrum_of_a_table():
+    assert figure6.inputs_of(SPECTRUM, "wine").shape == (178, 13)
+
+
 # Every figure
 
 
-@pytest.mark.parametrize(("figure", "config"), [(figure1, GRID), (figure2, GRID), (figure3, RUN)])
+@pytest.mark.parametrize(
+    ("figure", "config"), [(figure1, GRID), (figure2, GRID), (figure3, RUN), (figure6, SPECTRUM_ONE)]
+)
 def test_summary_and_plot(figure, config):
     result = figure.run(config)
     lines = figure.summary(result).splitlines()
-    assert len(lines) == 1 + (2 if figure is figure3 else 4)
+    assert len(lines) == 1 + (2 if figure is figure3 else 4)  # a width; or an activation with a depth or a kernel
     assert "nan" not in figure.summary(result)
     picture = figure.plot(result)
     assert all(ax.get_xlabel() or ax.get_ylabel() for ax in picture.axes)
@@ -164,8 +203,11 @@ def test_presets(number):
         assert len(set(keys)) == len(keys)
         assert _runner.preset_name(figure, preset) == name
         assert _runner.command(figure, preset, "cuda").endswith(f"figure {number} --preset {name} --device cuda")
-    # what the paper reports: widths, depths and repetitions
     paper = figure.PRESETS["paper"]
+    if number == 6:  # the reported thresholds are depths 6 and 11
+        assert max(paper.depths) >= 14
+        return
+    # what the paper reports: widths, depths and repetitions
     assert paper.widths == (64, 128, 256, 512, 1024, 2048, 4096, 8192)
     if number == 3:
         assert (paper.lam, paper.kappa, paper.learning_rate) == (0.01, 0.1, 1.0)
@@ -175,7 +217,7 @@ def test_presets(number):
 
 
 def test_unknown_figure():
-    with pytest.raises(ValueError, match="no figure 7; known are 1, 2, 3"):
+    with pytest.raises(ValueError, match="no figure 7; known are 1, 2, 3, 6"):
         experiments.figure(7)
 
 
@@ -192,6 +234,8 @@ def test_unknown_figure():
         (lambda: figure3.Config(data="iris"), "unknown data set 'iris'; known are"),
         (lambda: figure3.Config(lam=-1.0), "lam must not be negative"),
         (lambda: figure3.run(figure3.Config(data="wine")), "several classes"),
+        (lambda: figure6.Config(data=("iris",)), "unknown data 'iris'; known are sphere, algerian"),
+        (lambda: figure6.Config(depths=()), "depths must be one or more"),
     ],
 )
 def test_bad_configurations(make, message):
@@ -327,7 +371,11 @@ KILLED = textwrap.dedent(
     from types import SimpleNamespace
     from dataclasses import dataclass
     import numpy as np
+    from jacntk_lib import _provenance, results
     from jacntk_lib.experiments import _runner
+
+    # The library may be edited while this test runs; its hash would then change from one process to the next
+    results.library_hash = _provenance.library_hash = lambda: "0" * 64
 
     @dataclass(frozen=True)
     class Toy:
