@@ -90,7 +90,7 @@ class LinearSystem:
         coefficients = self.spectrum.weigh(self.tau(schedule), coordinates)
         if not limit:
             if schedule.elapsed * self.spectrum.floor > 1:
-                self._warn_of_horizon(schedule, coordinates[0])
+                self._warn_of_horizon(schedule, coordinates)
             return coefficients, None
         unresolved = int((self.eigenvalues <= self.spectrum.floor).sum())
         report = self._report(coefficients, R, self.spectrum.condition(self.ridge), unresolved)
@@ -169,16 +169,14 @@ class LinearSystem:
     def _warn_of_residual(self, report):
         warnings.warn(
             f"the infinite-time answer misses its targets by {report.residual:.1e} (relative): condition number "
-            f"{report.condition:.1e}, {report.unresolved} of {len(self.eigenvalues)} eigenvalues below "
-            f"{self.spectrum.tolerance:.1e} of the largest and left out; a finite time or a positive ridge has a "
-            "well determined answer",
+            f"{report.condition:.1e}, {report.unresolved} of {len(self.eigenvalues)} eigenvalues left out as below "
+            f"{self.spectrum.tolerance:.1e} of the largest; a finite time or a positive ridge is better determined",
             scipy.linalg.LinAlgWarning,
             stacklevel=6,
         )
 
     def _warn_of_horizon(self, schedule, coordinates):
-        unresolved = self.spectrum.inside_eigenvalues + self.ridge <= self.spectrum.floor
-        share = relative_norm(coordinates[unresolved], coordinates)
+        share = self.spectrum.unresolved_share(coordinates, self.ridge)
         if share > _POORLY_SOLVED:
             warnings.warn(
                 f"time {schedule.elapsed / self.rate:.1e} is beyond {self.horizon:.1e}, from which directions that "

@@ -13,6 +13,7 @@ the most negative eigenvalue found, because the true matrix has none. The defaul
 with eps = 2.2e-16: SciPy's and NumPy's own convention for pseudo-inverses, with a floor for the error of the entries.
 """
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -156,6 +157,15 @@ class WeightedSpectrum:
         smallest = float(self.eigenvalues[-1])
         smallest = 0.0 if smallest <= self.floor else smallest
         return (self.largest + ridge) / (smallest + ridge) if smallest + ridge > 0 else float("inf")
+
+    def unresolved_share(self, coordinates, ridge):
+        """Which part of coordinates of :meth:`project`, in the Euclidean norm, lies in unresolved directions."""
+        total = left = 0.0
+        for w, c in zip((self.inside_eigenvalues, self._w_out), coordinates, strict=True):
+            if c is not None:
+                total += float((c**2).sum())
+                left += float((c[w + ridge <= self.floor] ** 2).sum())
+        return math.sqrt(left / total) if total else 0.0
 
     def project(self, R):
         """Coordinates of ``D^{1/2} R`` in the eigenvectors: R (P, 1+d, K) -> (n, K) and (n_out, d, K) or ``None``."""

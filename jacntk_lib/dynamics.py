@@ -49,15 +49,18 @@ class RobustFlow:
     mlp : the network; its kappa sets the time scale (only kappa^2 t enters) and the spread of initialisations.
     X : training points, (N, d).
     y : label targets, (N,) or (N, K). Outputs are independent of each other.
-    lam : lambda >= 0, weight of the squared Jacobian; a number, or one per point (N,). 0 is the ordinary NTK.
+    lam : lambda >= 0, weight of the squared Jacobian; a number, or one per point (N,). 0 is the ordinary NTK at every
+        time. At infinite time every lambda > 0 gives one and the same answer (where Theta is regular and there is no
+        ridge), and that is another one: the limits lambda -> 0 and t -> infinity do not commute.
     jacobian_targets : (N, d) or (N, K, d); ``None`` is zero. Others are Sobolev training.
     ridge : rho >= 0, absolute, in units of Theta (see the module's text).
-    tolerance : eigenvalues of S + ridge I at or below ``tolerance`` times the largest are unresolved: they are left
-        out at infinite time, and stop training when elapsed time reaches their own time scale. ``None`` is
+    tolerance : eigenvalues of S + ridge I at or below ``tolerance`` times the largest of S are unresolved: they are
+        left out at infinite time, and stand still from ``horizon`` on. ``None`` is
         ``max(n, 100)`` times 2.2e-16 for n unknowns, about where float64 cannot tell them from zero.
 
     Attributes
     ----------
+    mlp, X, y, ridge : as given; ``lam`` one per point.
     eigenvalues : (p,), descending: w + ridge on the distinct points, on the rows that carry weight.
     max_learning_rate : gradient descent is stable below 2N / (kappa^2 max eigenvalue).
     horizon : the time N / (kappa^2 floor) from which unresolved directions matter; ``inf`` where there are none.
@@ -140,7 +143,7 @@ class RobustFlow:
 
         Parameters
         ----------
-        t : 0 <= t <= ``math.inf``.
+        t : 0 <= t <= ``math.inf``, in units of learning rate times steps.
         X_new : (M, d); ``None`` for the training points.
         initial : the network at t = 0: a FiniteMLP, or a callable from (M, d) to (M, 1+d), value then derivatives,
             for K outputs to (M, K, 1+d). ``None`` is the zero function, the mean over initialisations.

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jacntk_lib import MLP, _system, dynamics, jacobian_nngp, jacobian_ntk
+from jacntk_lib import MLP, _system, dynamics, jacobian_nngp, jacobian_ntk, networks, training
 from jacntk_lib._schedules import GradientDescent, GradientFlow, Limit
 from jacntk_lib.dynamics import RobustFlow
 from jacntk_lib.errors import ConvergenceError, SingularGramError
@@ -499,7 +499,7 @@ def test_tolerance_sets_what_is_left_out():
     X, y, X_new = problem(4, 2)
     flow = RobustFlow(MLP(2), X, y, 0.1, tolerance=0.1)
     kept = flow.eigenvalues > 0.1 * flow.eigenvalues[0]
-    with pytest.warns(scipy.linalg.LinAlgWarning, match=f"{(~kept).sum()} of 12 eigenvalues below 1.0e-01"):
+    with pytest.warns(scipy.linalg.LinAlgWarning, match=f"{(~kept).sum()} of 12 eigenvalues left out as below 1.0e-01"):
         flow.at(math.inf)
     features = flow.eigenfeatures(X_new)
     assert_allclose(features.eigenvalues, flow.eigenvalues[kept])
@@ -687,24 +687,20 @@ def lazy():
 
 
 def trained(flow, width, seed, steps, learning_rate):
-    networks = pytest.importorskip("jacntk_lib.networks")
-    training = pytest.importorskip("jacntk_lib.training")
     net = networks.FiniteMLP(flow.mlp, width, flow.X.shape[1], seed)
     training.train(net, flow.X, flow.y, 0.1, learning_rate, steps, record=[steps], allow_unstable=True)
     return net
 
 
 def test_a_wide_network_follows_from_its_own_start(lazy):
-    from jacntk_lib.networks import FiniteMLP
-
     flow, X_new = lazy
     eta = 0.5 * flow.max_learning_rate
-    predicted = flow.after(8, eta, X_new, FiniteMLP(flow.mlp, 1024, 2, seed=3))
-    start = rows(flow.at(0.0, X_new, FiniteMLP(flow.mlp, 1024, 2, seed=3)))
+    predicted = flow.after(8, eta, X_new, networks.FiniteMLP(flow.mlp, 1024, 2, seed=3))
+    start = rows(flow.at(0.0, X_new, networks.FiniteMLP(flow.mlp, 1024, 2, seed=3)))
     gap = {
         width: np.linalg.norm(
             trained(flow, width, 3, 8, eta).value_and_jacobian(X_new).detach().numpy().ravel()
-            - rows(flow.after(8, eta, X_new, FiniteMLP(flow.mlp, width, 2, seed=3)))
+            - rows(flow.after(8, eta, X_new, networks.FiniteMLP(flow.mlp, width, 2, seed=3)))
         )
         for width in (64, 1024)
     }
