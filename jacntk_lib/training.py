@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import _checkpoint, finite
 from ._objective import RobustObjective, Sweep, chunks, max_learning_rate, refuse_unstable
 from ._validation import as_array, integer, non_negative_number, positive_number
-from .errors import ConvergenceError
+from .errors import ConvergenceError, CorruptResultError
 
 __all__ = ["RobustObjective", "TrainingHistory", "max_learning_rate", "train"]
 
@@ -252,6 +252,8 @@ class _Run:
                 f"checkpoint {self.path} recorded steps {self._recorder.steps}, not the ones asked for now: pass the "
                 "same record, or delete it to start again"
             )
+        if [array.shape for array in current.values()] != [tuple(p.shape) for p in self._parameters]:
+            raise CorruptResultError(f"checkpoint {self.path} lacks parameters: delete it to start again")
         for parameter, array in zip(self._parameters, current.values(), strict=True):
             parameter.copy_(torch.from_numpy(array))
         return step

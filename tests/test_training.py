@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -243,6 +244,28 @@ def test_resumed_history_is_bitwise_the_same(tmp_path, dtype, fresh, stop):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_second_interrupt_does_not_wait(tmp_path):
+    def impatient(step, loss):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("the second interrupt came too late")
+
+    path = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        train(network(), X, Y, **RUN, checkpoint=path, progress=impatient)
+    assert not str(interrupt.value)
+    assert not path.exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_training_outside_the_main_thread():
+    """Where no signal handler may be installed."""
+    with ThreadPoolExecutor(1) as pool:
+        history = pool.submit(train, network(), X, Y, **RUN).result()
+    assert_same(history, train(network(), X, Y, **RUN))
+
+
 def test_a_finished_run_is_read_back(tmp_path):
     path, net = tmp_path / "run.npz", network()
     history = train(net, X, Y, **RUN, checkpoint=path)
@@ -302,6 +325,16 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
     if damage == "other":
         np.savez(path, a=np.arange(3))
     with pytest.raises(CorruptResultError, match=r"run\.npz is not a whole checkpoint"):
+        train(network(), X, Y, **RUN, checkpoint=path)
+
+
+def test_a_checkpoint_without_its_parameters_is_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    train(network(), X, Y, **RUN, checkpoint=path)
+    settings, arrays = _checkpoint.load(path)
+    del arrays["parameter 001"]
+    _checkpoint.save(path, settings, arrays)
+    with pytest.raises(CorruptResultError, match=r"run\.npz lacks parameters"):
         train(network(), X, Y, **RUN, checkpoint=path)
 
 
