@@ -68,9 +68,11 @@ class Result:
         machine = ", ".join(
             filter(None, [hardware["gpu"], hardware["cpu"], f"{hardware['cores']} cores", _memory(hardware)])
         )
+        missing = self.record["missing"]
         return "\n".join(
             [
-                f"{self.name}: {self.record['command']}",
+                f"{self.name}: {self.record['command']}"
+                + f" (incomplete: {len(missing)} parts missing)" * bool(missing),
                 f"finished {self.record['finished']} after {self.record['wall_time_s']:.0f} s on {machine}",
                 f"commit {(source['commit'] or 'unknown')[:12]}{dirty}",
                 f"library {source['library_sha256'][:12]}, {library}",
@@ -85,7 +87,7 @@ def folder() -> Path:
     return Path(named) if named else _provenance.PACKAGE.parent / "book" / "results"
 
 
-def make(name, arrays, *, config, command, seeds, wall_time, gpu=None) -> Result:
+def make(name, arrays, *, config, command, seeds, wall_time, gpu=None, missing=()) -> Result:
     """A result in memory, its record complete: source, versions and hardware are those of this process.
 
     Parameters
@@ -97,6 +99,7 @@ def make(name, arrays, *, config, command, seeds, wall_time, gpu=None) -> Result
     seeds : the seeds used.
     wall_time : seconds.
     gpu : name of the GPU, if one computed this.
+    missing : names of the parts that were not computed.
 
     Raises
     ------
@@ -111,6 +114,7 @@ def make(name, arrays, *, config, command, seeds, wall_time, gpu=None) -> Result
         "config": plain(config),
         "command": command,
         "seeds": [int(seed) for seed in seeds],
+        "missing": [str(part) for part in missing],
         "wall_time_s": round(float(wall_time), 3),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "source": _provenance.source(),

@@ -74,6 +74,7 @@ def test_default_folder(tiny, tmp_path, monkeypatch):
         (["figure", "2", "--device", "meta"], "device 'meta' is not supported"),
         (["figure", "2", "--time-limit", "-5"], "a positive number of seconds is needed, got -5"),
         (["figure", "2", "--time-limit", "soon"], "invalid"),
+        (["figure", "2", "--partial"], "figure 2 has no partial results"),
         (["plot"], "invalid choice: 'plot'"),
     ],
 )

@@ -121,10 +121,13 @@ def test_training_cell_measures_both_distances():
 def test_training_grid_has_gaps_where_a_width_has_fewer_seeds():
     result = figure3.run(RUN)
     assert result["drift"].shape == (1, 2, 3, 3)
+    np.testing.assert_array_equal(result["seeds"], [[3, 2]])
     assert np.isfinite(result["drift"][0, 0]).all()
     assert np.isnan(result["drift"][0, 1, 2]).all()
     np.testing.assert_array_equal(result["loss"][0, 1, 1], figure3.run_cell(RUN, figure3.Cell("erf", 16, 1))["loss"])
     assert result.record["seeds"] == [0, 1, 2]
+    np.testing.assert_array_equal(result["points"], figure3.data_of(RUN).X)
+    np.testing.assert_array_equal(result["targets"], figure3.data_of(RUN).y)
 
 
 def test_wide_networks_drift_less():
@@ -355,9 +358,31 @@ def test_clock_judges_by_the_largest_cell():
     clock = _runner._Clock(10.0)
     clock.learn(1000, 1.0)
     clock.learn(1, 5.0)  # a small cell is mostly overhead: it says nothing about the next large one
-    clock.check(5000, "some")
-    with pytest.raises(_runner.Unfinished):
-        clock.check(11000, "some")
+    assert clock.leaves_time_for(5000)
+    assert not clock.leaves_time_for(11000)
+
+
+def test_partial_result_says_so_and_is_completed(tmp_path, monkeypatch):
+    config = dataclasses.replace(RUN, widths=(8,), seeds=(3,))
+    answers = iter([True, True, False])
+    with monkeypatch.context() as patch:
+        patch.setattr(_runner._Clock, "leaves_time_for", lambda clock, work: next(answers))
+        result = figure3.run(config, where=tmp_path, time_limit=25, partial=True)
+    assert result.record["missing"] == ["erf-width8-seed2"]
+    assert "incomplete: 1 parts missing" in result.describe()
+    np.testing.assert_array_equal(result["seeds"], [[2]])
+    assert np.isnan(result["drift"][0, 0, 2]).all()
+    assert "(2 seeds)" in figure3.summary(result)
+    plt.close(figure3.plot(result))
+    whole = figure3.run(config, where=tmp_path)
+    assert whole.record["missing"] == []
+    np.testing.assert_array_equal(whole["drift"][:, :, :2], result["drift"][:, :, :2])
+    assert not (tmp_path / ".cells").exists()
+
+
+def test_partial_results_are_refused_where_they_make_no_sense(toy):
+    with pytest.raises(ValueError, match="figure 0 has no partial results"):
+        _runner.run(toy, Toy(), partial=True)
 
 
 def test_progress_bar_reaches_the_end(toy, capsys):

@@ -19,7 +19,7 @@ class Unfinished(RuntimeError):
     """The time limit came before the end; what is finished is kept, and the same call goes on from there."""
 
 
-def run(experiment, config, *, device="cpu", where=None, progress=False, time_limit=None, fresh=False):
+def run(experiment, config, *, device="cpu", where=None, progress=False, time_limit=None, partial=False, fresh=False):
     """Compute every cell and return the :class:`~jacntk_lib.results.Result`.
 
     Parameters
@@ -31,13 +31,18 @@ def run(experiment, config, *, device="cpu", where=None, progress=False, time_li
         goes on from those, and returns a stored result of this configuration, library and kind of device at once.
     progress : show a progress bar on stderr, in shares of the expected work.
     time_limit : seconds; no cell is begun that is not expected to end in time.
+    partial : at the time limit return, and store, a result of the finished cells; its record names the missing ones.
+        The cells stay, so a later run completes it. Only where the figure allows it.
     fresh : compute again what is stored.
 
     Raises
     ------
-    Unfinished : ``time_limit`` was reached.
+    Unfinished : ``time_limit`` was reached, and no partial result was asked for or not one cell is finished.
+    ValueError : a partial result was asked for, but the figure allows none.
     """
     cells = list(experiment.cells(config))
+    if partial and not getattr(experiment, "PARTIAL", False):
+        raise ValueError(f"figure {experiment.NUMBER} has no partial results: its parts make sense together only")
     keep = None
     if where is not None:
         keep = kept(experiment, config, device, where)
@@ -45,7 +50,14 @@ def run(experiment, config, *, device="cpu", where=None, progress=False, time_li
             keep.clear()
         elif (result := stored(experiment, config, device, where)) is not None:
             return result
-    outcomes, seconds = _compute(experiment, config, cells, device, keep, progress, time_limit)
+    clock = _Clock(time_limit)
+    outcomes, seconds = _compute(experiment, config, cells, device, keep, progress, clock)
+    missing = [cell.key for cell in cells if cell not in outcomes]
+    if missing and not (partial and outcomes):
+        raise Unfinished(
+            f"stopped at the time limit of {time_limit:g} s with {len(outcomes)} of {len(cells)} cells finished; "
+            "they are kept, and the same command goes on from there"
+        )
     result = results.make(
         result_name(experiment, config),
         experiment.collect(config, outcomes),
@@ -54,10 +66,12 @@ def run(experiment, config, *, device="cpu", where=None, progress=False, time_li
         seeds=sorted({seed for cell in cells for seed in experiment.seeds(config, cell)}),
         wall_time=seconds,
         gpu=gpu_name(device),
+        missing=missing,
     )
     if keep is not None:
         results.save(result, where)
-        keep.clear()  # only now: until both files are in place the cells are all there is
+        if not missing:
+            keep.clear()  # only now: until both files are in place the cells are all there is
     return result
 
 
@@ -105,14 +119,15 @@ def kept(experiment, config, device, where):
 
 
 def stored(experiment, config, device, where):
-    """The stored result if it is of this very configuration, library and kind of device; else None."""
+    """The stored result if it is complete and of this very configuration, library and kind of device; else None."""
     try:
         result = results.load(result_name(experiment, config), where)
     except (FileNotFoundError, CorruptResultError):
         return None
     same_device = (result.record["hardware"]["gpu"] is not None) == (kind(device) == "cuda")
     same_config = result.config == results.plain(dataclasses.asdict(config))
-    return result if same_device and same_config and not result.library_changed else None
+    complete = not result.record["missing"]
+    return result if complete and same_device and same_config and not result.library_changed else None
 
 
 # Time
@@ -147,10 +162,10 @@ def matrix_product_rate(device="cpu", dtype="float64"):
 # The loop
 
 
-def _compute(experiment, config, cells, device, keep, progress, time_limit):
-    """``{cell: arrays}``, and the seconds that all cells took, in whichever runs."""
+def _compute(experiment, config, cells, device, keep, progress, clock):
+    """``{cell: arrays}`` of the cells that the clock leaves time for, and the seconds they took, in whichever runs."""
     work = {cell: experiment.operations(config, cell)[0] for cell in cells}
-    clock, outcomes, seconds, finished = _Clock(time_limit), {}, 0.0, 0
+    outcomes, seconds, finished = {}, 0.0, 0
     with _bar(sum(work.values()), progress) as bar:
 
         def move(cell, share):
@@ -159,7 +174,8 @@ def _compute(experiment, config, cells, device, keep, progress, time_limit):
         for cell in cells:
             found = keep.load(cell.key) if keep is not None else None
             if found is None:
-                clock.check(work[cell], f"{len(outcomes)} of {len(cells)} cells")
+                if not clock.leaves_time_for(work[cell]):
+                    continue  # what is kept of the later cells counts all the same
                 bar.set_postfix_str(cell.key, refresh=False)
                 start = time.perf_counter()
                 arrays = experiment.run_cell(config, cell, device, report=lambda share, cell=cell: move(cell, share))
@@ -180,13 +196,9 @@ class _Clock:
         self.limit, self.begun = limit, time.monotonic()
         self.largest, self.seconds_per_work = 0, 0.0
 
-    def check(self, work, progress):
+    def leaves_time_for(self, work):
         expected_end = time.monotonic() - self.begun + work * self.seconds_per_work
-        if self.limit is not None and expected_end > self.limit:
-            raise Unfinished(
-                f"stopped at the time limit of {self.limit:g} s with {progress} finished; "
-                "they are kept, and the same command goes on from there"
-            )
+        return self.limit is None or expected_end <= self.limit
 
     def learn(self, work, seconds):
         if work >= self.largest:

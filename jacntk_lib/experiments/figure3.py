@@ -23,6 +23,8 @@ __all__ = ["PRESETS", "Cell", "Config", "cells", "collect", "data_of", "plot", "
 
 NUMBER = 3
 TITLE = "The Jacobian NTK during robust training"
+PARTIAL = True
+"""Seeds are independent: a result with fewer of them is a result."""
 MEASURES = ("frobenius", "largest", "drift", "largest_drift", "loss")
 
 
@@ -84,7 +86,7 @@ PRESETS = {
     # bundled data: needs no network
     "demo": Config(
         data="breast_cancer",
-        rows=16,
+        rows=10,
         widths=(32, 64, 128, 256),
         seeds=(4,) * 4,
         steps=(0, 1, 4, 16, 64, 128),
@@ -190,18 +192,25 @@ def _gap(kernel, reference, limit):
 
 
 def collect(config, outcomes):
-    """Arrays (activation, width, seed, step), NaN where a width has fewer seeds, and the grid."""
+    """Arrays (activation, width, seed, step), NaN where a width has fewer seeds, the grid, and the training set.
+
+    ``seeds`` counts those of each activation and width that are there, (A, W): the first so many.
+    """
     shape = (len(config.activations), len(config.widths), max(config.seeds), len(config.steps))
     arrays = {name: np.full(shape, np.nan) for name in MEASURES}
     for cell, measured in outcomes.items():
         place = config.activations.index(cell.activation), config.widths.index(cell.width), cell.seed
         for name in MEASURES:
             arrays[name][place] = measured[name]
+    there = np.isfinite(arrays["loss"]).all(axis=-1)
     return arrays | {
         "activations": np.array(config.activations),
         "widths": np.array(config.widths),
-        "seeds": np.array(config.seeds),
+        "seeds": np.cumprod(there, axis=-1).sum(axis=-1),
         "steps": np.array(config.steps),
+        # so that whoever has the result can train again without the table
+        "points": data_of(config).X,
+        "targets": data_of(config).y,
     }
 
 
@@ -227,7 +236,9 @@ def summary(result):
     lines = [f"Relative distance of the JNTK after {last} steps of robust training, median over seeds"]
     for i, activation in enumerate(result["activations"]):
         for j, width in enumerate(result["widths"]):
-            count = result["seeds"][j]
+            count = result["seeds"][i, j]
+            if count == 0:
+                continue
             start, end, drift = (
                 np.median(result[name][i, j, :count, k])
                 for name, k in (("frobenius", 0), ("frobenius", -1), ("drift", -1))
@@ -255,19 +266,16 @@ def plot(result):
     )
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, max(len(widths), len(steps) - 1)))
     for i, (left, right) in enumerate(axes):
-        for j, (width, count) in enumerate(zip(widths, result["seeds"], strict=True)):
+        there = [(j, width, result["seeds"][i, j]) for j, width in enumerate(widths) if result["seeds"][i, j] > 0]
+        for j, width, count in there:
             # + 1 so that step 0 has a place on the logarithmic axis
             _band(left, steps + 1, result["frobenius"][i, j, :count].T, shades[j], f"{width}")
+        x = np.array([width for _, width, _ in there])
         for k in range(1, len(steps)):
-            by_width = [result["drift"][i, j, :count, k] for j, count in enumerate(result["seeds"])]
-            _band(right, widths, by_width, shades[k - 1], f"{steps[k]}")
-        right.loglog(
-            widths,
-            np.nanmedian(result["drift"][i, 0, :, -1]) * (widths / widths[0]) ** -0.5,
-            color=plotting.COLOURS["reference"],
-            linestyle="--",
-            linewidth=1,
-        )
+            _band(right, x, [result["drift"][i, j, :count, k] for j, _, count in there], shades[k - 1], f"{steps[k]}")
+        last = right.lines[-1].get_ydata()
+        style = {"color": plotting.COLOURS["reference"], "linestyle": "--", "linewidth": 1}
+        right.plot(x, last[0] * (x / x[0]) ** -0.5, label="slope $-1/2$", **style)
         left.set(xlabel="training step + 1", ylabel=r"relative distance of the JNTK from $\Theta$")
         right.set(xlabel="width $n$", ylabel="relative distance from its own start")
         left.set_title(f"{result['activations'][i]}: from the limit, by width")
