@@ -23,7 +23,8 @@ class MLP:
     Parameters
     ----------
     depth : number L >= 1 of hidden layers.
-    activation : a name (``"erf"``, ``"gelu"``, ``"sin"``, ``"tanh"``, ``"softplus"``) or an :class:`~jacntk_lib.activations.Activation`.
+    activation : a name (``"erf"``, ``"gelu"``, ``"sin"``, ``"tanh"``, ``"softplus"``) or an
+        :class:`~jacntk_lib.activations.Activation`.
     kappa : output scale > 0; it enters as kappa^2 in time scales and covariances, never in a kernel.
     sigma_w, sigma_b : standard deviations s_w > 0 of the weights and s_b >= 0 of the biases.
     normalise : rescale phi so that E[phi(z)^2] = 1 for standard normal z.
