@@ -235,5 +235,7 @@ def plot(result, what):
         ax.set_title(name)
         ax.label_outer()
     axes[0, 0].set_ylabel(f"relative error of the {what}")
-    axes[0, 0].legend()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda k: labels[k].startswith("slope"))  # the reference line last
+    axes[0, 0].legend([handles[k] for k in order], [labels[k] for k in order])
     return figure

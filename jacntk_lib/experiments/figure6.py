@@ -181,7 +181,7 @@ def summary(result):
 
 
 def plot(result):
-    """Certified brackets by depth for both kernels, crosses where float32 goes negative; a row a data set."""
+    """Certified brackets by depth for both kernels; crosses where float32 is negative, at minus its value."""
     import matplotlib.pyplot as plt
 
     from .. import plotting
@@ -205,14 +205,18 @@ def plot(result):
                 proved = lower > 0
                 ax.plot(depths[proved], np.sqrt(lower * upper)[proved], marker="o", color=colour, label=label)
                 ax.vlines(depths[proved], lower[proved], upper[proved], color=colour, linewidth=3)
-                lost = result[f"{kernel}_float32"][i, j] <= 0
-                size = np.abs(result[f"{kernel}_float32"][i, j])
-                ax.plot(depths[lost], size[lost], "x", color=colour, label=f"{label}, float32: negative")
+                in_float32 = result[f"{kernel}_float32"][i, j]
+                lost = in_float32 <= 0
+                if lost.any():
+                    ax.plot(depths[lost], -in_float32[lost], "x", color=colour, label=f"minus {label} in float32")
             ax.set_yscale("log")
             ax.set_title(f"{data}, {name}")
             ax.label_outer()
         axes[i, 0].set_ylabel("smallest eigenvalue")
     for ax in axes[-1]:
         ax.set_xlabel("depth $L$")
-    axes[0, 0].legend()
+    entries = {}  # one legend for all panels
+    for ax in axes.flat:
+        entries.update(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4)
     return figure
