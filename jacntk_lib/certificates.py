@@ -21,7 +21,6 @@ from fractions import Fraction
 
 import numpy as np
 from scipy import linalg
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ._validation import as_array, as_points, non_negative_number
 from .balls import UNIT
@@ -112,7 +111,7 @@ def rayleigh_upper_bound(A, v, error=0.0):
 
 
 def bracket_in_float64(A, error=0.0):
-    """A :class:`Certificate` from at most four Cholesky factorisations of the float64 matrix A.
+    """A :class:`Certificate` from at most three Cholesky factorisations of the float64 matrix A.
 
     ``error`` bounds the spectral norm of what A differs from the matrix meant.
     """
@@ -120,11 +119,12 @@ def bracket_in_float64(A, error=0.0):
     if not math.isfinite(noise):
         return Certificate(-math.inf, math.inf, UNDECIDED, "no finite bound of the entries' error")
     lower, factor = cholesky_lower_bound(A, noise, error)
+    proved = factor is not None
+    if not proved:  # a bound below zero still tells how far from positive A can be, and gives a factor to iterate with
+        lower, factor = cholesky_lower_bound(A, -noise, error)
     vector = _smallest_vector(A, factor)
     upper = rayleigh_upper_bound(A, vector, error)
-    # a failed test leaves lower at -infinity; a bound below zero still tells how far from positive A can be
-    guesses = (0.95 * upper, 0.75 * upper) if factor is not None else (min(upper, 0.0) - noise,)
-    for guess in guesses:
+    for guess in (0.95 * upper, 0.75 * upper) if proved else (upper - noise,) if factor is None else ():
         sharper, found = cholesky_lower_bound(A, guess, error)
         lower = max(lower, sharper)
         if found is not None:
@@ -214,13 +214,15 @@ def _slack(A):
 
 
 def _smallest_vector(A, factor):
-    """An approximate eigenvector of the smallest eigenvalue: inverse Lanczos iteration, given a factor near A's."""
-    n = len(A)
-    if factor is None or n < 32:
+    """An approximate eigenvector of the smallest eigenvalue: block inverse iteration, given a factor of nearly A."""
+    if factor is None or len(A) < 32:
         return linalg.eigh(A, subset_by_index=[0, 0])[1][:, 0]
-    inverse = LinearOperator((n, n), matvec=lambda b: linalg.lapack.dpotrs(factor, b, lower=True)[0], dtype=A.dtype)
-    start = np.random.default_rng(0).standard_normal(n)
-    return eigsh(inverse, k=1, which="LM", tol=1e-3, v0=start)[1][:, 0]
+    block = np.random.default_rng(0).standard_normal((len(A), 8))
+    for _ in range(4):
+        block = linalg.lapack.dpotrs(factor, block, lower=True)[0]
+        block /= np.linalg.norm(block, axis=0)
+    block = linalg.qr(block, mode="economic")[0]
+    return block @ linalg.eigh(block.T @ A @ block)[1][:, 0]
 
 
 def _up(x):

@@ -119,6 +119,11 @@ _EXPECTATIONS = {"erf": _erf, "gelu": _gelu, "sin": _sin}
 _DIAGONAL = {"erf": _erf_diagonal, "gelu": _gelu_diagonal, "sin": _sin_diagonal}
 
 
+def expectations(name, a, b, c, field):
+    """All K^ij = E[phi^(i)(u) phi^(j)(v)] of the recursion, as {"00": ..., "11": ..., ...}, in a given field."""
+    return _EXPECTATIONS[name](a, b, c, field)
+
+
 def _compose(F, S, p, r):
     """Second-order jet of F(a(A), b(B), S), with F as (value, a, b, c, ab, ac, bc, cc) derivatives."""
     f, fa, fb, fc, fab, fac, fbc, fcc = F
@@ -188,7 +193,7 @@ class Recursion:
         S = (self.first * C + self.bias, 0, 0, self.first, 0, 0, 0, 0)
         T = S
         for (a, p), (b, r) in zip(along_x, along_y, strict=True):
-            K = _EXPECTATIONS[self.name](a, b, S[0], self.field)
+            K = expectations(self.name, a, b, S[0], self.field)
             N = _compose(_derivatives(K, "00", "20", "02", "11", "22", "31", "13", "22"), S, p, r)
             if self.tangent:
                 M = _compose(_derivatives(K, "11", "31", "13", "22", "33", "42", "24", "33"), S, p, r)
@@ -218,24 +223,28 @@ def gram_in_float64(mlp, kernel, X, *, values_only=False):
     Returns ``(matrix, radius)``, two symmetric float64 arrays with N(1+d) rows (N if ``values_only``), rows by point,
     then value and derivatives: each exact entry is within ``radius`` of ``matrix``.
     """
+    parts = (lambda entry: entry.mid, lambda entry: entry.rad)
+    return gram(mlp, kernel, X, balls, parts=parts, values_only=values_only)
+
+
+def gram(mlp, kernel, X, field, *, parts, values_only=False):
+    """Gram matrices in a field whose numbers are arrays over all pairs, one for each of the ``parts`` of a number."""
     N, d = X.shape
-    recursion = Recursion(mlp, kernel, balls)
+    recursion = Recursion(mlp, kernel, field)
     i, j = np.triu_indices(N)
-    columns = [balls.exact(X[:, a]) for a in range(d)]
-    x, y = [c[i] for c in columns], [c[j] for c in columns]
+    columns = [field.exact(X[:, a]) for a in range(d)]
     layers = recursion.along(sum(c * c for c in columns))
-    scalars = recursion.scalars(
-        *([(a[k], p if np.ndim(p.mid) == 0 else p[k]) for a, p in layers] for k in (i, j)),
-        sum(u * v for u, v in zip(x, y, strict=True)),
-    )
+    along = [[(a[k], p if np.ndim(parts[0](p)) == 0 else p[k]) for a, p in layers] for k in (i, j)]
+    x, y = [c[i] for c in columns], [c[j] for c in columns]
+    scalars = recursion.scalars(*along, sum(u * v for u, v in zip(x, y, strict=True)))
     rows = [[scalars[0]]] if values_only else _block(scalars, x, y)
     size = len(rows)
-    matrix, radius = np.empty((N, size, N, size)), np.empty((N, size, N, size))
+    matrices = [np.empty((N, size, N, size), dtype=parts[0](scalars[0]).dtype) for _ in parts]
     for a, row in enumerate(rows):
         for b, entry in enumerate(row):
-            for out, part in ((matrix, entry.mid), (radius, entry.rad)):
-                out[i, a, j, b] = out[j, b, i, a] = part
-    return matrix.reshape(N * size, N * size), radius.reshape(N * size, N * size)
+            for matrix, part in zip(matrices, parts, strict=True):
+                matrix[i, a, j, b] = matrix[j, b, i, a] = part(entry)
+    return [matrix.reshape(N * size, N * size) for matrix in matrices]
 
 
 def arb_field():

@@ -1,0 +1,81 @@
+"""The certificates against one Cholesky factorisation of the same size, and the high-precision one against ten minutes.
+
+    python benchmarks/spectrum.py [--points 256] [--rounds 7] [--skip-high-precision]
+
+The JNTK of points on the sphere in R^4: 1280 rows for 256 points. All but the last row on one thread.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from _timing import fastest, write
+from scipy import linalg
+from threadpoolctl import threadpool_limits
+
+from jacntk_lib import MLP, datasets, jacobian_ntk
+from jacntk_lib.certificates import bracket_in_float64, cholesky_lower_bound
+from jacntk_lib.congruence import spectral_bound
+from jacntk_lib.enclosures import gram_in_float64
+from jacntk_lib.spectrum import smallest_eigenvalue
+
+
+def fast(X, rounds):
+    G = jacobian_ntk(MLP(3, "erf"), X)
+    matrix, radius = gram_in_float64(MLP(3, "erf"), "ntk", X)
+    error = spectral_bound(radius)
+    shift = 0.75 * np.linalg.eigvalsh(matrix)[0]
+    with threadpool_limits(1):  # a ratio that other work on the machine does not disturb
+        best = fastest(
+            {
+                "baseline": lambda: linalg.cholesky(matrix, lower=True),
+                f"Cholesky test, {len(matrix)} rows": lambda: cholesky_lower_bound(matrix, shift, error),
+                "bracket within a factor of two": lambda: bracket_in_float64(matrix, error),
+                "whole: entries and bounds, then the bracket": lambda: smallest_eigenvalue(G, high_precision=False),
+            },
+            rounds,
+        )
+    assert bracket_in_float64(matrix, error).is_settled
+    baseline = best.pop("baseline")
+    targets = {f"Cholesky test, {len(matrix)} rows": "<= 3"}
+    return [
+        {
+            "what": what,
+            "time": f"{seconds * 1e3:.0f} ms",
+            "baseline": f"one Cholesky, {baseline * 1e3:.0f} ms",
+            "ratio": f"{seconds / baseline:.2f}",
+            "target": targets.get(what, "-"),
+        }
+        for what, seconds in best.items()
+    ]
+
+
+def high_precision(points):
+    """A data set on which float64 cannot decide: the second half are near copies of the first."""
+    half = datasets.sphere_net(points // 2, 4)
+    G = jacobian_ntk(MLP(2, "gelu"), np.concatenate([half, half + 2.0**-14]))
+    assert smallest_eigenvalue(G, high_precision=False).verdict == "undecided"
+    start = time.perf_counter()
+    found = smallest_eigenvalue(G)
+    seconds = time.perf_counter() - start
+    assert found.verdict == "certified positive", found
+    return {
+        "what": f"high precision, {G.shape[0]} rows, smallest eigenvalue {found.estimate:.1e}",
+        "time": f"{seconds:.0f} s",
+        "baseline": "ten minutes",
+        "ratio": f"{seconds / 600:.3f}",
+        "target": "<= 1",
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--skip-high-precision", action="store_true")
+    options = parser.parse_args()
+    rows = fast(datasets.sphere_net(options.points, 4), options.rounds)
+    if not options.skip_high_precision:
+        rows.append(high_precision(options.points))
+    write(Path(__file__).parent / "results" / "spectrum.json", rows)
