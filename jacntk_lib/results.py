@@ -252,6 +252,19 @@ class Cells:
         return self.path / f"{key}.npz"
 
 
+_KEYS = {
+    "name",
+    "config",
+    "command",
+    "seeds",
+    "missing",
+    "wall_time_s",
+    "finished",
+    "source",
+    "versions",
+    "hardware",
+    "arrays",
+}
 _CURE = "restore both files from the same run, or compute them again"
 
 
@@ -309,6 +322,8 @@ def _read_record(path, name):
         )
     if record.get("record_sha256") != _record_hash(record):
         raise CorruptResultError(f"{path} was edited: it does not match its own SHA-256; {_CURE}")
+    if lacking := sorted(_KEYS - set(record)):
+        raise CorruptResultError(f"{path} lacks {', '.join(lacking)}; {_CURE}")
     if record["name"] != name:
         raise CorruptResultError(f"{path} is the record of {record['name']!r}: the file was renamed or copied over")
     return record

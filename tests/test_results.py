@@ -185,6 +185,16 @@ def test_edited_record(stored):
         results.load("toy", stored)
 
 
+def test_record_with_something_left_out(stored):
+    path = stored / "toy.json"
+    record = json.loads(path.read_text())
+    del record["hardware"], record["seeds"]
+    record["record_sha256"] = results._record_hash(record)
+    path.write_text(json.dumps(record))
+    with pytest.raises(CorruptResultError, match="lacks hardware, seeds"):
+        results.load("toy", stored)
+
+
 def test_foreign_files(stored):
     (stored / "toy.json").write_text('{"figure": 2}')
     with pytest.raises(CorruptResultError, match=r"was not written by jacntk"):
