@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _uci
-from ._validation import as_points, integer, real_number
+from ._validation import as_points, integer, non_negative_number, real_number
 
 BUNDLED = {
     "breast_cancer": "569 tumours x 30 measurements; +1 benign, -1 malignant. Wolberg, W., Mangasarian, O., "
@@ -171,14 +171,16 @@ def separation(X) -> Separation:
     return Separation(*nearest)
 
 
-def sphere_net(n, d, seed=0) -> np.ndarray:
+def sphere_net(n, d, seed=0, *, antipodal_range=0.5) -> np.ndarray:
     r"""``n`` well-spread points on the unit sphere of R^d, as an (n, d) array; the same on every machine.
 
-    Random points repel each other with the force :math:`|x-x'|^{-p}`, p rising from 3 to 65, so that in the
-    end the closest pairs alone are pushed apart; and each repels the others' antipodes at half the range. So
-    no pair is equal or antipodal: a centrally symmetric set makes the Jacobian kernels of an odd activation
-    singular. 256 points in R^4 end with a smallest distance of 0.44 and a smallest distance to an antipode of
-    0.22 (a measurement: see :func:`separation`). Cost O(n^2 d) time and O(n^2) memory a step, 500 steps.
+    Random points repel each other with the force :math:`|x-x'|^{-p}`, p rising from 3 to 65, so that in the end the
+    closest pairs alone are pushed apart; and each repels the others' antipodes, at ``antipodal_range`` (0 to 1) times
+    the distance. So no pair is equal or antipodal: an antipodal pair makes the Jacobian kernels of an odd activation
+    singular, and a nearly antipodal one nearly so. 256 points in R^4 end with a smallest distance of 0.44 and a
+    smallest distance to an antipode of 0.22 (see :func:`separation`); with ``antipodal_range=0``, plain repulsion, of
+    0.45 and 0.03, and small symmetric nets (a square in the plane) are antipodal. Cost O(n^2 d) time and O(n^2)
+    memory a step, 500 steps.
 
     After every step the coordinates are rounded to multiples of 2^-16. That costs nothing in spread, and it
     swallows the rounding errors of the machine's arithmetic, which the repulsion would otherwise amplify into
@@ -186,7 +188,8 @@ def sphere_net(n, d, seed=0) -> np.ndarray:
 
     Raises
     ------
-    ValueError : n or d below one; or d = 1 with n > 1, where every pair is equal or antipodal.
+    ValueError : n or d below one, an antipodal range outside [0, 1]; or d = 1 with n > 1, where every pair is equal
+        or antipodal.
 
     Examples
     --------
@@ -194,6 +197,9 @@ def sphere_net(n, d, seed=0) -> np.ndarray:
     >>> X.shape, round(separation(X).smallest_distance, 2)
     ((64, 4), 0.7)
     """
+    antipodal_range = non_negative_number(antipodal_range, "antipodal_range")
+    if antipodal_range > 1:
+        raise ValueError(f"antipodal_range must be in [0, 1], got {antipodal_range}")
     n, d, seed = integer(n, "n", at_least=1), integer(d, "d", at_least=1), integer(seed, "seed", at_least=0)
     if d == 1 and n > 1:
         raise ValueError(f"the sphere of R^1 is the two points -1 and 1, an antipodal pair: n must be 1, got {n}")
@@ -201,13 +207,15 @@ def sphere_net(n, d, seed=0) -> np.ndarray:
     X = _on_grid(X / np.linalg.norm(X, axis=1, keepdims=True))
     if n == 1:
         return X / np.linalg.norm(X)
-    steps, first_step, antipodal_range = 500, 0.2, 0.5
+    steps, first_step = 500, 0.2
     for k in range(steps):
         cosine = X @ X.T
         apart, to_antipode = (np.maximum(2 - 2 * sign * cosine, 1e-12) for sign in (1, -1))  # squared distances
         for squared in (apart, to_antipode):
             np.fill_diagonal(squared, np.inf)
-        nearest = min(apart.min(), to_antipode.min() / antipodal_range**2)
+        nearest = apart.min()
+        if antipodal_range > 0:
+            nearest = min(nearest, to_antipode.min() / antipodal_range**2)
         half_power = 2 + 31 * k / steps
         push = (nearest / apart) ** half_power
         push_from_antipode = (antipodal_range**2 * nearest / to_antipode) ** half_power

@@ -38,6 +38,14 @@ def test_sphere_net_avoids_the_antipodal_optima(n, d):
     assert spread.smallest_antipodal_distance > 0.4 * min(spread.smallest_distance, 1)
 
 
+def test_plain_repulsion_is_there_for_comparison():
+    """It spreads hardly better, and leaves pairs that are nearly antipodal; the square, its optimum, exactly so."""
+    plain = datasets.separation(datasets.sphere_net(256, 4, antipodal_range=0))
+    assert plain.smallest_distance < 0.46
+    assert plain.smallest_antipodal_distance < 0.05
+    assert datasets.separation(datasets.sphere_net(4, 2, antipodal_range=0)).smallest_antipodal_distance < 1e-3
+
+
 def test_sphere_net_does_not_depend_on_the_machine(monkeypatch):
     """Rounding errors a hundred times the machine's, injected at every step, leave not one bit changed."""
     reference = datasets.sphere_net(64, 4, seed=3)
@@ -56,6 +64,13 @@ def test_sphere_net_depends_on_its_seed_alone():
 def test_sphere_net_of_one_point():
     assert datasets.sphere_net(1, 1).shape == (1, 1)
     assert np.linalg.norm(datasets.sphere_net(1, 5)) == pytest.approx(1, abs=1e-15)
+
+
+def test_sphere_net_refuses_ranges_outside_the_unit_interval():
+    with pytest.raises(ValueError, match="antipodal_range must not be negative, got -0.5"):
+        datasets.sphere_net(3, 3, antipodal_range=-0.5)
+    with pytest.raises(ValueError, match=r"antipodal_range must be in \[0, 1\], got 1.5"):
+        datasets.sphere_net(3, 3, antipodal_range=1.5)
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,10 @@ def test_spectrum_grid():
     assert "certified positive at 2 of 2 depths" in figure6.summary(result)
 
 
-def test_spectrum_of_a_table():
+def test_spectrum_inputs():
     assert figure6.inputs_of(SPECTRUM, "wine").shape == (178, 13)
+    plain = figure6.inputs_of(SPECTRUM, "plain_sphere")
+    np.testing.assert_array_equal(plain, datasets.sphere_net(9, 3, antipodal_range=0))
 
 
 # Every figure
@@ -237,7 +239,7 @@ def test_unknown_figure():
         (lambda: figure3.Config(data="iris"), "unknown data set 'iris'; known are"),
         (lambda: figure3.Config(lam=-1.0), "lam must not be negative"),
         (lambda: figure3.run(figure3.Config(data="wine")), "several classes"),
-        (lambda: figure6.Config(data=("iris",)), "unknown data 'iris'; known are sphere, algerian"),
+        (lambda: figure6.Config(data=("iris",)), "unknown data 'iris'; known are sphere, plain_sphere, algerian"),
         (lambda: figure6.Config(depths=()), "depths must be one or more"),
     ],
 )
