@@ -67,9 +67,9 @@ def test_sphere_net_of_one_point():
 
 
 def test_sphere_net_refuses_ranges_outside_the_unit_interval():
-    with pytest.raises(ValueError, match="antipodal_range must not be negative, got -0.5"):
+    with pytest.raises(ValueError, match=r"antipodal_range must not be negative, got -0\.5"):
         datasets.sphere_net(3, 3, antipodal_range=-0.5)
-    with pytest.raises(ValueError, match=r"antipodal_range must be in \[0, 1\], got 1.5"):
+    with pytest.raises(ValueError, match=r"antipodal_range must be in \[0, 1\], got 1\.5"):
         datasets.sphere_net(3, 3, antipodal_range=1.5)
 
 
