@@ -257,7 +257,6 @@ _KEYS = {
     "config",
     "command",
     "seeds",
-    "missing",
     "wall_time_s",
     "finished",
     "source",
@@ -324,6 +323,7 @@ def _read_record(path, name):
         raise CorruptResultError(f"{path} was edited: it does not match its own SHA-256; {_CURE}")
     if lacking := sorted(_KEYS - set(record)):
         raise CorruptResultError(f"{path} lacks {', '.join(lacking)}; {_CURE}")
+    record.setdefault("missing", [])  # what results from before this key have
     if record["name"] != name:
         raise CorruptResultError(f"{path} is the record of {record['name']!r}: the file was renamed or copied over")
     return record

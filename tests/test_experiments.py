@@ -121,7 +121,7 @@ def test_training_cell_measures_both_distances():
 def test_training_grid_has_gaps_where_a_width_has_fewer_seeds():
     result = figure3.run(RUN)
     assert result["drift"].shape == (1, 2, 3, 3)
-    np.testing.assert_array_equal(result["seeds"], [[3, 2]])
+    np.testing.assert_array_equal(figure3.seed_counts(result), [[3, 2]])
     assert np.isfinite(result["drift"][0, 0]).all()
     assert np.isnan(result["drift"][0, 1, 2]).all()
     np.testing.assert_array_equal(result["loss"][0, 1, 1], figure3.run_cell(RUN, figure3.Cell("erf", 16, 1))["loss"])
@@ -134,6 +134,13 @@ def test_wide_networks_drift_less():
     config = dataclasses.replace(RUN, widths=(16, 256), seeds=(3, 3))
     drift = np.median(figure3.run(config)["drift"], axis=2)[0]  # width, step
     assert (drift[1, 1:] < 0.5 * drift[0, 1:]).all()
+
+
+def test_drift_falls_like_one_over_width():
+    config = dataclasses.replace(RUN, widths=(64, 512), seeds=(8, 8), steps=(0, 2), kappa=0.1)
+    slope, low, high = figure3.drift_slopes(figure3.run(config))["erf"]
+    assert -1.3 < slope < -0.7
+    assert low < slope < high
 
 
 def test_cells_of_figure_3_go_seed_by_seed():
@@ -176,8 +183,7 @@ def test_spectrum_grid():
 
 def test_spectrum_inputs():
     assert figure6.inputs_of(SPECTRUM, "wine").shape == (178, 13)
-    plain = figure6.inputs_of(SPECTRUM, "plain_sphere")
-    np.testing.assert_array_equal(plain, datasets.sphere_net(9, 3, antipodal_range=0))
+    np.testing.assert_array_equal(figure6.inputs_of(SPECTRUM, "sphere"), datasets.sphere_net(9, 3, seed=0))
 
 
 # Every figure
@@ -189,7 +195,7 @@ def test_spectrum_inputs():
 def test_summary_and_plot(figure, config):
     result = figure.run(config)
     lines = figure.summary(result).splitlines()
-    assert len(lines) == 1 + (2 if figure is figure3 else 4)  # a width; or an activation with a depth or a kernel
+    assert len(lines) == 1 + (2 + 1 if figure is figure3 else 4)  # widths and a slope; activations with depth or kernel
     assert "nan" not in figure.summary(result)
     picture = figure.plot(result)
     assert all(ax.get_xlabel() or ax.get_ylabel() for ax in picture.axes)
@@ -239,7 +245,7 @@ def test_unknown_figure():
         (lambda: figure3.Config(data="iris"), "unknown data set 'iris'; known are"),
         (lambda: figure3.Config(lam=-1.0), "lam must not be negative"),
         (lambda: figure3.run(figure3.Config(data="wine")), "several classes"),
-        (lambda: figure6.Config(data=("iris",)), "unknown data 'iris'; known are sphere, plain_sphere, algerian"),
+        (lambda: figure6.Config(data=("iris",)), "unknown data 'iris'; known are sphere"),
         (lambda: figure6.Config(depths=()), "depths must be one or more"),
     ],
 )
@@ -372,7 +378,7 @@ def test_partial_result_says_so_and_is_completed(tmp_path, monkeypatch):
         result = figure3.run(config, where=tmp_path, time_limit=25, partial=True)
     assert result.record["missing"] == ["erf-width8-seed2"]
     assert "incomplete: 1 parts missing" in result.describe()
-    np.testing.assert_array_equal(result["seeds"], [[2]])
+    np.testing.assert_array_equal(figure3.seed_counts(result), [[2]])
     assert np.isnan(result["drift"][0, 0, 2]).all()
     assert "(2 seeds)" in figure3.summary(result)
     plt.close(figure3.plot(result))

@@ -5,7 +5,8 @@ to the norm of the limit Theta, and the largest entries of the same differences:
 
 - ``frobenius``: of K_t from Theta, what the paper draws. It starts at the sampling error of figure 2 and can fall below
   it by chance, so it shows constancy only indirectly;
-- ``drift``: of K_t from the same network's K_0, which is constancy itself.
+- ``drift``: of K_t from the same network's K_0, which is constancy itself. It falls like 1/n, faster than the sampling
+  error's n^{-1/2}.
 """
 
 import itertools
@@ -19,7 +20,21 @@ from .._validation import integer, non_negative_number, positive_number
 from ..architecture import MLP
 from . import _runner
 
-__all__ = ["PRESETS", "Cell", "Config", "cells", "collect", "data_of", "plot", "run", "run_cell", "seeds", "summary"]
+__all__ = [
+    "PRESETS",
+    "Cell",
+    "Config",
+    "cells",
+    "collect",
+    "data_of",
+    "drift_slopes",
+    "plot",
+    "run",
+    "run_cell",
+    "seed_counts",
+    "seeds",
+    "summary",
+]
 
 NUMBER = 3
 TITLE = "The Jacobian NTK during robust training"
@@ -202,11 +217,10 @@ def collect(config, outcomes):
         place = config.activations.index(cell.activation), config.widths.index(cell.width), cell.seed
         for name in MEASURES:
             arrays[name][place] = measured[name]
-    there = np.isfinite(arrays["loss"]).all(axis=-1)
     return arrays | {
         "activations": np.array(config.activations),
         "widths": np.array(config.widths),
-        "seeds": np.cumprod(there, axis=-1).sum(axis=-1),
+        "seeds": np.array(config.seeds),
         "steps": np.array(config.steps),
         # so that whoever has the result can train again without the table
         "points": data_of(config).X,
@@ -230,13 +244,30 @@ def run(config, **options):
     return _runner.run(figure3, config, **options)
 
 
+def seed_counts(result):
+    """How many seeds of each activation and width are there, (A, W): the first so many of ``result["drift"]``."""
+    return np.cumprod(np.isfinite(result["drift"]).all(axis=-1), axis=-1).sum(axis=-1)
+
+
+def drift_slopes(result, step=-1):
+    """``{activation: (slope, low, high)}`` of log drift by log width at one recorded step (by its index).
+
+    95 % bootstrap intervals over the seeds that all widths have; two at least are needed.
+    """
+    count = seed_counts(result).min(axis=1)
+    return {
+        str(activation): bootstrap.fitted_slope(result["widths"], result["drift"][i, :, : count[i], step])
+        for i, activation in enumerate(result["activations"])
+    }
+
+
 def summary(result):
     """Distance and drift at the last step by width."""
-    last = result["steps"][-1]
+    last, counts = result["steps"][-1], seed_counts(result)
     lines = [f"Relative distance of the JNTK after {last} steps of robust training, median over seeds"]
     for i, activation in enumerate(result["activations"]):
         for j, width in enumerate(result["widths"]):
-            count = result["seeds"][i, j]
+            count = counts[i, j]
             if count == 0:
                 continue
             start, end, drift = (
@@ -247,6 +278,9 @@ def summary(result):
                 f"  {activation:5s} width {width:5d} ({count} seeds): from Theta {start:.3g} before, {end:.3g} after; "
                 f"from its own start {drift:.3g}"
             )
+    if len(result["widths"]) > 1 and counts.min() > 1:
+        for activation, (slope, low, high) in drift_slopes(result).items():
+            lines.append(f"  {activation:5s} drift by width: slope {slope:.3f} [{low:.3f}, {high:.3f}]")
     return "\n".join(lines)
 
 
@@ -256,7 +290,7 @@ def plot(result):
 
     from .. import plotting
 
-    widths, steps = result["widths"], result["steps"]
+    widths, steps, counts = result["widths"], result["steps"], seed_counts(result)
     figure, axes = plt.subplots(
         len(result["activations"]),
         2,
@@ -266,7 +300,7 @@ def plot(result):
     )
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, max(len(widths), len(steps) - 1)))
     for i, (left, right) in enumerate(axes):
-        there = [(j, width, result["seeds"][i, j]) for j, width in enumerate(widths) if result["seeds"][i, j] > 0]
+        there = [(j, width, counts[i, j]) for j, width in enumerate(widths) if counts[i, j] > 0]
         for j, width, count in there:
             # + 1 so that step 0 has a place on the logarithmic axis
             _band(left, steps + 1, result["frobenius"][i, j, :count].T, shades[j], f"{width}")
@@ -275,7 +309,7 @@ def plot(result):
             _band(right, x, [result["drift"][i, j, :count, k] for j, _, count in there], shades[k - 1], f"{steps[k]}")
         last = right.lines[-1].get_ydata()
         style = {"color": plotting.COLOURS["reference"], "linestyle": "--", "linewidth": 1}
-        right.plot(x, last[0] * (x / x[0]) ** -0.5, label="slope $-1/2$", **style)
+        right.plot(x, last[-1] * x[-1] / x, label="slope $-1$", **style)
         left.set(xlabel="training step + 1", ylabel=r"relative distance of the JNTK from $\Theta$")
         right.set(xlabel="width $n$", ylabel="relative distance from its own start")
         left.set_title(f"{result['activations'][i]}: from the limit, by width")
