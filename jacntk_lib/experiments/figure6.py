@@ -1,117 +1,213 @@
 r"""Figure 6 (Assumption 4.4): the smallest eigenvalue of the limiting kernels against depth.
 
-The paper sees that of the Jacobian NTK positive only from some depth on. Here every Gram matrix gets three answers, so
-that a failure of the assumption can be told from a failure of the arithmetic:
+The paper sees that of the Jacobian NTK positive only from some depth on. Here every Gram matrix gets several answers,
+so that a failure of the assumption can be told from a failure of the arithmetic:
 
 - a *certificate* (:func:`jacntk_lib.spectrum.smallest_eigenvalue`): proved bounds ``lower``, ``upper`` and a verdict;
-- ``float64`` and ``float32``: what an ordinary eigenvalue routine returns in that precision, negative values and all.
+- ``float64`` and ``float32``: what an ordinary eigenvalue routine returns for the matrix rounded to that precision,
+  negative values and all; ``float32_throughout``: the same with the kernel itself computed in float32.
 
-Each for the Jacobian kernel (``jacobian``) and for the ordinary one on the same points (``values``).
+Each for the Jacobian kernel (``jacobian``) and for the ordinary one on the same points (``values``). And two answers
+without certificates:
+
+- ``sampled``, ``shared``: every expectation of the recursion replaced by an average of samples, each pair of points
+  having its own or all pairs sharing them (:func:`jacntk_lib.imprecise.sampled_ntk`);
+- ``uniform_float32``: ``float32_throughout`` on many sets of independent uniform points.
 """
 
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from scipy import linalg
 
-from .. import activations, datasets, gram, spectrum
+from .. import activations, datasets, gram, imprecise, spectrum
 from .._validation import integer
 from ..architecture import MLP
 from . import _runner
 
-__all__ = ["PRESETS", "Cell", "Config", "cells", "collect", "inputs_of", "plot", "run", "run_cell", "seeds", "summary"]
+__all__ = [
+    "PRESETS", "Cell", "Config", "cells", "collect", "inputs_of", "plot", "positive_from", "run", "run_cell", "seeds",
+    "summary",
+]  # fmt: skip
 
 NUMBER = 6
 TITLE = "The smallest eigenvalue of the limiting kernels against depth"
 KERNELS = ("jacobian", "values")
 SPHERES = {"sphere": 0.5, "plain_sphere": 0.0}  # -> antipodal_range of the net
+UNIFORM = "uniform"
+_NUMBERS = ("lower", "upper", "float64", "float32", "float32_throughout", "largest")
+_BATCH = {"sampled": 32, "shared": 2048}  # samples really drawn, see sampled_ntk
 
 
 @dataclass(frozen=True)
 class Config:
     """The grid: ``data`` x ``activations`` x ``depths``.
 
-    ``data`` holds names of ``datasets.NAMES`` (standardised, unit length) and two nets of ``points`` points on the unit
-    sphere of R^``input_dim``: "sphere", ``datasets.sphere_net``, and "plain_sphere", the same without repulsion from
-    antipodes. Its nearly antipodal pairs make the smallest eigenvalues of odd activations smaller by orders of
-    magnitude. The paper's data for this figure are not known to us.
+    ``data`` holds names of ``datasets.NAMES`` (standardised, unit length) and three sets of ``points`` points on the
+    unit sphere of R^``input_dim``: "sphere", ``datasets.sphere_net``; "plain_sphere", the same without repulsion from
+    antipodes, whose nearly antipodal pairs make the smallest eigenvalues of odd activations smaller by orders of
+    magnitude; and "uniform", independent uniform points. The paper's data for this figure are not known to us. The
+    tables of ``datasets`` are larger, and computed at ``table_depths`` alone; None means all.
 
     Matrices of at most ``high_precision_rows`` rows that float64 cannot decide go on to ball arithmetic (python-flint),
     which takes half a minute at 1280 rows; larger ones, and all with 0, stay "undecided".
+
+    The sampled kernels are those of "sphere", with averages of ``samples`` (the paper's 10^6), or left out with 0.
+    ``uniform_seeds`` is the number of further sets of uniform points for float32.
     """
 
     data: tuple[str, ...] = ("sphere",)
     activations: tuple[str, ...] = ("erf", "gelu")
     depths: tuple[int, ...] = tuple(range(1, 15))
+    table_depths: tuple[int, ...] | None = None
     points: int = 256
     input_dim: int = 4
     points_seed: int = 0
     high_precision_rows: int = 1500
+    samples: int = 0
+    uniform_seeds: int = 0
 
     def __post_init__(self):
-        for name in ("data", "activations", "depths"):
+        if self.table_depths is None:
+            object.__setattr__(self, "table_depths", tuple(self.depths))
+        for name in ("data", "activations", "depths", "table_depths"):
             values = tuple(getattr(self, name))
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name} must be one or more different values, got {values}")
             object.__setattr__(self, name, values)
         for name in self.data:
-            if name not in (*SPHERES, *datasets.NAMES):
-                raise ValueError(f"unknown data {name!r}; known are {', '.join(SPHERES)}, {', '.join(datasets.NAMES)}")
+            if name not in (known := (*SPHERES, *datasets.NAMES, UNIFORM)):
+                raise ValueError(f"unknown data {name!r}; known are {', '.join(known)}")
         for name in self.activations:
             activations.get(name)
-        for depth in self.depths:
-            integer(depth, "each of depths", at_least=1)
-        for name, at_least in (("points", 1), ("input_dim", 1), ("points_seed", 0), ("high_precision_rows", 0)):
-            integer(getattr(self, name), name, at_least)
+        for name in ("depths", "table_depths"):
+            for depth in getattr(self, name):
+                integer(depth, f"each of {name}", at_least=1)
+        if not set(self.table_depths) <= set(self.depths):
+            raise ValueError(f"table_depths {self.table_depths} must be among the depths {self.depths}")
+        for name in ("points", "input_dim"):
+            integer(getattr(self, name), name, at_least=1)
+        for name in ("points_seed", "high_precision_rows", "samples", "uniform_seeds"):
+            integer(getattr(self, name), name, at_least=0)
+        if 0 < self.samples < max(_BATCH.values()):
+            raise ValueError(f"samples must be 0 or at least {max(_BATCH.values())}, got {self.samples}")
 
 
 PRESETS = {
     "demo": Config(points=96, depths=(1, 2, 3, 6, 11), high_precision_rows=0),
-    "cpu": Config(),
-    "paper": Config(data=("sphere", "plain_sphere", "algerian_forest_fires", "wine")),
+    "cpu": Config(data=("sphere", UNIFORM), samples=10**6, uniform_seeds=5),
+    "paper": Config(
+        data=("sphere", "plain_sphere", UNIFORM, "algerian_forest_fires", "wine"),
+        table_depths=(1, 2, 3, 6, 11),
+        high_precision_rows=3000,
+        samples=10**6,
+        uniform_seeds=20,
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One Gram matrix of each kernel."""
+    """One Gram matrix of each kernel; of another ``kind``, all depths at once (``depth`` 0)."""
 
     data: str
     activation: str
-    depth: int
+    depth: int = 0
+    kind: str = "certificate"
+    seed: int = 0
     key: str = field(init=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "key", f"{self.data}-{self.activation}-depth{self.depth}")
+        part = f"depth{self.depth}" if self.kind == "certificate" else f"{self.kind}-seed{self.seed}"
+        object.__setattr__(self, "key", f"{self.data}-{self.activation}-{part}")
 
 
 def cells(config):
-    """Data set by data set, deep first: those are quick, as float64 decides them."""
+    """Data set by data set, deep first: those are quick, as float64 decides them. Then what has no certificate."""
     return [
-        Cell(data, activation, depth)
-        for data in config.data
-        for depth in sorted(config.depths, reverse=True)
-        for activation in config.activations
+        *(
+            Cell(data, activation, depth)
+            for data in config.data
+            for depth in sorted(_depths_of(config, data), reverse=True)
+            for activation in config.activations
+        ),
+        *(
+            Cell("sphere", activation, kind=kind, seed=config.points_seed)
+            for kind in (_BATCH if config.samples else ())
+            for activation in config.activations
+        ),
+        *(
+            Cell(UNIFORM, activation, kind="float32", seed=seed)
+            for seed in range(config.uniform_seeds)
+            for activation in config.activations
+        ),
     ]
 
 
+def _depths_of(config, data):
+    return config.table_depths if data in datasets.NAMES else config.depths
+
+
 def seeds(config, cell):
-    """That of the points; no network is sampled here."""
-    return [config.points_seed]
+    """That of the points, and of the samples; no network is sampled here."""
+    return [config.points_seed if cell.kind == "certificate" else cell.seed]
 
 
 _net = lru_cache(maxsize=4)(datasets.sphere_net)
 
 
-def inputs_of(config, data):
-    """The points of one of ``config.data``, (N, d)."""
+@lru_cache(maxsize=4)
+def _uniform(n, d, seed):
+    X = np.random.Generator(np.random.Philox(seed)).standard_normal((n, d))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    X.setflags(write=False)
+    return X
+
+
+def inputs_of(config, data, seed=None):
+    """The points of one of ``config.data``, (N, d); ``seed`` for another set than that of ``config.points_seed``."""
+    seed = config.points_seed if seed is None else seed
     if data in SPHERES:
-        return _net(config.points, config.input_dim, config.points_seed, antipodal_range=SPHERES[data])
+        return _net(config.points, config.input_dim, seed, antipodal_range=SPHERES[data])
+    if data == UNIFORM:
+        return _uniform(config.points, config.input_dim, seed)
     return datasets.load(data).X
 
 
 def run_cell(config, cell, device="cpu", report=None):
-    """Certificates and eigenvalues of both kernels; ``device`` is not used: all this is float64 on the processor."""
+    """The arrays of one cell; ``device`` is not used: all this is work for the processor."""
+    if cell.kind == "certificate":
+        return _certificate(config, cell, report)
+    X = inputs_of(config, cell.data, cell.seed)
+    smallest = []
+    if cell.kind == "float32":
+        kernels = (imprecise.gram_in_float32(MLP(depth, cell.activation), "ntk", X) for depth in config.depths)
+    else:
+        sampled = imprecise.sampled_ntk(
+            MLP(max(config.depths), cell.activation),
+            X,
+            samples=config.samples,
+            shared=cell.kind == "shared",
+            seed=cell.seed,
+            batch=_BATCH[cell.kind],
+        )
+        kernels = (kernel for depth, kernel in enumerate(sampled, start=1) if depth in config.depths)
+    for kernel in kernels:
+        smallest.append(_smallest(kernel, X))
+        if report is not None:
+            report(len(smallest) / len(config.depths))
+    return {"smallest": np.array(smallest)}
+
+
+def _smallest(matrix, X):
+    """Smallest eigenvalues of a Jacobian Gram matrix and of its value part, in its own precision."""
+    size = 1 + X.shape[1]
+    return [float(linalg.eigvalsh(part)[0]) for part in (matrix, matrix[::size, ::size])]
+
+
+def _certificate(config, cell, report):
+    """Certificates and eigenvalues of both kernels."""
     X, mlp = inputs_of(config, cell.data), MLP(cell.depth, cell.activation)
     G = gram.jacobian_ntk(mlp, X)
     measured = {}
@@ -128,26 +224,47 @@ def run_cell(config, cell, device="cpu", report=None):
             f"{kernel}_method": np.array(found.method),
         }
         if report is not None:
-            report(0.5 if kernel == KERNELS[0] else 0.8)
+            report(0.5 if kernel == KERNELS[0] else 0.7)
     for dtype in ("float64", "float32"):
         found = spectrum.extreme_eigenvalues(mlp, X, dtype=np.dtype(dtype))
         for kernel in KERNELS:
             measured[f"{kernel}_{dtype}"] = np.array(found[f"{kernel}_smallest"])
             if dtype == "float64":
                 measured[f"{kernel}_largest"] = np.array(found[f"{kernel}_largest"])
+    for kernel, smallest in zip(KERNELS, _smallest(imprecise.gram_in_float32(mlp, "ntk", X), X), strict=True):
+        measured[f"{kernel}_float32_throughout"] = np.array(smallest)
     return measured
 
 
 def collect(config, outcomes):
-    """Arrays (data, activation, depth), and the grid."""
+    """Arrays (data, activation, depth), NaN or "" where a table was not computed, and the grid.
+
+    ``sampled`` and ``shared`` are (activation, depth, kernel), ``uniform_float32`` (activation, seed, depth, kernel).
+    """
     shape = len(config.data), len(config.activations), len(config.depths)
-    grid = [Cell(data, a, L) for data in config.data for a in config.activations for L in config.depths]
-    arrays = {name: np.stack([outcomes[cell][name] for cell in grid]).reshape(shape) for name in outcomes[grid[0]]}
+    arrays = {f"{kernel}_{name}": np.full(shape, np.nan) for kernel in KERNELS for name in _NUMBERS}
+    arrays |= {f"{kernel}_{name}": np.full(shape, "", "U120") for kernel in KERNELS for name in ("verdict", "method")}
+    by_kernel = (*shape[1:], len(KERNELS))
+    if config.samples:
+        arrays |= {kind: np.full(by_kernel, np.nan) for kind in _BATCH}
+    if config.uniform_seeds:
+        arrays["uniform_float32"] = np.full((by_kernel[0], config.uniform_seeds, *by_kernel[1:]), np.nan)
+    for cell, measured in outcomes.items():
+        activation = config.activations.index(cell.activation)
+        if cell.kind == "certificate":
+            place = config.data.index(cell.data), activation, config.depths.index(cell.depth)
+            for name, value in measured.items():
+                arrays[name][place] = value
+        elif cell.kind == "float32":
+            arrays["uniform_float32"][activation, cell.seed] = measured["smallest"]
+        else:
+            arrays[cell.kind][activation] = measured["smallest"]
     return arrays | {
         "data": np.array(config.data),
         "activations": np.array(config.activations),
         "depths": np.array(config.depths),
         "shapes": np.array([inputs_of(config, data).shape for data in config.data]),
+        "separations": np.array([datasets.separation(inputs_of(config, data)) for data in config.data]),
     }
 
 
@@ -155,8 +272,11 @@ def operations(config, cell):
     """(number, dtype) of the floating-point operations of a cell, for the expected time."""
     N, d = inputs_of(config, cell.data).shape
     rows = N * (1 + d)
-    balls = cell.depth <= 3 and rows <= config.high_precision_rows  # a guess: shallow kernels are the hard ones
-    return rows**3 * (20 + 500 * balls), "float64"
+    if cell.kind == "certificate":
+        balls = cell.depth <= 3 and rows <= config.high_precision_rows  # a guess: shallow kernels are the hard ones
+        return rows**3 * (25 + 500 * balls), "float64"
+    layer = {"float32": 0, "sampled": 16000 * rows * N, "shared": 30000 * rows**2}[cell.kind]
+    return len(config.depths) * (8 * rows**3 + layer), "float64"
 
 
 def run(config, **options):
@@ -166,23 +286,40 @@ def run(config, **options):
     return _runner.run(figure6, config, **options)
 
 
+def positive_from(smallest, depths):
+    """The first depth from which on every smallest eigenvalue is positive, or None."""
+    positive = np.asarray(smallest) > 0
+    return next((int(depth) for k, depth in enumerate(depths) if positive[k:].all()), None)
+
+
 def summary(result):
-    """What is proved, and from which depth on plain float32 sees it; a line per data set, activation and kernel."""
+    """What is proved, and from which depth on each computation sees it; a line per data set, activation and kernel."""
     depths, lines = result["depths"], ["Smallest eigenvalue of the limiting NTK by depth"]
     for i, data in enumerate(result["data"]):
         for j, activation in enumerate(result["activations"]):
-            for kernel in KERNELS:
-                verdicts = result[f"{kernel}_verdict"][i, j]
-                positive = int(np.sum(verdicts == "certified positive"))
-                in_float32 = result[f"{kernel}_float32"][i, j] > 0
-                # the first depth from which float32 is positive throughout
-                seen = next((int(L) for k, L in enumerate(depths) if in_float32[k:].all()), None)
-                first, last = (result[f"{kernel}_float64"][i, j, k] for k in (0, -1))
+            for k, kernel in enumerate(KERNELS):
+                there = result[f"{kernel}_verdict"][i, j] != ""
+                positive = int(np.sum(result[f"{kernel}_verdict"][i, j] == "certified positive"))
+                first, last = (result[f"{kernel}_float64"][i, j, there][end] for end in (0, -1))
+                seen = {
+                    "float32": positive_from(result[f"{kernel}_float32_throughout"][i, j, there], depths[there]),
+                }
+                if data == "sphere" and "sampled" in result.arrays:
+                    seen["samples pair by pair"] = positive_from(result["sampled"][j, :, k], depths)
+                    seen["shared samples"] = positive_from(result["shared"][j, :, k], depths)
                 lines.append(
                     f"  {data} {activation:5s} {'JNTK' if kernel == 'jacobian' else 'NTK ':4s}: certified positive at "
-                    f"{positive} of {len(depths)} depths; float64 {first:.2g} (depth {depths[0]}) to {last:.2g} "
-                    f"(depth {depths[-1]}); positive in float32 from depth {seen if seen is not None else 'none'}"
+                    f"{positive} of {there.sum()} depths; float64 {first:.2g} (depth {depths[there][0]}) to {last:.2g} "
+                    f"(depth {depths[there][-1]}); positive from depth "
+                    + ", ".join(f"{depth or 'none'} in {what}" for what, depth in seen.items())
                 )
+    if "uniform_float32" in result.arrays:
+        for j, activation in enumerate(result["activations"]):
+            found = [positive_from(row[:, 0], depths) for row in result["uniform_float32"][j]]
+            lines.append(
+                f"  {len(found)} sets of uniform points, {activation}, JNTK in float32: positive from depth "
+                + ", ".join(str(depth or "none") for depth in found)
+            )
     return "\n".join(lines)
 
 
@@ -208,10 +345,10 @@ def plot(result):
             for kernel, label, colour in (("jacobian", "JNTK", "jacobian"), ("values", "NTK", "value")):
                 colour = plotting.COLOURS[colour]
                 lower, upper = result[f"{kernel}_lower"][i, j], result[f"{kernel}_upper"][i, j]
-                proved = lower > 0
+                proved = lower > 0  # False where nothing was computed
                 ax.plot(depths[proved], np.sqrt(lower * upper)[proved], marker="o", color=colour, label=label)
                 ax.vlines(depths[proved], lower[proved], upper[proved], color=colour, linewidth=3)
-                in_float32 = result[f"{kernel}_float32"][i, j]
+                in_float32 = result[f"{kernel}_float32_throughout"][i, j]
                 lost = in_float32 <= 0
                 if lost.any():
                     ax.plot(depths[lost], -in_float32[lost], "x", color=colour, label=f"minus {label} in float32")

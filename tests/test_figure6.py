@@ -1,0 +1,98 @@
+"""What figure 6 adds to certificates: float32 throughout, sampled kernels, sets of uniform points."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jacntk_lib import MLP, datasets, imprecise, jacobian_ntk
+from jacntk_lib.experiments import figure6
+
+CONFIG = figure6.Config(
+    data=("sphere", "uniform", "wine"),
+    depths=(1, 3),
+    table_depths=(3,),
+    points=9,
+    input_dim=3,
+    high_precision_rows=0,
+    samples=4096,
+    uniform_seeds=2,
+)
+
+
+@pytest.fixture(scope="module")
+def result():
+    few_rows = datasets.load("wine").rows(slice(0, 160, 20))  # the whole table takes half a minute
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load", lambda name: few_rows)
+        return figure6.run(dataclasses.replace(CONFIG, activations=("gelu",)))
+
+
+def test_every_part_is_in_its_place(result):
+    depths = list(result["depths"])
+    for data in ("sphere", "uniform"):
+        X = figure6.inputs_of(CONFIG, data)
+        for depth in depths:
+            eigenvalue = np.linalg.eigvalsh(jacobian_ntk(MLP(depth, "gelu"), X).dense())[0]
+            place = list(result["data"]).index(data), 0, depths.index(depth)
+            np.testing.assert_allclose(result["jacobian_float64"][place], eigenvalue, rtol=1e-6)
+            rounded = imprecise.gram_in_float32(MLP(depth, "gelu"), "ntk", X)
+            got = result["jacobian_float32_throughout"][place]
+            np.testing.assert_allclose(got, np.linalg.eigvalsh(rounded)[0], atol=1e-6 * np.abs(rounded).max())
+    for seed in range(2):
+        X = figure6.inputs_of(CONFIG, "uniform", seed)
+        rounded = imprecise.gram_in_float32(MLP(3, "gelu"), "ntk", X)[::4, ::4]
+        np.testing.assert_allclose(result["uniform_float32"][0, seed, 1, 1], np.linalg.eigvalsh(rounded)[0], atol=1e-5)
+
+
+def test_sampled_kernels_are_those_of_the_sphere(result):
+    for kind, shared in (("sampled", False), ("shared", True)):
+        batch = {"sampled": 32, "shared": 2048}[kind]
+        X = figure6.inputs_of(CONFIG, "sphere")
+        kernels = list(imprecise.sampled_ntk(MLP(3, "gelu"), X, samples=4096, shared=shared, batch=batch))
+        for k, depth in enumerate(result["depths"]):
+            smallest = np.linalg.eigvalsh(kernels[depth - 1])[0]
+            np.testing.assert_allclose(result[kind][0, k, 0], smallest, rtol=1e-6, atol=1e-9)
+
+
+def test_tables_have_gaps_at_other_depths(result):
+    table = list(result["data"]).index("wine")
+    assert np.isnan(result["jacobian_lower"][table, 0, 0])
+    assert result["jacobian_verdict"][table, 0, 0] == ""
+    assert result["jacobian_verdict"][table, 0, 1] == "certified positive"
+    assert result["jacobian_lower"][table, 0, 1] > 0
+
+
+def test_uniform_points_are_uniform():
+    X = figure6.inputs_of(dataclasses.replace(CONFIG, points=4000), "uniform", 1)
+    np.testing.assert_allclose(np.linalg.norm(X, axis=1), 1, rtol=1e-14)
+    assert np.abs(X.mean(axis=0)).max() < 0.05
+    assert (figure6.inputs_of(dataclasses.replace(CONFIG, points=4000), "uniform", 0) != X).any()
+
+
+def test_summary_and_picture(result):
+    text = figure6.summary(result)
+    assert "wine gelu  JNTK: certified positive at 1 of 1 depths" in text
+    assert "in samples pair by pair" in text
+    assert "2 sets of uniform points, gelu, JNTK in float32: positive from depth" in text
+    assert len(figure6.plot(result).axes) == 3
+
+
+def test_positive_from():
+    assert figure6.positive_from([-1, 2, 3], [1, 2, 3]) == 2
+    assert figure6.positive_from([1, -2, 3], [1, 2, 5]) == 5
+    assert figure6.positive_from([1, 2], [1, 2]) == 1
+    assert figure6.positive_from([1, 0], [1, 2]) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"table_depths": (2,)}, "must be among the depths"),
+        ({"samples": 100}, "samples must be 0 or at least 2048"),
+        ({"uniform_seeds": -1}, "uniform_seeds must be at least 0"),
+    ],
+)
+def test_bad_configurations(options, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **options)
