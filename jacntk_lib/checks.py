@@ -1,5 +1,6 @@
 """The check cells of the chapters: a claim that does not hold fails the build of the book."""
 
+import html
 import math
 
 
@@ -40,3 +41,19 @@ def check(name, value, bound, *, at_least=False, rounding=False):
         print(f"CHECK {name}: < {bound:g} ok")
     else:
         print(f"CHECK {name}: {value:.3g} ({sign} {bound:g}) ok")
+
+
+def verdict(key, words):
+    """Hand a chapter's verdict to the landing page, under ``key``: call it after the last check.
+
+    A failed check stops the chapter before it gets here, so a verdict on the landing page means that every check held.
+
+    Examples
+    --------
+    >>> verdict("verdict-theorem-3-1", "holds")
+    """
+    # imported here: only the book needs them. HTML, because a glued string would be shown with its quotes.
+    from IPython.display import HTML
+    from myst_nb import glue
+
+    glue(key, HTML(f'<span class="claim-verdict">{html.escape(words)}</span>'), display=False)
