@@ -35,7 +35,7 @@ def test_statement_says_what_is_certified():
 
 
 def test_beyond_float64():
-    # nearly equal points: the smallest eigenvalue is of the order of a fourth power of their distance
+    # nearly equal points: the smallest eigenvalue is of the order of the sixth power of their distance
     flint = pytest.importorskip("flint")
     pairs = np.concatenate([X[:4], X[:4] + 1e-4])
     G = jacobian_ntk(MLP(2, "gelu"), pairs)

@@ -59,7 +59,7 @@ class Config:
 
     data: tuple[str, ...] = ("sphere",)
     activations: tuple[str, ...] = ("erf", "gelu")
-    depths: tuple[int, ...] = tuple(range(1, 15))
+    depths: tuple[int, ...] = tuple(range(1, 13))
     table_depths: tuple[int, ...] | None = None
     points: int = 256
     input_dim: int = 4
@@ -98,11 +98,11 @@ PRESETS = {
     "demo": Config(points=96, depths=(1, 2, 3, 6, 11), high_precision_rows=0),
     "cpu": Config(data=("sphere", UNIFORM), samples=10**6, uniform_seeds=5),
     "paper": Config(
-        data=("sphere", "plain_sphere", UNIFORM, "algerian_forest_fires", "wine"),
-        table_depths=(1, 2, 3, 6, 11),
+        data=("sphere", UNIFORM, "plain_sphere", "wine", "algerian_forest_fires"),
+        table_depths=(1, 3, 6, 11),
         high_precision_rows=3000,
         samples=10**6,
-        uniform_seeds=20,
+        uniform_seeds=10,
     ),
 }
 
