@@ -8,6 +8,7 @@ stripped (nbval cannot compare them), and so is whatever differs from run to run
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -48,6 +49,7 @@ def write(source, target):
     """Execute one chapter in an empty folder, so that no cell can lean on where it runs."""
     from nbclient import NotebookClient
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: see the Makefile
     notebook = jupytext.read(source)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}})
