@@ -68,7 +68,7 @@ def test_default_folder(tiny, tmp_path, monkeypatch):
         (["figure", "9"], "invalid choice: 9 (choose from 1, 2, 3, 6)"),
         (["figure", "two"], "invalid int value: 'two'"),
         (["figure"], "the following arguments are required: number"),
-        (["figure", "2", "--preset", "huge"], "invalid choice: 'huge'"),
+        (["figure", "2", "--preset", "huge"], "figure 2 has no preset huge; it has demo, cpu, paper, wide"),
         (["figure", "2", "--device", "quantum"], "unknown device 'quantum'"),
         (["figure", "2", "--device", "cuda:99"], "device 'cuda:99' is not there: torch sees"),
         (["figure", "2", "--device", "meta"], "device 'meta' is not supported"),

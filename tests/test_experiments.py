@@ -208,7 +208,7 @@ def test_summary_and_plot(figure, config):
 def test_presets(number):
     figure = experiments.figure(number)
     assert number == figure.NUMBER
-    assert set(figure.PRESETS) == set(_runner.PRESETS)
+    assert {"demo", "cpu", "paper"} <= set(figure.PRESETS)
     for name, preset in figure.PRESETS.items():
         keys = [cell.key for cell in figure.cells(preset)]
         assert len(set(keys)) == len(keys)

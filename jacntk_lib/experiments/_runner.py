@@ -12,8 +12,6 @@ import time
 from .. import results
 from ..errors import CorruptResultError
 
-PRESETS = ("demo", "cpu", "paper")
-
 
 class Unfinished(RuntimeError):
     """The time limit came before the end; what is finished is kept, and the same call goes on from there."""

@@ -109,6 +109,9 @@ PRESETS = {
     ),
     "cpu": Config(widths=tuple(2**k for k in range(6, 11)), seeds=(5, 5, 5, 3, 2), float32_from=2**7),
     "paper": Config(),
+    # the appendix's data sets, with fewer repetitions than the paper's ten
+    "sonar": Config(data="sonar", seeds=(3,) * 8),
+    "banknote": Config(data="banknote_authentication", seeds=(3,) * 8),
 }
 
 
