@@ -31,7 +31,7 @@ SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env book serve notebooks test lint format contracts unit pairs nbval site api readme-figure lock clean distclean
+.PHONY: help env book serve notebooks prose test lint format contracts unit pairs nbval site api readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -39,6 +39,7 @@ help:
 	@echo "make env        the environment alone, in $(VENV)"
 	@echo "make serve      the built book on http://localhost:$(PORT)"
 	@echo "make notebooks  execute the chapters into book/notebooks (CHAPTER=03 for one)"
+	@echo "make prose      the same where only words have changed: executes nothing"
 	@echo "make lint       style and import contracts (seconds)"
 	@echo "make format     let ruff lay out the code"
 	@echo "make api        pages of the API reference, after adding a module"
@@ -85,6 +86,10 @@ serve: book
 notebooks: $(ENVIRONMENT)
 	$(BIN)/python tools/notebooks.py write $(CHAPTER)
 
+# after a change of words only: nothing is executed
+prose: $(ENVIRONMENT)
+	$(BIN)/python tools/notebooks.py prose $(CHAPTER)
+
 # -- the tests -----------------------------------------------------------------------------------------------
 
 test: $(ENVIRONMENT)
@@ -99,11 +104,13 @@ test: $(ENVIRONMENT)
 lint: $(ENVIRONMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/format_chapters.py --check
 	$(BIN)/lint-imports --no-logo
 
 format: $(ENVIRONMENT)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python tools/format_chapters.py
 
 # one thread a process, so that two processes do not fight over two cores
 unit: $(ENVIRONMENT)

@@ -10,6 +10,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 BOOK = pathlib.Path(__file__).resolve().parent.parent / "book"
 LINE_LENGTH = 84
@@ -20,22 +21,29 @@ CELL = re.compile(
 )
 
 
-def formatted(code):
-    if re.search(r"^\s*[%!]", code, re.MULTILINE):
-        return code  # magics are not Python
-    command = [sys.executable, "-m", "ruff", "format", "--line-length", str(LINE_LENGTH), "--stdin-filename", "cell.py", "-"]
-    return subprocess.run(command, input=code, capture_output=True, text=True, check=True).stdout
+def formatted(cells):
+    """What ruff makes of each of ``cells``; all in one call, which is what takes the time."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [pathlib.Path(folder) / f"cell_{number}.py" for number in range(len(cells))]
+        for file, code in zip(files, cells, strict=True):
+            file.write_text(code, encoding="utf-8")
+        options = ["--quiet", "--isolated", "--line-length", str(LINE_LENGTH), folder]
+        subprocess.run([sys.executable, "-m", "ruff", "format", *options], check=True)
+        return [file.read_text(encoding="utf-8") for file in files]
 
 
 def main(check):
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
+    cells = {cell["code"] for text in texts.values() for cell in CELL.finditer(text)}
+    python = sorted(code for code in cells if not re.search(r"^\s*[%!]", code, re.MULTILINE))  # magics stay
+    laid_out = dict(zip(python, formatted(python), strict=True))
     stale = []
-    for path in sorted(BOOK.glob("*.md")):
-        text = path.read_text()
-        new = CELL.sub(lambda cell: cell["head"] + formatted(cell["code"]) + cell["tail"], text)
+    for path, text in texts.items():
+        new = CELL.sub(lambda cell: cell["head"] + laid_out.get(cell["code"], cell["code"]) + cell["tail"], text)
         if new != text:
             stale.append(path.name)
             if not check:
-                path.write_text(new)
+                path.write_text(new, encoding="utf-8")
     if stale:
         print(("would lay out" if check else "laid out"), ", ".join(stale), "(make format)" if check else "")
     return 1 if check and stale else 0

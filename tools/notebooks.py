@@ -1,6 +1,7 @@
 """Make book/notebooks/*.ipynb from the chapters, and check that the two have not drifted apart.
 
     python tools/notebooks.py write [CHAPTER ...]   execute the chapters (all, or those whose name begins so)
+    python tools/notebooks.py prose [CHAPTER ...]   take over changed prose; refuse where code has changed
     python tools/notebooks.py check                 compare the pairs without executing anything
 
 A stored notebook is the chapter plus its text outputs: nbval executes it again and compares them. Pictures are
@@ -8,6 +9,7 @@ stripped (nbval cannot compare them), and so is whatever differs from run to run
 """
 
 import argparse
+import difflib
 import os
 import sys
 import tempfile
@@ -58,6 +60,27 @@ def write(source, target):
     nbformat.write(stored_form(notebook, source.stem), target)
 
 
+def take_over_prose(source, target):
+    """Bring the stored notebook's text cells up to date, without executing anything."""
+    ours, stored = jupytext.read(source), nbformat.read(target, as_version=4)
+    old, new = ([cell.source for cell in one.cells if cell.cell_type == "code"] for one in (stored, ours))
+    if old != new:
+        sys.exit(f"{source.name}: code has changed, so it must be executed: make notebooks CHAPTER={source.stem}")
+    executed = iter([cell for cell in stored.cells if cell.cell_type == "code"])
+    for cell in ours.cells:
+        if cell.cell_type == "code":
+            known = next(executed)
+            cell["outputs"], cell["execution_count"] = known.outputs, known.execution_count
+    nbformat.write(stored_form(ours, source.stem), target)
+
+
+def differing_lines(chapter, notebook):
+    """The lines that only one of the two has, marked - (chapter) and + (notebook)."""
+    ours, theirs = (str(one).splitlines() for one in (chapter, notebook))
+    lines = difflib.unified_diff(ours, theirs, "chapter", "notebook", n=0, lineterm="")
+    return "\n".join(f"    {line}" for line in lines)
+
+
 def drift(source, target):
     """What differs between a chapter and its stored notebook, as a list of sentences."""
     ours, theirs = jupytext.read(source).cells, nbformat.read(target, as_version=4).cells
@@ -67,7 +90,7 @@ def drift(source, target):
     for number, (cell, other) in enumerate(zip(ours, theirs, strict=False)):
         for part in ("cell_type", "source", "metadata"):
             if cell[part] != other[part]:
-                found.append(f"cell {number}: {part} differs, chapter {cell[part]!r}, notebook {other[part]!r}")
+                found.append(f"cell {number}: {part} differs\n{differing_lines(cell[part], other[part])}")
         if not found and cell.cell_type == "code" and cell.source.strip() and other.execution_count is None:
             found.append(f"cell {number} was never executed in the notebook")
         if any(kind in output.get("data", {}) for output in other.get("outputs", []) for kind in PICTURES):
@@ -88,7 +111,7 @@ def check(book):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["write", "check"])
+    parser.add_argument("action", choices=["write", "prose", "check"])
     parser.add_argument("chapter", nargs="*", help="names of chapters, or how they begin; default all")
     parser.add_argument("--book", type=Path, default=ROOT / "book", help="the folder of the chapters")
     options = parser.parse_args()
@@ -105,8 +128,12 @@ def main():
     if not chosen:
         sys.exit(f"no chapter begins with {' or '.join(asked)}: there are {', '.join(sources) or 'none'}")
     for name, path in chosen.items():
+        target = options.book / "notebooks" / f"{name}.ipynb"
+        if options.action == "prose":
+            take_over_prose(path, target)
+            continue
         start = time.perf_counter()
-        write(path, options.book / "notebooks" / f"{name}.ipynb")
+        write(path, target)
         print(f"{name}: executed in {time.perf_counter() - start:.0f} s", flush=True)
 
 

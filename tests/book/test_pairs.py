@@ -132,6 +132,22 @@ def test_a_missing_and_a_surplus_notebook_are_found(book):
     assert any("02-two.ipynb has no chapter" in one for one in found)
 
 
+def test_changed_prose_is_taken_over_and_changed_code_refused(book):
+    source, target = book / "01-one.md", book / "notebooks" / "01-one.ipynb"
+    outputs = [cell.outputs for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code"]
+    edit(source, "# A chapter\n", "# The chapter\n\nMore.\n\n+++\n\nAnd more.\n")
+    edit(source, "lower left to", "upper left to")
+    notebooks.take_over_prose(source, target)
+    assert notebooks.check(book) == []
+    stored = nbformat.read(target, as_version=4)
+    assert [cell.outputs for cell in stored.cells if cell.cell_type == "code"] == outputs
+    before = target.read_bytes()
+    edit(source, "plt.plot([0, 1])", "plt.plot([0, 2])")
+    with pytest.raises(SystemExit, match="code has changed"):
+        notebooks.take_over_prose(source, target)
+    assert target.read_bytes() == before
+
+
 def test_the_command_fails_on_drift_and_names_the_chapters_it_knows(book):
     command = [sys.executable, ROOT / "tools" / "notebooks.py"]
     assert subprocess.run([*command, "check", "--book", book], capture_output=True).returncode == 0
@@ -139,6 +155,8 @@ def test_the_command_fails_on_drift_and_names_the_chapters_it_knows(book):
     drifted = subprocess.run([*command, "check", "--book", book], capture_output=True, text=True)
     assert drifted.returncode == 1
     assert "make notebooks" in drifted.stderr
+    assert "-# The chapter" in drifted.stderr
+    assert "+# A chapter" in drifted.stderr
     unknown = subprocess.run([*command, "write", "07", "--book", book], capture_output=True, text=True)
     assert unknown.returncode == 1
     assert "no chapter begins with 07: there are 01-one" in unknown.stderr
