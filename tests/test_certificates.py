@@ -137,6 +137,15 @@ def test_lower_bound_of_cholesky_never_exceeds_the_truth():
     assert 0 < ended < 81
 
 
+@pytest.mark.parametrize("n", [10, 300])
+def test_slack_is_that_of_the_theorem(n):
+    # no matrix at hand uses up the theorem's slack on every BLAS, so its size is pinned instead
+    A = np.diag(np.linspace(1, 3, n))
+    bound, _ = cholesky_lower_bound(A)
+    theorem = (n + 1) * 2.0**-53 * np.trace(A)
+    assert -2 * theorem - 1e-15 < bound <= -theorem
+
+
 def test_error_of_the_entries_is_taken_off():
     A = spectrum_known(np.full(16, 2.0))
     exact, _ = cholesky_lower_bound(A, 1.0)
@@ -210,3 +219,29 @@ def test_missing_flint_is_named(monkeypatch):
     with pytest.raises(ImportError, match="python-flint"):
         certify(spectrum_known(w))
     assert certify(spectrum_known(w), high_precision=False).verdict == certificates.UNDECIDED
+
+
+def test_congruence_allows_for_a_poor_guess(monkeypatch):
+    # R comes from a matrix ten per cent too large, so 1 / |R|^2 alone would exceed the eigenvalue
+    flint = pytest.importorskip("flint")
+    from jacntk_lib import congruence
+
+    monkeypatch.setattr(congruence, "_NEAR", 0.9)
+    A = np.diag([1.0, 2.0])
+    lower, upper, _ = congruence._congruence(flint, flint.arb_mat(A.tolist()), 1.1 * A)
+    assert 0.9 < lower <= 1.0 <= upper < 1.01
+    monkeypatch.setattr(congruence, "_STAGES", 1)
+    lower, _, _ = congruence._congruence(flint, flint.arb_mat(A.tolist()), 10 * A)
+    assert lower <= 0.1 + 1e-12  # eta is 0.9 sqrt(2): above 1 nothing is proved
+
+
+def test_wide_balls_prove_nothing():
+    flint = pytest.importorskip("flint")
+    wide = [[flint.arb(1, 0.6), flint.arb(0, 0.6)], [flint.arb(0, 0.6), flint.arb(1, 0.6)]]
+    found = certify(np.eye(2), error=2.0, enclosure=lambda: flint.arb_mat(wide))
+    assert found.verdict == "undecided"
+    narrow = [[flint.arb(1, 0.1), flint.arb(0, 0.1)], [flint.arb(0, 0.1), flint.arb(1, 0.1)]]
+    found = certify(np.eye(2), error=2.0, enclosure=lambda: flint.arb_mat(narrow))
+    assert found.verdict == "certified positive"
+    assert found.lower <= 0.8
+    assert found.upper >= 1.0
