@@ -114,7 +114,7 @@ format: $(ENVIRONMENT)
 
 # one thread a process, so that two processes do not fight over two cores
 unit: $(ENVIRONMENT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --doctest-modules jacntk_lib tests --ignore tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations 10 --doctest-modules jacntk_lib tests --ignore tests/browser
 
 pairs: $(ENVIRONMENT)
 	$(BIN)/python tools/notebooks.py check

@@ -173,12 +173,24 @@ def skip_borrowed(app, what, name, obj, skip, options):
     return True if re.fullmatch(r"set_\w+_request", name) else None
 
 
-def mend_citation_list(app, pagename, templatename, context, doctree):
-    """docutils calls the bibliography a list without list items, which misleads screen readers."""
-    if "body" in context:
-        context["body"] = context["body"].replace(
-            '<div role="list" class="citation-list">', '<div class="citation-list">'
-        )
+MENDS = {
+    # docutils calls the bibliography a list, but its entries are no list items
+    '<div role="list" class="citation-list">': '<div class="citation-list">',
+    # the arrow that unfolds a part of the table of contents has no name
+    '<summary><span class="toctree-toggle"': '<summary aria-label="Pages below"><span class="toctree-toggle"',
+}
+
+
+def mend_for_screen_readers(app, exception):
+    """Put right in the written pages what misleads screen readers and no template offers to change."""
+    if exception or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = mended = page.read_text(encoding="utf-8")
+        for old, new in MENDS.items():
+            mended = mended.replace(old, new)
+        if mended != text:
+            page.write_text(mended, encoding="utf-8")
 
 
 def setup(app):
@@ -188,7 +200,7 @@ def setup(app):
     app.connect("builder-inited", stop_thebe, priority=1)
     app.connect("doctree-resolved", demand_alt_text)
     app.connect("html-page-context", offer_notebook, priority=400)
-    app.connect("html-page-context", mend_citation_list)
+    app.connect("build-finished", mend_for_screen_readers)
     # napoleon listens with priority 500
     app.connect("autodoc-process-docstring", describe_entries, priority=400)
     app.connect("autodoc-process-docstring", escape_bars, priority=600)

@@ -91,7 +91,7 @@ def test_pictures_keep_a_white_canvas_in_the_dark(site, visit, page_name):
 
 
 def hits(page):
-    page.wait_for_selector("#search-results li a", timeout=10_000)
+    page.wait_for_function("document.querySelector('#search-summary, .search-summary')?.textContent.includes('found')")
     return page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
 
 
