@@ -126,6 +126,19 @@ def test_a_change_of_the_library_runs_the_chapters_again(project):
     assert len(list((project / "_build").glob(".jupyter_cache-*"))) == 2
 
 
+def test_an_address_in_the_one_place_for_it_switches_links_and_launch_buttons_on(project):
+    assert "github" not in (project / "_config.yml").read_text()
+    config = (project / "_config.yml").read_text()
+    config = config.replace('  url: ""', "  url: https://github.com/someone/jacntk")
+    config = config.replace("launch_buttons:", "launch_buttons:\n  binderhub_url: https://mybinder.org")
+    (project / "_config.yml").write_text(config)
+    built = build(project)
+    assert built.returncode == 0, built.stderr
+    html = page(project)
+    assert 'href="https://github.com/someone/jacntk"' in html
+    assert "https://mybinder.org/v2/gh/someone/jacntk/main?" in html
+
+
 def spoil(project, old, new):
     path = project / "book" / "intro.md"
     text = path.read_text()
