@@ -77,7 +77,7 @@ book: $(ENVIRONMENT) _build/book.stamp
 _build/book.stamp: $(SOURCES) requirements.lock $(ENVIRONMENT)
 	@echo "Building the book: about 5 minutes when every chapter runs, half a minute when none has changed."
 	@mkdir -p _build
-	@$(BIN)/jupyter-book build . -W -n --keep-going $(QUIET) || { rm -rf _build/.doctrees $(SITE); exit 1; }
+	@$(BIN)/jupyter-book build . -W -n --keep-going $(QUIET) || { rm -rf _build/.doctrees; exit 1; }
 	@touch $@
 
 serve: book
