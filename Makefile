@@ -124,7 +124,7 @@ nbval: $(ENVIRONMENT)
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout 300 book/notebooks
 
 site: book
-	JACNTK_REQUIRE_SITE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/browser
+	JACNTK_REQUIRE_SITE=1 $(BIN)/python -m pytest -q -n 2 tests/browser
 
 # -- upkeep --------------------------------------------------------------------------------------------------
 
