@@ -31,7 +31,7 @@ SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env book serve notebooks prose test lint format contracts unit pairs nbval site api readme-figure lock clean distclean
+.PHONY: help env book serve notebooks prose test lint format contracts unit pairs nbval site bench api readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -42,6 +42,7 @@ help:
 	@echo "make prose      the same where only words have changed: executes nothing"
 	@echo "make lint       style and import contracts (seconds)"
 	@echo "make format     let ruff lay out the code"
+	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; minutes, prints only)"
 	@echo "make api        pages of the API reference, after adding a module"
 	@echo "make lock       requirements.lock and environment.yml from requirements.in (needs uv)"
 	@echo "make clean      remove the built book; make distclean: the environment, too"
@@ -75,7 +76,7 @@ book: $(ENVIRONMENT) _build/book.stamp
 
 # After a failure the parsed pages are dropped: Sphinx would not repeat their warnings, and pass the next time.
 _build/book.stamp: $(SOURCES) requirements.lock $(ENVIRONMENT)
-	@echo "Building the book: about 5 minutes when every chapter runs, half a minute when none has changed."
+	@echo "Building the book: about 6 minutes when every chapter runs, half a minute when none has changed."
 	@mkdir -p _build
 	@$(BIN)/jupyter-book build . -W -n --keep-going $(QUIET) || { rm -rf _build/.doctrees; exit 1; }
 	@touch $@
@@ -125,6 +126,9 @@ nbval: $(ENVIRONMENT)
 
 site: book
 	JACNTK_REQUIRE_SITE=1 $(BIN)/python -m pytest -q -n 2 tests/browser
+
+bench: $(ENVIRONMENT)
+	for one in benchmarks/[a-z]*.py; do echo "== $$one"; $(BIN)/python "$$one"; done
 
 # -- upkeep --------------------------------------------------------------------------------------------------
 
