@@ -215,8 +215,8 @@ def test_presets(number):
         assert _runner.preset_name(figure, preset) == name
         assert _runner.command(figure, preset, "cuda").endswith(f"figure {number} --preset {name} --device cuda")
     paper = figure.PRESETS["paper"]
-    if number == 6:  # the reported thresholds are depths 6 and 11
-        assert max(paper.depths) >= 14
+    if number == 6:  # past the reported thresholds, depths 6 and 11
+        assert max(paper.depths) > 11
         return
     # what the paper reports: widths, depths and repetitions
     assert paper.widths == (64, 128, 256, 512, 1024, 2048, 4096, 8192)
