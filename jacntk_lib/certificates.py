@@ -96,7 +96,7 @@ def cholesky_lower_bound(A, shift=0.0, error=0.0):
     gamma = (n + 4) * UNIT / (1 - (n + 4) * UNIT)
     slack = gamma / (1 - gamma) * trace  # the theorem
     slack += UNIT * (largest + abs(shift))  # the subtraction of the shift is rounded
-    slack += 3 * n * (2 * n + largest) * 2.0**-1074  # underflow (Rump 2006, eq. 2.10)
+    slack += 3 * n * (2 * n + largest) * 2.0**-1074  # underflow, as in Rump (2006)
     return _down(shift - _up(slack + error)), factor
 
 

@@ -42,7 +42,11 @@ def test_every_part_is_in_its_place(result):
     for seed in range(2):
         X = figure6.inputs_of(CONFIG, "uniform", seed)
         rounded = imprecise.gram_in_float32(MLP(3, "gelu"), "ntk", X)[::4, ::4]
-        np.testing.assert_allclose(result["uniform_float32"][0, seed, 1, 1], np.linalg.eigvalsh(rounded)[0], atol=1e-5)
+        throughout, smallest = result["uniform_float32_throughout"][0, seed, 1, 1], np.linalg.eigvalsh(rounded)[0]
+        np.testing.assert_allclose(throughout, smallest, atol=1e-5)
+        exact = np.linalg.eigvalsh(jacobian_ntk(MLP(3, "gelu"), X).dense())[0]
+        np.testing.assert_allclose(result["uniform_float32"][0, seed, 1, 0], exact, atol=1e-5)
+        assert result["uniform_float32"][0, seed, 1, 0] != exact
 
 
 def test_sampled_kernels_are_those_of_the_sphere(result):
@@ -74,7 +78,8 @@ def test_summary_and_picture(result):
     text = figure6.summary(result)
     assert "wine gelu  JNTK: certified positive at 1 of 1 depths" in text
     assert "in samples pair by pair" in text
-    assert "2 sets of uniform points, gelu, JNTK in float32: positive from depth" in text
+    assert "2 sets of uniform points, gelu, JNTK rounded to float32: positive from depth" in text
+    assert "2 sets of uniform points, gelu, JNTK in float32 throughout: positive from depth" in text
     assert len(figure6.plot(result).axes) == 3
 
 

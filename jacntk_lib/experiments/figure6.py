@@ -12,7 +12,7 @@ without certificates:
 
 - ``sampled``, ``shared``: every expectation of the recursion replaced by an average of samples, each pair of points
   having its own or all pairs sharing them (:func:`jacntk_lib.imprecise.sampled_ntk`);
-- ``uniform_float32``: ``float32_throughout`` on many sets of independent uniform points.
+- ``uniform_float32``, ``uniform_float32_throughout``: as above, on many sets of independent uniform points.
 """
 
 from dataclasses import dataclass, field
@@ -38,6 +38,7 @@ SPHERES = {"sphere": 0.5, "plain_sphere": 0.0}  # -> antipodal_range of the net
 UNIFORM = "uniform"
 _NUMBERS = ("lower", "upper", "float64", "float32", "float32_throughout", "largest")
 _BATCH = {"sampled": 32, "shared": 2048}  # samples really drawn, see sampled_ntk
+_FLOAT32 = ("float32", "float32_throughout")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Config:
 
     data: tuple[str, ...] = ("sphere",)
     activations: tuple[str, ...] = ("erf", "gelu")
-    depths: tuple[int, ...] = tuple(range(1, 13))
+    depths: tuple[int, ...] = tuple(range(1, 15))
     table_depths: tuple[int, ...] | None = None
     points: int = 256
     input_dim: int = 4
@@ -102,7 +103,7 @@ PRESETS = {
         table_depths=(1, 3, 6, 11),
         high_precision_rows=3000,
         samples=10**6,
-        uniform_seeds=10,
+        uniform_seeds=20,
     ),
 }
 
@@ -138,9 +139,10 @@ def cells(config):
             for activation in config.activations
         ),
         *(
-            Cell(UNIFORM, activation, kind="float32", seed=seed)
+            Cell(UNIFORM, activation, kind=kind, seed=seed)
             for seed in range(config.uniform_seeds)
             for activation in config.activations
+            for kind in _FLOAT32
         ),
     ]
 
@@ -181,8 +183,11 @@ def run_cell(config, cell, device="cpu", report=None):
         return _certificate(config, cell, report)
     X = inputs_of(config, cell.data, cell.seed)
     smallest = []
-    if cell.kind == "float32":
+    if cell.kind == "float32_throughout":
         kernels = (imprecise.gram_in_float32(MLP(depth, cell.activation), "ntk", X) for depth in config.depths)
+    elif cell.kind == "float32":
+        exact = (gram.jacobian_ntk(MLP(depth, cell.activation), X).dense() for depth in config.depths)
+        kernels = (kernel.astype(np.float32) for kernel in exact)
     else:
         sampled = imprecise.sampled_ntk(
             MLP(max(config.depths), cell.activation),
@@ -239,7 +244,8 @@ def _certificate(config, cell, report):
 def collect(config, outcomes):
     """Arrays (data, activation, depth), NaN or "" where a table was not computed, and the grid.
 
-    ``sampled`` and ``shared`` are (activation, depth, kernel), ``uniform_float32`` (activation, seed, depth, kernel).
+    ``sampled`` and ``shared`` are (activation, depth, kernel), those of the uniform sets (activation, seed, depth,
+    kernel).
     """
     shape = len(config.data), len(config.activations), len(config.depths)
     arrays = {f"{kernel}_{name}": np.full(shape, np.nan) for kernel in KERNELS for name in _NUMBERS}
@@ -248,15 +254,16 @@ def collect(config, outcomes):
     if config.samples:
         arrays |= {kind: np.full(by_kernel, np.nan) for kind in _BATCH}
     if config.uniform_seeds:
-        arrays["uniform_float32"] = np.full((by_kernel[0], config.uniform_seeds, *by_kernel[1:]), np.nan)
+        by_seed = by_kernel[0], config.uniform_seeds, *by_kernel[1:]
+        arrays |= {f"uniform_{kind}": np.full(by_seed, np.nan) for kind in _FLOAT32}
     for cell, measured in outcomes.items():
         activation = config.activations.index(cell.activation)
         if cell.kind == "certificate":
             place = config.data.index(cell.data), activation, config.depths.index(cell.depth)
             for name, value in measured.items():
                 arrays[name][place] = value
-        elif cell.kind == "float32":
-            arrays["uniform_float32"][activation, cell.seed] = measured["smallest"]
+        elif cell.kind in _FLOAT32:
+            arrays[f"uniform_{cell.kind}"][activation, cell.seed] = measured["smallest"]
         else:
             arrays[cell.kind][activation] = measured["smallest"]
     return arrays | {
@@ -275,7 +282,7 @@ def operations(config, cell):
     if cell.kind == "certificate":
         balls = cell.depth <= 3 and rows <= config.high_precision_rows  # a guess: shallow kernels are the hard ones
         return rows**3 * (25 + 500 * balls), "float64"
-    layer = {"float32": 0, "sampled": 16000 * rows * N, "shared": 30000 * rows**2}[cell.kind]
+    layer = {**dict.fromkeys(_FLOAT32, 0), "sampled": 16000 * rows * N, "shared": 30000 * rows**2}[cell.kind]
     return len(config.depths) * (8 * rows**3 + layer), "float64"
 
 
@@ -302,7 +309,8 @@ def summary(result):
                 positive = int(np.sum(result[f"{kernel}_verdict"][i, j] == "certified positive"))
                 first, last = (result[f"{kernel}_float64"][i, j, there][end] for end in (0, -1))
                 seen = {
-                    "float32": positive_from(result[f"{kernel}_float32_throughout"][i, j, there], depths[there]),
+                    what: positive_from(result[f"{kernel}_{kind}"][i, j, there], depths[there])
+                    for kind, what in zip(_FLOAT32, ("float32", "float32 throughout"), strict=True)
                 }
                 if data == "sphere" and "sampled" in result.arrays:
                     seen["samples pair by pair"] = positive_from(result["sampled"][j, :, k], depths)
@@ -313,11 +321,11 @@ def summary(result):
                     f"(depth {depths[there][-1]}); positive from depth "
                     + ", ".join(f"{depth or 'none'} in {what}" for what, depth in seen.items())
                 )
-    if "uniform_float32" in result.arrays:
-        for j, activation in enumerate(result["activations"]):
-            found = [positive_from(row[:, 0], depths) for row in result["uniform_float32"][j]]
+    for kind, what in zip(_FLOAT32, ("rounded to float32", "in float32 throughout"), strict=True):
+        for j, activation in enumerate(result["activations"] if f"uniform_{kind}" in result.arrays else ()):
+            found = [positive_from(row[:, 0], depths) for row in result[f"uniform_{kind}"][j]]
             lines.append(
-                f"  {len(found)} sets of uniform points, {activation}, JNTK in float32: positive from depth "
+                f"  {len(found)} sets of uniform points, {activation}, JNTK {what}: positive from depth "
                 + ", ".join(str(depth or "none") for depth in found)
             )
     return "\n".join(lines)
