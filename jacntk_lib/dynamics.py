@@ -26,7 +26,8 @@ import numbers
 
 import numpy as np
 
-from ._outcomes import Eigenfeatures, Ensemble, Prediction
+from ._features import FeatureFunctions, unpack
+from ._outcomes import Ensemble, Prediction
 from ._schedules import GradientDescent, GradientFlow, Limit
 from ._system import LinearSystem, batches
 from ._validation import as_array, as_points, integer, non_negative_number, positive_number
@@ -230,7 +231,15 @@ class RobustFlow:
         tau_i = 1/w_i at infinite time. They sum to ``at(t, X_new)``. Equal eigenvalues (closer than rounding, 16 eps
         times the largest) give one feature, because eigenvectors within an eigenspace are arbitrary.
 
-        Parameters, errors and warnings as in :meth:`at`; returns :class:`Eigenfeatures`.
+        Parameters, errors and warnings as in :meth:`at`; returns :class:`~jacntk_lib.dynamics.Eigenfeatures`.
+        """
+        return self.feature_functions(t)(X_new if X_new is None else self._points(X_new))
+
+    def feature_functions(self, t=math.inf):
+        """The eigenfeatures as functions of the input, split once, for points that come and go: what attacks need.
+
+        ``flow.feature_functions(t)(X)`` is ``flow.eigenfeatures(X, t)``; see :class:`FeatureFunctions
+        <jacntk_lib.dynamics.FeatureFunctions>`. Errors and warnings as in :meth:`at`.
         """
         schedule, system = self._flow(t), self._system
         self._mean_coefficients(schedule)  # for its errors and warnings
@@ -239,11 +248,7 @@ class RobustFlow:
             system.distinct.mean(self._targets, self.lam),
             gap=16 * EPS * system.spectrum.largest,
         )
-        p, K = summands.shape[2:]
-        rows = system.evaluate(
-            X_new if X_new is None else self._points(X_new), summands.reshape(*summands.shape[:2], p * K)
-        )
-        return Eigenfeatures(eigenvalues + self.ridge, *self._unpack(rows.reshape(*rows.shape[:2], p, K)))
+        return FeatureFunctions(system, eigenvalues + self.ridge, summands, self._outputs)
 
     def integrate(self, t, X_new=None, initial=None, *, rtol=1e-10, atol=1e-12, max_steps=100_000):
         """The network at a finite time by stepping through the ODE itself with diffrax: a check on :meth:`at`.
@@ -328,11 +333,7 @@ class RobustFlow:
         return Prediction(*self._unpack(rows), report)
 
     def _unpack(self, rows):
-        """(M, 1+d, ..., K) -> values (M, ..., K) and Jacobians (M, ..., K, d), K only if y has it."""
-        value, jacobian = rows[:, 0], np.moveaxis(rows[:, 1:], 1, -1)
-        if not self._outputs:
-            value, jacobian = value[..., 0], jacobian[..., 0, :]
-        return np.ascontiguousarray(value), np.ascontiguousarray(jacobian)
+        return unpack(rows, self._outputs)
 
     def _ensemble(self, schedule, X_new):
         coefficients, _ = self._mean_coefficients(schedule)

@@ -135,6 +135,13 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         X = self._new(X)
         return self.flow_.eigenfeatures(X, self.time_)
 
+    def feature_functions(self):
+        """The eigenfeatures as functions of the input, see :meth:`RobustFlow.feature_functions
+        <jacntk_lib.dynamics.RobustFlow.feature_functions>`.
+        """
+        check_is_fitted(self)
+        return self.flow_.feature_functions(self.time_)
+
     def sample(self, X, n_samples=1, random_state=None) -> Prediction:
         """Trained networks from independent initialisations (kappa = 1), values and Jacobians jointly.
 

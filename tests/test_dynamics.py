@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jacntk_lib import MLP, _system, dynamics, jacobian_nngp, jacobian_ntk, networks, training
+from jacntk_lib import MLP, _features, _system, dynamics, jacobian_nngp, jacobian_ntk, networks, training
 from jacntk_lib._schedules import GradientDescent, GradientFlow, Limit
 from jacntk_lib.dynamics import RobustFlow
 from jacntk_lib.errors import ConvergenceError, SingularGramError
@@ -614,6 +614,47 @@ def test_eigenfeature_is_its_formula_and_eigenspaces_are_one():
         space = np.abs(w - e) < 1e-9 * w[-1]
         expected = theta @ (root * (V[:, space] @ (V[:, space].T @ (root * goal)))) / e
         assert_allclose(features.value[:, i], expected[::4], atol=1e-10)
+
+
+@pytest.mark.parametrize("K", [None, 2])
+def test_feature_functions_at_shared_and_own_points(K, monkeypatch):
+    """Feature i at its own points is column i of all features at those points; so in every batch, for every choice."""
+    X, y, _ = problem(4, 3, K)
+    flow = RobustFlow(MLP(2), np.concatenate([X, -X[:1]]), np.concatenate([y, -y[:1]]), 0.2)  # an antipode, merged
+    functions = flow.feature_functions(30.0)
+    p = len(functions)
+    assert p == len(functions.eigenvalues) > 4
+    shared = flow.eigenfeatures(X, 30.0)
+    for one, other in zip(functions(X), shared, strict=True):
+        assert_array_equal(one, other)
+    assert_array_equal(functions(None).value, flow.eigenfeatures(None, 30.0).value)
+
+    Z = points(2 * p, 3, seed=9).reshape(2, p, 3)
+    own = functions(Z)
+    assert own.value.shape == (2, p, *y.shape[1:])
+    assert own.jacobian.shape == (2, p, *y.shape[1:], 3)
+    for i in range(p):
+        each = functions(np.ascontiguousarray(Z[:, i]))
+        assert_allclose(own.value[:, i], each.value[:, i], rtol=0, atol=1e-13)
+        assert_allclose(own.jacobian[:, i], each.jacobian[:, i], rtol=0, atol=1e-13)
+    monkeypatch.setattr(_features, "_PAIRS_AT_ONCE", 2 * 2 * len(X))  # two features at a time
+    assert_allclose(functions(Z).jacobian, own.jacobian, rtol=0, atol=1e-13)
+    chosen = np.array([3, 0])
+    assert_allclose(functions[chosen](Z[:, chosen]).value, own.value[:, chosen], rtol=0, atol=1e-13)
+    assert_array_equal(functions[chosen].eigenvalues, functions.eigenvalues[chosen])
+    assert_allclose(functions[-1](X).value[:, 0], shared.value[:, -1], rtol=0, atol=1e-13)
+    assert [len(one) for one in functions] == [1] * p
+
+
+def test_feature_functions_refuse_other_shapes():
+    functions = RobustFlow(MLP(2), X3, Y3).feature_functions()
+    p = len(functions)
+    with pytest.raises(ValueError, match="X has 3 input dimensions"):
+        functions(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=rf"X has shape \(2, {p + 1}, 2\), but shape \(2, {p}, 2\)"):
+        functions(np.ones((2, p + 1, 2)))
+    with pytest.raises(IndexError):
+        functions[p]
 
 
 def test_half_life():

@@ -89,6 +89,9 @@ def test_eigenfeatures_sum_to_the_prediction(data):
     features = reg.eigenfeatures(X_new)
     assert_allclose(features.value.sum(axis=1), reg.predict(X_new), atol=1e-10)
     assert_allclose(features.jacobian.sum(axis=1), reg.predict_jacobian(X_new), atol=1e-10)
+    assert_allclose(reg.feature_functions()(X_new).value, features.value, atol=1e-12)
+    with pytest.raises(NotFittedError):
+        JacobianKernelRegressor().feature_functions()
 
 
 @pytest.mark.parametrize("K", [None, 2])
