@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._arctan import arctan2
 from .quadrature import Expectations, Formulas, GaussianRule
 
 
@@ -121,6 +122,12 @@ class Activation:
             )
         return self._torch_jet(z, order)
 
+    def __copy__(self):
+        return self  # immutable; jit knows the formulas by identity, so that a copy would be compiled anew
+
+    def __deepcopy__(self, memo):
+        return self  # sklearn.base.clone copies every parameter in this way, once a fit of a grid search
+
     def __repr__(self):
         return f"Activation({self.name!r})"
 
@@ -139,7 +146,7 @@ def _erf_expectations(a, b, c):
     p = (4 / jnp.pi) * root * i
     cp, cci = c * p, c * c * i
     return Expectations(
-        k00=(2 / jnp.pi) * jnp.arctan2(2 * c, root),
+        k00=(2 / jnp.pi) * arctan2(2 * c, root),
         k11=p,
         k20=-2 * cp * al,
         k02=-2 * cp * be,
@@ -154,7 +161,7 @@ def _erf_expectations(a, b, c):
 
 def _erf_moment(a):
     root = jnp.sqrt(1 + 4 * a)
-    return (2 / jnp.pi) * jnp.arctan2(2 * a, root), 4 / (jnp.pi * (1 + 2 * a) * root)
+    return (2 / jnp.pi) * arctan2(2 * a, root), 4 / (jnp.pi * (1 + 2 * a) * root)
 
 
 def _gelu_expectations(a, b, c):
@@ -166,7 +173,7 @@ def _gelu_expectations(a, b, c):
     root = jnp.sqrt(D)
     q = root * i / (2 * jnp.pi)
     ral, rbe = 1 / al, 1 / be
-    T = jnp.arctan2(root, -c) / (2 * jnp.pi)
+    T = arctan2(root, -c) / (2 * jnp.pi)
     cc = c * c
     cci = cc * i
     s = ral + rbe
@@ -199,7 +206,7 @@ def _gelu_moment(a):
     al, D = 1 + a, 1 + 2 * a
     root = jnp.sqrt(D)
     q = 1 / (2 * jnp.pi * root)
-    T = jnp.arctan2(root, -a) / (2 * jnp.pi)
+    T = arctan2(root, -a) / (2 * jnp.pi)
     return a * T + 2 * q * a * a / al, T + q * a * (1 / al + 2 / (al * al) + 2 / D)
 
 

@@ -1,13 +1,16 @@
 """Gaussian expectations: closed forms against quadrature, Price's theorem, and what is refused."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from scipy.special import roots_hermitenorm
+from sklearn.base import clone
 
-from jacntk_lib import activations
+from jacntk_lib import JacobianKernelRegressor, activations
 from jacntk_lib.activations import Activation
 from jacntk_lib.quadrature import Expectations
 
@@ -140,6 +143,14 @@ def test_quadrature_is_refined_until_it_is_accurate():
         tolerance = 1e-10 if a <= 1 else 1e-5  # beyond variance 1 it is Gauss-Hermite that is inaccurate
         np.testing.assert_allclose(K.k00, np.sum(w * t * t), atol=tolerance)
         np.testing.assert_allclose(K.k22, np.sum(w * (2 * t * (1 - t * t)) ** 2), atol=10 * tolerance)
+
+
+def test_a_copy_is_the_same_object():
+    """scikit-learn's clone copies every parameter; jit would compile the formulas of another object anew."""
+    phi = activations.get("tanh")
+    assert copy.copy(phi) is phi
+    assert copy.deepcopy(phi) is phi
+    assert clone(JacobianKernelRegressor(activation=phi)).activation is phi
 
 
 class TestRefusals:
