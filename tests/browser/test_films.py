@@ -1,0 +1,56 @@
+"""The pictures that move: by mouse, by keyboard, by themselves, and standing still without JavaScript."""
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+FILMS = [("07-linear-ode", "training-film", "step"), ("08-kernel-regression", "clock-film", "time")]
+DRAWN = "film => [...film.querySelectorAll('g path')].map(path => path.getAttribute('d')).join(';')"
+
+
+@pytest.mark.parametrize(("chapter", "name", "unit"), FILMS)
+def test_a_film_follows_the_keyboard(site, visit, chapter, name, unit):
+    window = visit()
+    page = window.open(site / "book" / f"{chapter}.html")
+    film = page.locator(f"#{name}")
+    slider, said = film.locator("input"), film.locator("output")
+    last_picture, last_words = film.evaluate(DRAWN), said.inner_text()
+    slider.focus()
+    page.keyboard.press("Home")
+    assert slider.input_value() == "0"
+    assert film.evaluate(DRAWN) != last_picture
+    assert said.inner_text() != last_words
+    assert slider.get_attribute("aria-valuetext").startswith(unit)
+    page.keyboard.press("End")
+    assert film.evaluate(DRAWN) == last_picture  # the frame that stood still is the frame the script draws
+    assert said.inner_text() == last_words
+    assert window.errors == []
+
+
+@pytest.mark.parametrize(("chapter", "name", "unit"), FILMS)
+def test_a_film_plays_and_pauses(site, visit, chapter, name, unit):
+    page = visit().open(site / "book" / f"{chapter}.html")
+    film = page.locator(f"#{name}")
+    slider, button = film.locator("input"), film.locator("button")
+    button.click()  # from the end: begins anew
+    page.wait_for_function("slider => +slider.value >= 2 && +slider.value < +slider.max", arg=slider.element_handle())
+    assert button.inner_text() == "Pause"
+    button.click()
+    assert button.inner_text() == "Play"
+    stopped = slider.input_value()
+    page.wait_for_timeout(500)
+    assert slider.input_value() == stopped
+
+
+@pytest.mark.parametrize(("chapter", "name", "unit"), FILMS)
+def test_without_javascript_the_last_picture_stands(site, browser, chapter, name, unit):
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto((site / "book" / f"{chapter}.html").as_uri())
+        film = page.locator(f"#{name}")
+        assert film.locator("svg path").count() > 3
+        assert not film.locator(".film-controls").is_visible()
+        assert film.locator("output").inner_text()
+    finally:
+        context.close()
