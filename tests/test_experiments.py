@@ -227,6 +227,17 @@ def test_presets(number):
         assert (paper.points, paper.input_dim, paper.depths, paper.seeds) == (256, 4, (1, 2, 3), 10)
 
 
+@pytest.mark.parametrize("name", ["sonar", "banknote"])
+def test_two_cores_train_the_appendix_for_the_same_time(name):
+    """Fewer rows and steps than on a GPU, but the same flow: kappa, lambda, and learning rate times steps."""
+    whole, part = figure3.PRESETS[name], figure3.PRESETS[f"{name}-cpu"]
+    assert (whole.data, whole.kappa, whole.lam) == (part.data, part.kappa, part.lam)
+    assert part.learning_rate * part.steps[-1] == whole.learning_rate * whole.steps[-1] == 1024
+    assert whole.rows is None
+    assert part.rows < 1000
+    assert max(part.widths) <= 1024 < max(whole.widths)
+
+
 def test_unknown_figure():
     with pytest.raises(ValueError, match="no figure 7; known are 1, 2, 3, 6"):
         experiments.figure(7)

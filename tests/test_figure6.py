@@ -1,7 +1,9 @@
 """What figure 6 adds to certificates: float32 throughout, sampled kernels, sets of uniform points."""
 
 import dataclasses
+import types
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -65,6 +67,64 @@ def test_tables_have_gaps_at_other_depths(result):
     assert result["jacobian_verdict"][table, 0, 0] == ""
     assert result["jacobian_verdict"][table, 0, 1] == "certified positive"
     assert result["jacobian_lower"][table, 0, 1] > 0
+
+
+def test_table_without_its_repeated_rows(monkeypatch):
+    """Equal rows make the kernel singular; without them, thinned too, it is what it would be for those rows alone."""
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    table = types.SimpleNamespace(X=X[[0, 1, 0, *range(2, 20), 19]])
+    monkeypatch.setattr(datasets, "load", lambda name: table)
+    config = dataclasses.replace(
+        CONFIG,
+        data=("banknote_authentication", *figure6.THINNED),
+        activations=("gelu",),
+        samples=0,
+        uniform_seeds=0,
+        eigenvalue_rows=20,
+    )
+    np.testing.assert_array_equal(figure6.inputs_of(config, "banknote_distinct"), X)
+    np.testing.assert_array_equal(figure6.inputs_of(config, "banknote_eighth"), X[::8])
+    result = figure6.run(config)
+    np.testing.assert_array_equal(result["shapes"], [[22, 3], [20, 3], [3, 3]])
+    verdicts = result["jacobian_verdict"][:, 0, 1]
+    assert list(verdicts) == ["certified singular", "certified positive", "certified positive"]
+    assert result["jacobian_method"][0, 0, 1].startswith("duplicate points")
+    exact = np.linalg.eigvalsh(jacobian_ntk(MLP(3, "gelu"), X).dense())[0]
+    assert result["jacobian_lower"][1, 0, 1] <= exact <= result["jacobian_upper"][1, 0, 1]
+    # an eigenvalue routine sees the small matrices alone: 22, 20 and 3 values, 88, 80 and 12 rows
+    np.testing.assert_array_equal(np.isnan(result["values_float64"][:, 0, 1]), [True, False, False])
+    np.testing.assert_array_equal(np.isnan(result["jacobian_float32"][:, 0, 1]), [True, True, False])
+    text = figure6.summary(result)
+    assert "banknote_authentication gelu  JNTK: certified singular at 1 of 1 depths; at most 0 (depth 3)" in text
+    assert "banknote_eighth gelu  JNTK: certified positive at 1 of 1 depths; float64" in text
+    picture = figure6.plot(result)
+    assert [note.get_text() for note in picture.axes[0].texts] == ["singular: duplicate points"]
+    picture.canvas.draw()
+    plt.close(picture)
+
+
+def test_open_brackets_are_drawn_from_above(monkeypatch):
+    close = np.array([[1.0, 0.0], [np.cos(1e-4), np.sin(1e-4)], [0.6, 0.8]])
+    monkeypatch.setattr(datasets, "load", lambda name: types.SimpleNamespace(X=close))
+    config = figure6.Config(data=("wine",), depths=(1,), activations=("erf",), high_precision_rows=0)
+    result = figure6.run(config)
+    assert result["jacobian_verdict"][0, 0, 0] == "undecided"
+    assert "JNTK: undecided at 1 of 1 depths" in figure6.summary(result)
+    picture = figure6.plot(result)
+    triangles = [line for line in picture.axes[0].lines if line.get_label() == "JNTK at most"]
+    np.testing.assert_array_equal(triangles[0].get_ydata(), result["jacobian_upper"][0, 0])
+    plt.close(picture)
+
+
+def test_expected_time_of_a_singular_table_is_short(monkeypatch):
+    X = np.eye(3)[[0, 1, 2, 0]]
+    monkeypatch.setattr(datasets, "load", lambda name: types.SimpleNamespace(X=X))
+    config = dataclasses.replace(CONFIG, data=("wine", "banknote_distinct"))
+    singular, regular = (
+        figure6.operations(config, figure6.Cell(data, "erf", 3))[0] for data in ("wine", "banknote_distinct")
+    )
+    assert 0 < 100 * singular < regular
 
 
 def test_uniform_points_are_uniform():

@@ -36,6 +36,9 @@ TITLE = "The smallest eigenvalue of the limiting kernels against depth"
 KERNELS = ("jacobian", "values")
 SPHERES = {"sphere": 0.5, "plain_sphere": 0.0}  # -> antipodal_range of the net
 UNIFORM = "uniform"
+THINNED = {"banknote_distinct": 1, "banknote_eighth": 8}
+"""Every so many rows of banknote_authentication, whose repeated rows are left out first."""
+TABLES = (*datasets.NAMES, *THINNED)
 _NUMBERS = ("lower", "upper", "float64", "float32", "float32_throughout", "largest")
 _BATCH = {"sampled": 32, "shared": 2048}  # samples really drawn, see sampled_ntk
 _FLOAT32 = ("float32", "float32_throughout")
@@ -48,11 +51,14 @@ class Config:
     ``data`` holds names of ``datasets.NAMES`` (standardised, unit length) and three sets of ``points`` points on the
     unit sphere of R^``input_dim``: "sphere", ``datasets.sphere_net``; "plain_sphere", the same without repulsion from
     antipodes, whose nearly antipodal pairs make the smallest eigenvalues of odd activations smaller by orders of
-    magnitude; and "uniform", independent uniform points. The paper's data for this figure are not known to us. The
-    tables of ``datasets`` are larger, and computed at ``table_depths`` alone; None means all.
+    magnitude; and "uniform", independent uniform points. The paper's data for this figure are not known to us. A table
+    with repeated rows has a singular kernel whatever the activation, so one of them can be had without:
+    "banknote_distinct", and every eighth row of that, "banknote_eighth". Tables are computed at ``table_depths`` alone,
+    for they can be large; None means all.
 
     Matrices of at most ``high_precision_rows`` rows that float64 cannot decide go on to ball arithmetic (python-flint),
-    which takes half a minute at 1280 rows; larger ones, and all with 0, stay "undecided".
+    which takes half a minute at 1280 rows; larger ones, and all with 0, stay "undecided". Those of more than
+    ``eigenvalue_rows`` rows get a certificate alone: an eigenvalue routine takes ten times as long as that.
 
     The sampled kernels are those of "sphere", with averages of ``samples`` (the paper's 10^6), or left out with 0.
     ``uniform_seeds`` is the number of further sets of uniform points for float32.
@@ -66,6 +72,7 @@ class Config:
     input_dim: int = 4
     points_seed: int = 0
     high_precision_rows: int = 1500
+    eigenvalue_rows: int = 5000
     samples: int = 0
     uniform_seeds: int = 0
 
@@ -78,7 +85,7 @@ class Config:
                 raise ValueError(f"{name} must be one or more different values, got {values}")
             object.__setattr__(self, name, values)
         for name in self.data:
-            if name not in (known := (*SPHERES, *datasets.NAMES, UNIFORM)):
+            if name not in (known := (*SPHERES, *TABLES, UNIFORM)):
                 raise ValueError(f"unknown data {name!r}; known are {', '.join(known)}")
         for name in self.activations:
             activations.get(name)
@@ -89,7 +96,7 @@ class Config:
             raise ValueError(f"table_depths {self.table_depths} must be among the depths {self.depths}")
         for name in ("points", "input_dim"):
             integer(getattr(self, name), name, at_least=1)
-        for name in ("points_seed", "high_precision_rows", "samples", "uniform_seeds"):
+        for name in ("points_seed", "high_precision_rows", "eigenvalue_rows", "samples", "uniform_seeds"):
             integer(getattr(self, name), name, at_least=0)
         if 0 < self.samples < max(_BATCH.values()):
             raise ValueError(f"samples must be 0 or at least {max(_BATCH.values())}, got {self.samples}")
@@ -104,6 +111,10 @@ PRESETS = {
         high_precision_rows=3000,
         samples=10**6,
         uniform_seeds=20,
+    ),
+    # the two larger tables of the paper's appendix: half an hour, nearly all of it for the 12,688 rows of sonar
+    "tables": Config(
+        data=("sonar", "banknote_authentication", *THINNED), depths=(1, 3, 6, 11), high_precision_rows=1000
     ),
 }
 
@@ -148,7 +159,7 @@ def cells(config):
 
 
 def _depths_of(config, data):
-    return config.table_depths if data in datasets.NAMES else config.depths
+    return config.table_depths if data in TABLES else config.depths
 
 
 def seeds(config, cell):
@@ -174,7 +185,15 @@ def inputs_of(config, data, seed=None):
         return _net(config.points, config.input_dim, seed, antipodal_range=SPHERES[data])
     if data == UNIFORM:
         return _uniform(config.points, config.input_dim, seed)
-    return datasets.load(data).X
+    return _table(data)
+
+
+def _table(name):
+    if name not in THINNED:
+        return datasets.load(name).X
+    X = datasets.load("banknote_authentication").X
+    first = np.unique(X, axis=0, return_index=True)[1]
+    return X[np.sort(first)[:: THINNED[name]]]
 
 
 def run_cell(config, cell, device="cpu", report=None):
@@ -230,14 +249,25 @@ def _certificate(config, cell, report):
         }
         if report is not None:
             report(0.5 if kernel == KERNELS[0] else 0.7)
-    for dtype in ("float64", "float32"):
-        found = spectrum.extreme_eigenvalues(mlp, X, dtype=np.dtype(dtype))
-        for kernel in KERNELS:
-            measured[f"{kernel}_{dtype}"] = np.array(found[f"{kernel}_smallest"])
-            if dtype == "float64":
-                measured[f"{kernel}_largest"] = np.array(found[f"{kernel}_largest"])
-    for kernel, smallest in zip(KERNELS, _smallest(imprecise.gram_in_float32(mlp, "ntk", X), X), strict=True):
-        measured[f"{kernel}_float32_throughout"] = np.array(smallest)
+    return measured | _eigenvalues(config, mlp, G)
+
+
+def _eigenvalues(config, mlp, G):
+    """What an ordinary routine returns for the same two matrices; NaN for those too large for it."""
+    measured = {}
+    for kernel, rows in zip(KERNELS, (G.shape[0], len(G.X)), strict=True):
+        if rows > config.eigenvalue_rows:
+            measured |= {f"{kernel}_{name}": np.array(np.nan) for name in (*_FLOAT32, "float64", "largest")}
+            continue
+        matrix = G.dense() if kernel == "jacobian" else G.values()
+        eigenvalues = linalg.eigvalsh(matrix)
+        throughout = imprecise.gram_in_float32(mlp, "ntk", G.X, values_only=kernel == "values")
+        measured |= {
+            f"{kernel}_float64": eigenvalues[0],
+            f"{kernel}_largest": eigenvalues[-1],
+            f"{kernel}_float32": linalg.eigvalsh(matrix.astype(np.float32))[0],
+            f"{kernel}_float32_throughout": linalg.eigvalsh(throughout)[0],
+        }
     return measured
 
 
@@ -280,8 +310,11 @@ def operations(config, cell):
     N, d = inputs_of(config, cell.data).shape
     rows = N * (1 + d)
     if cell.kind == "certificate":
+        if datasets.separation(inputs_of(config, cell.data)).smallest_distance == 0:
+            return N * N * d, "float64"  # singular, as equal rows show
         balls = cell.depth <= 3 and rows <= config.high_precision_rows  # a guess: shallow kernels are the hard ones
-        return rows**3 * (25 + 500 * balls), "float64"
+        eigenvalues = rows <= config.eigenvalue_rows
+        return rows**3 * (2 + 23 * eigenvalues + 500 * balls), "float64"
     layer = {**dict.fromkeys(_FLOAT32, 0), "sampled": 16000 * rows * N, "shared": 30000 * rows**2}[cell.kind]
     return len(config.depths) * (8 * rows**3 + layer), "float64"
 
@@ -305,21 +338,20 @@ def summary(result):
     for i, data in enumerate(result["data"]):
         for j, activation in enumerate(result["activations"]):
             for k, kernel in enumerate(KERNELS):
-                there = result[f"{kernel}_verdict"][i, j] != ""
-                positive = int(np.sum(result[f"{kernel}_verdict"][i, j] == "certified positive"))
-                first, last = (result[f"{kernel}_float64"][i, j, there][end] for end in (0, -1))
-                seen = {
-                    what: positive_from(result[f"{kernel}_{kind}"][i, j, there], depths[there])
-                    for kind, what in zip(_FLOAT32, ("float32", "float32 throughout"), strict=True)
-                }
-                if data == "sphere" and "sampled" in result.arrays:
-                    seen["samples pair by pair"] = positive_from(result["sampled"][j, :, k], depths)
-                    seen["shared samples"] = positive_from(result["shared"][j, :, k], depths)
+                verdicts = result[f"{kernel}_verdict"][i, j]
+                there = verdicts != ""
+                counts = [
+                    f"{v} at {n} of {there.sum()} depths" for v, n in zip(*_counted(verdicts[there]), strict=True)
+                ]
+                found = result[f"{kernel}_float64"][i, j, there]
+                if np.isfinite(found).all():
+                    kind, seen = "float64", _seen(result, i, j, k, there)
+                else:
+                    kind, seen, found = "at most", "", result[f"{kernel}_upper"][i, j, there]
                 lines.append(
-                    f"  {data} {activation:5s} {'JNTK' if kernel == 'jacobian' else 'NTK ':4s}: certified positive at "
-                    f"{positive} of {there.sum()} depths; float64 {first:.2g} (depth {depths[there][0]}) to {last:.2g} "
-                    f"(depth {depths[there][-1]}); positive from depth "
-                    + ", ".join(f"{depth or 'none'} in {what}" for what, depth in seen.items())
+                    f"  {data} {activation:5s} {'JNTK' if kernel == 'jacobian' else 'NTK ':4s}: {', '.join(counts)}; "
+                    f"{kind} {found[0]:.2g} (depth {depths[there][0]}) to {found[-1]:.2g} (depth {depths[there][-1]})"
+                    + seen
                 )
     for kind, what in zip(_FLOAT32, ("rounded to float32", "in float32 throughout"), strict=True):
         for j, activation in enumerate(result["activations"] if f"uniform_{kind}" in result.arrays else ()):
@@ -331,8 +363,28 @@ def summary(result):
     return "\n".join(lines)
 
 
+def _counted(verdicts):
+    return np.unique(verdicts, return_counts=True)
+
+
+def _seen(result, i, j, k, there):
+    """From which depth on each computation without certificate finds a positive eigenvalue, in words."""
+    depths, kernel = result["depths"], KERNELS[k]
+    seen = {
+        what: positive_from(result[f"{kernel}_{kind}"][i, j, there], depths[there])
+        for kind, what in zip(_FLOAT32, ("float32", "float32 throughout"), strict=True)
+    }
+    if result["data"][i] == "sphere" and "sampled" in result.arrays:
+        seen["samples pair by pair"] = positive_from(result["sampled"][j, :, k], depths)
+        seen["shared samples"] = positive_from(result["shared"][j, :, k], depths)
+    return "; positive from depth " + ", ".join(f"{depth or 'none'} in {what}" for what, depth in seen.items())
+
+
 def plot(result):
-    """Certified brackets by depth for both kernels; crosses where float32 is negative, at minus its value."""
+    """Certified brackets by depth for both kernels; crosses where float32 is negative, at minus its value.
+
+    Triangles are proved upper bounds where there is no lower one; of a singular matrix there is nothing to draw.
+    """
     import matplotlib.pyplot as plt
 
     from .. import plotting
@@ -356,10 +408,24 @@ def plot(result):
                 proved = lower > 0  # False where nothing was computed
                 ax.plot(depths[proved], np.sqrt(lower * upper)[proved], marker="o", color=colour, label=label)
                 ax.vlines(depths[proved], lower[proved], upper[proved], color=colour, linewidth=3)
+                open_below = (lower <= 0) & (upper > 0)
+                if open_below.any():
+                    ax.plot(
+                        depths[open_below],
+                        upper[open_below],
+                        "v",
+                        color=colour,
+                        fillstyle="none",
+                        label=f"{label} at most",
+                    )
                 in_float32 = result[f"{kernel}_float32_throughout"][i, j]
                 lost = in_float32 <= 0
                 if lost.any():
                     ax.plot(depths[lost], -in_float32[lost], "x", color=colour, label=f"minus {label} in float32")
+            singular = result["jacobian_verdict"][i, j] == "certified singular"
+            if singular.any():
+                cause = str(result["jacobian_method"][i, j, singular][0]).partition(":")[0]
+                ax.text(0.5, 0.5, f"singular: {cause}", ha="center", transform=ax.transAxes)
             ax.set_yscale("log")
             ax.set_title(f"{data}, {name}")
             ax.label_outer()
