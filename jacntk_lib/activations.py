@@ -128,6 +128,12 @@ class Activation:
     def __deepcopy__(self, memo):
         return self  # sklearn.base.clone copies every parameter in this way, once a fit of a grid search
 
+    def __copy__(self):
+        return self  # immutable; jit knows the formulas by identity, so that a copy would be compiled anew
+
+    def __deepcopy__(self, memo):
+        return self  # sklearn.base.clone copies every parameter in this way, once a fit of a grid search
+
     def __repr__(self):
         return f"Activation({self.name!r})"
 
