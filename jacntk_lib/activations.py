@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._arctan import arctan2
 from .quadrature import Expectations, Formulas, GaussianRule
 
 
@@ -128,12 +127,6 @@ class Activation:
     def __deepcopy__(self, memo):
         return self  # sklearn.base.clone copies every parameter in this way, once a fit of a grid search
 
-    def __copy__(self):
-        return self  # immutable; jit knows the formulas by identity, so that a copy would be compiled anew
-
-    def __deepcopy__(self, memo):
-        return self  # sklearn.base.clone copies every parameter in this way, once a fit of a grid search
-
     def __repr__(self):
         return f"Activation({self.name!r})"
 
@@ -152,7 +145,7 @@ def _erf_expectations(a, b, c):
     p = (4 / jnp.pi) * root * i
     cp, cci = c * p, c * c * i
     return Expectations(
-        k00=(2 / jnp.pi) * arctan2(2 * c, root),
+        k00=(2 / jnp.pi) * jnp.arctan2(2 * c, root),
         k11=p,
         k20=-2 * cp * al,
         k02=-2 * cp * be,
@@ -167,7 +160,7 @@ def _erf_expectations(a, b, c):
 
 def _erf_moment(a):
     root = jnp.sqrt(1 + 4 * a)
-    return (2 / jnp.pi) * arctan2(2 * a, root), 4 / (jnp.pi * (1 + 2 * a) * root)
+    return (2 / jnp.pi) * jnp.arctan2(2 * a, root), 4 / (jnp.pi * (1 + 2 * a) * root)
 
 
 def _gelu_expectations(a, b, c):
@@ -179,7 +172,7 @@ def _gelu_expectations(a, b, c):
     root = jnp.sqrt(D)
     q = root * i / (2 * jnp.pi)
     ral, rbe = 1 / al, 1 / be
-    T = arctan2(root, -c) / (2 * jnp.pi)
+    T = jnp.arctan2(root, -c) / (2 * jnp.pi)
     cc = c * c
     cci = cc * i
     s = ral + rbe
@@ -212,7 +205,7 @@ def _gelu_moment(a):
     al, D = 1 + a, 1 + 2 * a
     root = jnp.sqrt(D)
     q = 1 / (2 * jnp.pi * root)
-    T = arctan2(root, -a) / (2 * jnp.pi)
+    T = jnp.arctan2(root, -a) / (2 * jnp.pi)
     return a * T + 2 * q * a * a / al, T + q * a * (1 / al + 2 / (al * al) + 2 / D)
 
 
