@@ -1,0 +1,437 @@
+"""Attacks against optima that are known, the same in every framework, and never where they may not go."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
+
+from jacntk_lib import MLP, JacobianKernelRegressor, RobustFlow
+from jacntk_lib._ball import EuclideanBall
+from jacntk_lib.networks import FiniteMLP
+from jacntk_lib.robustness import accuracy_under_attack, attack, linearised_margin
+
+NORMS = ["l2", "linf"]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+
+
+def points(M=6, d=3, seed=0):
+    return np.random.default_rng(seed).standard_normal((M, d))
+
+
+def labels(M=6):
+    return np.where(np.arange(M) % 2, -1.0, 1.0)
+
+
+def linear(slope, offset=0.3):
+    return lambda Z: np.column_stack([Z @ slope + offset, np.tile(slope, (len(Z), 1))])
+
+
+def wavy(Z):
+    """A function with several valleys, and its gradient: sum_a sin(3 z_a) + z_0 z_1."""
+    slope = 3 * np.cos(3 * Z)
+    slope[:, :2] += Z[:, 1::-1]
+    return np.column_stack([np.sin(3 * Z).sum(axis=1) + Z[:, 0] * Z[:, 1], slope])
+
+
+def distance(norm, shift):
+    return np.linalg.norm(shift, 2 if norm == "l2" else np.inf, axis=-1)
+
+
+# ------------------------------------------------------------------------------------------- optima that are known
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("steps", [1, 7])
+def test_exact_on_linear_models(norm, steps):
+    """min of y (w x + c) over the ball is the clean margin less size times the dual norm of w."""
+    X, y, slope = points(), labels(), np.array([1.0, -2.0, 0.5])
+    found = attack(linear(slope), X, y, 0.5, norm=norm, steps=steps)
+    dual = np.linalg.norm(slope) if norm == "l2" else np.abs(slope).sum()
+    assert_allclose(found.clean_margin, y * (X @ slope + 0.3), rtol=1e-12)
+    assert_allclose(found.margin, found.clean_margin - 0.5 * dual, rtol=1e-12)
+    assert_allclose(found.margin, y * (found.X @ slope + 0.3), rtol=1e-12)
+    rows = linear(slope)(X)
+    assert_allclose(linearised_margin(rows[:, 0], rows[:, 1:], y, 0.5, norm), found.margin, rtol=1e-12)
+    assert found.accuracy == (found.margin > 0).mean()
+    assert found.clean_accuracy == (found.clean_margin > 0).mean() > found.accuracy
+
+
+def test_exact_on_linear_models_with_bounds_linf():
+    """Every feature goes as far as the nearer of ball and bound."""
+    X, y, slope = points(), labels(), np.array([1.0, -2.0, 0.5])
+    lower, upper = X.min(axis=0) - [0.1, 0.2, 0.0], X.max(axis=0) + 0.05
+    for steps in (1, 5):
+        found = attack(linear(slope), X, y, 0.4, norm="linf", steps=steps, bounds=(lower, upper))
+        down = (y[:, None] * slope) > 0
+        expected = np.where(down, np.maximum(X - 0.4, lower), np.minimum(X + 0.4, upper))
+        assert_allclose(found.X, expected, rtol=0, atol=1e-15)
+    assert ((expected == lower) | (expected == upper)).any(axis=0).all()
+
+
+@pytest.mark.parametrize("d", [1, 3, 8])
+def test_exact_on_linear_models_with_bounds_l2(d):
+    """The optimum by a search for the multiplier of the ball: shift = clip(-g / mu) with |shift| = size."""
+    X, y, size = points(12, d, seed=d), labels(12), 0.8
+    slope = np.random.default_rng(d).standard_normal(d) * 10.0 ** -np.arange(d)  # from steep to almost flat
+    lower, upper = X.min(axis=0) - 0.1, X.max(axis=0) + 0.1
+    expected = np.empty(12)
+    for i, x in enumerate(X):
+        g = y[i] * slope
+
+        def shift(log_mu, x=x, g=g):
+            return np.clip(-g / np.exp(log_mu), lower - x, upper - x)
+
+        if np.linalg.norm(shift(-60.0)) <= size:  # the corner of the box lies in the ball
+            best = shift(-60.0)
+        else:
+            best = shift(scipy.optimize.brentq(lambda m: np.linalg.norm(shift(m)) - size, -60, 60, xtol=1e-14))
+        expected[i] = y[i] * (slope @ x + 0.3) + g @ best
+    found = attack(linear(slope), X, y, size, steps=60, bounds=(lower, upper))
+    assert_allclose(found.margin, expected, rtol=0, atol=1e-6)
+    ten = attack(linear(slope), X, y, size, bounds=(lower, upper))  # the default number of steps: a percent of the fall
+    assert_allclose(ten.margin, expected, rtol=0, atol=0.01 * (found.clean_margin - expected).max())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shift=st.lists(st.floats(-3, 3), min_size=1, max_size=5),
+    size=st.floats(1e-3, 3),
+    rooms=st.lists(st.sampled_from([0.0, 0.1, 0.7, 2.0, math.inf]), min_size=10, max_size=10),
+)
+def test_projection_is_the_nearest_point(shift, size, rooms):
+    """Against the variational inequality: <z - P(z), w - P(z)> <= 0 for every w of the set."""
+    shift = np.array(shift)
+    d = len(shift)
+    x = np.linspace(-1, 1, d)
+    lower, upper = x - rooms[:d], x + rooms[d : 2 * d]
+    ball = EuclideanBall(x[None, None], size, (lower, upper))
+    z = x + shift
+    projected = ball.project(z[None, None])[0, 0]
+    assert (projected >= lower).all()
+    assert (projected <= upper).all()
+    assert np.linalg.norm(projected - x) <= size * (1 + 1e-12) + 1e-15
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        w = np.clip(x + random.standard_normal(d), lower, upper)
+        w = x + (w - x) * min(1.0, size / max(np.linalg.norm(w - x), 1e-300))  # towards x stays within the bounds
+        assert (z - projected) @ (w - projected) <= 1e-9
+    inside = ball.project(projected[None, None])[0, 0]
+    assert_allclose(inside, projected, rtol=0, atol=1e-14)
+
+
+def test_finds_the_minimum_of_a_quadratic_inside_the_ball():
+    centre = points(seed=4) * 0.1
+    X, y = np.zeros((6, 3)), np.ones(6)
+
+    def bowl(Z):
+        return np.column_stack([((Z - centre) ** 2).sum(axis=1), 2 * (Z - centre)])
+
+    found = attack(bowl, X, y, 1.0, steps=400, step_size=0.01)
+    assert (distance("l2", found.X - centre) < 0.011).all()
+
+
+# ------------------------------------------------------------------------------------------- what every attack keeps
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("restarts", [1, 4])
+def test_never_leaves_ball_and_bounds_and_never_helps(norm, bounded, restarts):
+    X, y = points(40), labels(40)
+    bounds = (X.min(axis=0), 2.5) if bounded else None
+    for size in (0.0, 1e-3, 0.3, 2.0):
+        found = attack(wavy, X, y, size, norm=norm, restarts=restarts, bounds=bounds)
+        assert (distance(norm, found.X - X) <= size * (1 + 1e-12) + 1e-15).all()
+        assert (found.margin <= found.clean_margin).all()
+        assert_allclose(found.margin, y * wavy(found.X)[:, 0], rtol=1e-12, atol=1e-12)
+        if bounded:
+            assert_array_equal(found.X, np.clip(found.X, *bounds))
+    assert (found.margin < found.clean_margin - 0.5).mean() > 0.7
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_restarts_never_make_it_weaker(norm):
+    X, y = points(40), labels(40)
+    margins = [attack(wavy, X, y, 1.0, norm=norm, restarts=r, steps=8).margin for r in (1, 2, 5)]
+    assert (margins[1] <= margins[0]).all()
+    assert (margins[2] <= margins[1]).all()
+    assert (margins[2] < margins[0] - 0.1).any()  # other valleys were found
+    again = attack(wavy, X, y, 1.0, norm=norm, restarts=5, steps=8)
+    assert_array_equal(again.margin, margins[2])
+    other = attack(wavy, X, y, 1.0, norm=norm, restarts=5, steps=8, seed=1)
+    assert (other.margin != margins[2]).any()
+
+
+def test_fast_gradient_is_one_step():
+    X, y = points(), labels()
+    slope = y[:, None] * wavy(X)[:, 1:]
+    sign = attack(wavy, X, y, 0.05, norm="linf", steps=1)
+    assert_allclose(sign.X, X - 0.05 * np.sign(slope), rtol=0, atol=1e-15)
+    fast = attack(wavy, X, y, 0.05, steps=1)
+    assert_allclose(fast.X, X - 0.05 * slope / np.linalg.norm(slope, axis=1, keepdims=True), rtol=0, atol=1e-15)
+    half = attack(wavy, X, y, 0.05, steps=1, step_size=0.025)
+    assert_allclose(distance("l2", half.X - X), 0.025, rtol=1e-12)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_small_attacks_agree_with_the_linearisation(norm):
+    X, y = points(), labels()
+    rows = wavy(X)
+    gaps = []
+    for size in (1e-3, 1e-4):
+        found = attack(wavy, X, y, size, norm=norm).margin
+        gaps.append(np.abs(found - linearised_margin(rows[:, 0], rows[:, 1:], y, size, norm)).max())
+    assert gaps[0] < 1e-4
+    assert gaps[1] < gaps[0] / 50  # second order
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_accuracy_never_rises_with_size(norm):
+    X, y = points(60), np.sign(wavy(points(60))[:, 0])
+    sizes = [0.4, 0.0, 0.1, 2.0, 0.7, 0.2]
+    accuracy = accuracy_under_attack(wavy, X, y, sizes, norm=norm, steps=2)
+    assert accuracy.shape == (6,)
+    assert accuracy[1] == 1.0
+    assert (np.diff(accuracy[np.argsort(sizes)]) <= 0).all()
+    assert accuracy.min() < 0.3
+    assert (accuracy <= [attack(wavy, X, y, s, norm=norm, steps=2).accuracy for s in sizes]).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_points_without_gradient_stay(norm):
+    """A flat model, a saddle, and a slope whose square underflows."""
+    X, y = points(), labels()
+    flat = attack(linear(np.zeros(3)), X, y, 0.5, norm=norm)
+    assert_array_equal(flat.X, X)
+    assert_array_equal(flat.margin, flat.clean_margin)
+
+    def saddle(Z):
+        return np.column_stack([Z[:, 0] * Z[:, 1], Z[:, 1], Z[:, 0]])
+
+    at_saddle = attack(saddle, np.zeros((1, 2)), [1], 0.5, norm=norm)
+    assert_array_equal(at_saddle.X, np.zeros((1, 2)))
+    escaped = attack(saddle, np.zeros((1, 2)), [1], 0.5, norm=norm, restarts=2, steps=20)
+    assert_allclose(escaped.margin, [-0.125] if norm == "l2" else [-0.25], rtol=1e-3)
+
+    tiny = attack(linear(np.array([3e-200, 4e-200, 0.0]), offset=0.0), X, y, 0.5, norm=norm)
+    assert_allclose(distance(norm, tiny.X - X), 0.5, rtol=1e-12)
+    # at both bounds at once there is nowhere to go
+    held = attack(linear(np.ones(3)), X[:1], [1], 0.5, norm=norm, bounds=(X[0], X[0]), restarts=3)
+    assert_array_equal(held.X, X[:1])
+
+
+def test_zero_margin_is_wrong():
+    assert attack(linear(np.ones(3), offset=0.0), np.zeros((1, 3)), [1], 0.0).accuracy == 0.0
+
+
+# ------------------------------------------------------------------------------------------- every kind of model
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_torch_and_numpy_give_one_attack(norm, device):
+    """A network by automatic differentiation on its device, and its tangent pass as a plain NumPy function."""
+    net = FiniteMLP(MLP(3, "gelu", kappa=1.0, sigma_b=0.2), 24, 4, seed=3, device=device)
+    local = FiniteMLP(MLP(3, "gelu", kappa=1.0, sigma_b=0.2), 24, 4, seed=3)
+    X, y = points(8, 4), labels(8)
+    options = {"norm": norm, "steps": 6, "restarts": 3, "bounds": (-2.5, [2.5, 3.0, 2.0, 4.0])}
+    one = attack(net, X, y, 0.5, **options)
+    two = attack(lambda Z: local.value_and_jacobian(Z).detach().numpy(), X, y, 0.5, **options)
+    three = attack(net.value_and_jacobian, X, y, 0.5, **options)
+    for other in (two, three):
+        assert_allclose(other.X, one.X, rtol=0, atol=1e-10)
+        assert_allclose(other.margin, one.margin, rtol=0, atol=1e-10)
+    assert (one.margin < one.clean_margin).all()
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_any_torch_module(device):
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)).to(device)
+    X, y = points(), labels()
+    found = attack(module, X, y, 0.3)  # float32, (M, 1)
+    assert found.X.dtype == found.margin.dtype == np.float64
+    assert (distance("l2", found.X - X) <= 0.3 * (1 + 1e-12)).all()
+    with torch.no_grad():
+        again = module(torch.tensor(found.X, dtype=torch.float32, device=device))[:, 0].cpu().numpy()
+        inference = attack(module, X, y, 0.3)  # the caller's no_grad changes nothing
+    assert_allclose(found.margin, y * again, rtol=1e-5)
+    assert_array_equal(inference.margin, found.margin)
+    with pytest.raises(ValueError, match=r"the module returned shape \(\)"):
+        attack(Total(), X, y, 0.3)
+
+
+class Total(torch.nn.Module):
+    def forward(self, X):
+        return X.sum()
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.1])
+def test_regressor_and_flow(lam):
+    X, y = points(10, 2), labels(10)
+    reg = JacobianKernelRegressor(lam=lam, time=50.0, sigma_b=0.5).fit(X, y)
+    found = attack(reg, X, y, 0.2)
+    as_rows = attack(lambda Z: np.column_stack([reg.predict(Z), reg.predict_jacobian(Z)]), X, y, 0.2)
+    at_time = attack(partial(reg.flow_.at, 50.0), X, y, 0.2)
+    assert_array_equal(at_time.X, found.X)
+    assert_allclose(as_rows.X, found.X, rtol=0, atol=1e-9)
+    assert_allclose(found.margin, y * reg.predict(found.X), rtol=0, atol=1e-10)
+    assert (found.margin < found.clean_margin).all()
+    with pytest.raises(NotFittedError):
+        attack(JacobianKernelRegressor(), X, y, 0.2)
+    with pytest.raises(TypeError, match=r"attack functools.partial\(flow.at, t\)"):
+        attack(reg.flow_, X, y, 0.2)
+
+
+def features_of(K=None):
+    X, y = points(7, 2), labels(7)
+    flow = RobustFlow(MLP(2, "gelu", sigma_b=0.5), X, y if K is None else np.eye(K)[np.arange(7) % K], 0.2)
+    return flow, flow.feature_functions(40.0)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_feature_is_attacked_on_its_own(norm):
+    flow, functions = features_of()
+    p = len(functions)
+    X, y = points(5, 2, seed=8), labels(5)
+    options = {"norm": norm, "steps": 4, "restarts": 2, "bounds": (-3, 3)}
+    found = attack(functions, X, y, 0.3, **options)
+    assert found.X.shape == (5, p, 2)
+    assert found.margin.shape == found.clean_margin.shape == (5, p)
+    assert found.accuracy.shape == (p,)
+    assert_allclose(found.clean_margin, y[:, None] * flow.eigenfeatures(X, 40.0).value, rtol=1e-12, atol=1e-15)
+    for i in range(p):
+
+        def one(Z, i=i):
+            value, jacobian = flow.eigenfeatures(Z, 40.0)
+            return np.column_stack([value[:, i], jacobian[:, i]])
+
+        alone = attack(one, X, y, 0.3, **options)
+        scale = np.abs(found.clean_margin[:, i]).max() + 1e-12
+        assert_allclose(found.margin[:, i], alone.margin, rtol=0, atol=1e-8 * scale)
+        assert_allclose(
+            attack(functions[i], X, y, 0.3, **options).margin[:, 0], alone.margin, rtol=0, atol=1e-8 * scale
+        )
+    sizes = [0.0, 0.1, 0.6]
+    accuracy = accuracy_under_attack(functions, X, y, sizes, norm=norm, steps=2)
+    assert accuracy.shape == (3, p)
+    assert (np.diff(accuracy, axis=0) <= 0).all()
+    value, jacobian = flow.eigenfeatures(X, 40.0)
+    lines = linearised_margin(value, jacobian, y, 1e-5, norm)
+    small = attack(functions, X, y, 1e-5, norm=norm).margin
+    assert_allclose(lines, small, rtol=0, atol=1e-7 * np.abs(small).max())
+
+
+def test_classes():
+    """Three linear outputs: the margin is a minimum of two linear functions, attacked exactly where one rules."""
+    W = np.array([[1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8]])
+
+    def three(Z):
+        rows = np.zeros((len(Z), 3, 3))
+        rows[..., 0], rows[..., 1:] = Z @ W.T, W
+        return rows
+
+    X, y = np.array([[2.0, 1.0], [-2.0, 1.0], [1.0, 0.1]]), np.array([0, 1, 2])
+    found = attack(three, X, y, 0.2)
+    pairs = [(0, 1), (1, 2), (2, 0)]  # the class and its rival, which stays the rival within the ball
+    slopes = np.array([W[a] - W[b] for a, b in pairs])
+    assert_allclose(found.clean_margin, np.einsum("md,md->m", slopes, X), rtol=1e-12)
+    assert_allclose(found.margin, found.clean_margin - 0.2 * np.linalg.norm(slopes, axis=1), rtol=1e-12)
+    assert_array_equal(found.margin > 0, [True, True, False])
+
+    module = torch.nn.Linear(2, 3, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight.copy_(torch.from_numpy(W))
+    assert_allclose(attack(module, X, y, 0.2).X, found.X, rtol=0, atol=1e-12)
+    signs = attack(lambda Z: three(Z)[:, :1], X, [1, -1, 1], 0.2)  # K = 1 is one output
+    assert_allclose(signs.margin, [1.8, 1.8, 0.8], rtol=1e-12)
+
+
+def test_classes_of_features():
+    flow, functions = features_of(K=3)
+    X, y = points(5, 2, seed=8), np.array([0, 1, 2, 0, 1])
+    found = attack(functions, X, y, 0.2)
+    value = flow.eigenfeatures(X, 40.0).value  # (M, p, K)
+    own = value[np.arange(5), :, y]
+    others = np.sort(np.delete(value, 0, axis=2), axis=2)  # of class 0
+    assert_allclose(found.clean_margin[0], own[0] - others[0].max(axis=1), rtol=1e-9, atol=1e-14)
+    assert (found.margin <= found.clean_margin).all()
+    assert (found.margin < found.clean_margin).any(axis=0).all()
+
+
+# ------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"norm": "l1"}, ValueError, "norm must be one of 'l2', 'linf', got 'l1'"),
+        ({"size": -0.1}, ValueError, "size must not be negative"),
+        ({"size": math.nan}, ValueError, "size must be finite"),
+        ({"size": [0.1]}, TypeError, "size must be a real number"),
+        ({"steps": 0}, ValueError, "steps must be at least 1"),
+        ({"restarts": 0}, ValueError, "restarts must be at least 1"),
+        ({"step_size": 0.0}, ValueError, "step_size must be positive"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"X": points() * np.nan}, ValueError, "X contains"),
+        ({"X": points()[0]}, ValueError, "X has shape"),
+        ({"y": labels(5)}, ValueError, r"y has shape \(5,\), but shape \(6,\)"),
+        ({"y": labels() * np.nan}, ValueError, "y contains"),
+        ({"y": np.arange(6)}, ValueError, "labels must be -1 or [+]1 for a model with one output, got 0 at index 0"),
+        ({"bounds": 1.0}, ValueError, "bounds must be a pair"),
+        ({"bounds": (0.0, 0.1, 0.2)}, ValueError, "bounds must be a pair"),
+        ({"bounds": ("low", None)}, TypeError, "the lower bound must be numbers"),
+        ({"bounds": (None, [1.0, 2.0])}, ValueError, r"the upper bound has shape \(2,\)"),
+        ({"bounds": (math.nan, None)}, ValueError, "the lower bound contains NaN"),
+        ({"bounds": (None, 0.0)}, ValueError, r"X\[0, 0\] = 0.125\d+ is outside its bounds \[-inf, 0\]"),
+        ({"bounds": (1.0, -1.0)}, ValueError, r"is outside its bounds \[1, -1\]"),
+        ({"model": 3}, TypeError, "model must be a fitted JacobianKernelRegressor"),
+        ({"model": lambda Z: Z}, ValueError, r"what the model returned has shape \(6, 3\), but shape \(6, 4\)"),
+        ({"model": lambda Z: np.zeros(())}, ValueError, "what the model returned has shape"),
+        ({"model": lambda Z: np.full((6, 4), np.nan)}, ValueError, "what the model returned contains"),
+        ({"model": lambda Z: np.zeros((6, 3, 4)), "y": labels()}, ValueError, "must be classes 0 to 2 .* got -1"),
+        ({"model": lambda Z: np.zeros((6, 2, 4)), "y": np.full(6, 0.5)}, ValueError, "must be classes 0 to 1"),
+    ],
+)
+def test_refuses(arguments, error, message):
+    with pytest.raises(error, match=message):
+        attack(**{"model": wavy, "X": points(), "y": labels(), "size": 0.1, **arguments})
+
+
+@pytest.mark.parametrize("sizes", [[], 0.1, [[0.1]]])
+def test_refuses_sizes(sizes):
+    with pytest.raises(ValueError, match="one or more sizes in a row"):
+        accuracy_under_attack(wavy, points(), labels(), sizes)
+    with pytest.raises(ValueError, match="size must not be negative"):
+        accuracy_under_attack(wavy, points(), labels(), [0.1, -0.1])
+
+
+def test_refuses_a_module_that_diverges():
+    module = torch.nn.Linear(3, 1)
+    torch.nn.init.constant_(module.weight, math.inf)
+    with pytest.raises(ValueError, match="the model returned non-finite values"):
+        attack(module, points(), labels(), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"value": np.ones(5)}, "jacobian has shape"),
+        ({"value": np.ones((6, 2, 2))}, "value has shape"),
+        ({"y": np.zeros(6)}, "labels must be -1 or [+]1"),
+        ({"size": -1.0}, "size must not be negative"),
+        ({"norm": 2}, "norm must be one of"),
+        ({"jacobian": np.full((6, 3), np.inf)}, "jacobian contains"),
+    ],
+)
+def test_linearisation_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        linearised_margin(**{"value": np.ones(6), "jacobian": np.ones((6, 3)), "y": labels(), "size": 0.1, **arguments})
