@@ -380,28 +380,31 @@ def _seen(result, i, j, k, there):
     return "; positive from depth " + ", ".join(f"{depth or 'none'} in {what}" for what, depth in seen.items())
 
 
-def plot(result):
+def plot(result, data=None):
     """Certified brackets by depth for both kernels; crosses where float32 is negative, at minus its value.
 
-    Triangles are proved upper bounds where there is no lower one; of a singular matrix there is nothing to draw.
+    A row of panels for each of ``data``, names of data sets, default all. Triangles are proved upper bounds where there
+    is no lower one; of a singular matrix there is nothing to draw.
     """
     import matplotlib.pyplot as plt
 
     from .. import plotting
 
     names = [str(a) for a in result["activations"]]
+    data = list(result["data"]) if data is None else list(data)
     figure, axes = plt.subplots(
-        len(result["data"]),
+        len(data),
         len(names),
-        figsize=(plotting.TEXT_WIDTH, 3.4 * len(result["data"])),
+        figsize=(plotting.TEXT_WIDTH, 3.4 * len(data)),
         sharex=True,
         sharey="row",
         squeeze=False,
         layout="constrained",
     )
     depths = result["depths"]
-    for i, data in enumerate(result["data"]):
-        for j, (ax, name) in enumerate(zip(axes[i], names, strict=True)):
+    for row, name_of_data in zip(axes, data, strict=True):
+        i = list(result["data"]).index(name_of_data)
+        for j, (ax, name) in enumerate(zip(row, names, strict=True)):
             for kernel, label, colour in (("jacobian", "JNTK", "jacobian"), ("values", "NTK", "value")):
                 colour = plotting.COLOURS[colour]
                 lower, upper = result[f"{kernel}_lower"][i, j], result[f"{kernel}_upper"][i, j]
@@ -427,9 +430,9 @@ def plot(result):
                 cause = str(result["jacobian_method"][i, j, singular][0]).partition(":")[0]
                 ax.text(0.5, 0.5, f"singular: {cause}", ha="center", transform=ax.transAxes)
             ax.set_yscale("log")
-            ax.set_title(f"{data}, {name}")
+            ax.set_title(f"{name_of_data}, {name}")
             ax.label_outer()
-        axes[i, 0].set_ylabel("smallest eigenvalue")
+        row[0].set_ylabel("smallest eigenvalue")
     for ax in axes[-1]:
         ax.set_xlabel("depth $L$")
     entries = {}  # one legend for all panels
