@@ -66,11 +66,27 @@ def median_interval(samples, n_boot=2000, seed=0):
     >>> float(median), bool(low <= median <= high)
     (3.0, True)
     """
+    return _statistic_interval(samples, np.median, n_boot, seed)
+
+
+def mean_interval(samples, n_boot=2000, seed=0):
+    """Mean over the last axis, with its 95 % bootstrap interval: as :func:`median_interval`.
+
+    Examples
+    --------
+    >>> mean, low, high = mean_interval([1.0, 2.0, 3.0, 4.0, 100.0])
+    >>> float(mean), bool(low <= mean <= high)
+    (22.0, True)
+    """
+    return _statistic_interval(samples, np.mean, n_boot, seed)
+
+
+def _statistic_interval(samples, statistic, n_boot, seed):
     samples = _as_float64(samples, "samples")
     if samples.ndim == 0 or samples.shape[-1] < 2 or samples.size == 0:
         raise ValueError(f"samples has shape {samples.shape}: its last axis needs at least two repetitions")
-    low, high = _interval(samples, np.median, n_boot, seed)
-    return np.median(samples, axis=-1), low, high
+    low, high = _interval(samples, statistic, n_boot, seed)
+    return statistic(samples, axis=-1), low, high
 
 
 def _interval(samples, statistic, n_boot, seed):
