@@ -1,0 +1,101 @@
+r"""How many eigenfeatures are accurate, how many survive an attack, and do the two go together?
+
+Everything is read off *margins*, (M, p) for M points and p features: the size of the smallest attack that turns the
+sign of feature i at point j, negative where the sign is wrong without any attack. So the accuracy of a feature under
+an attack of size eps is the share of points with a margin above eps.
+"""
+
+import numpy as np
+from scipy import stats
+
+ACCURATE, FRAGILE = 0.7, 0.5
+"""An accurate feature is right at more than so many points; a fragile one, under attack, at fewer than so many."""
+SELECTIONS = ("all", "largest", "carrying", "accurate")
+"""Which features count: all; the N of largest eigenvalue, as many as there are without a penalty; the fewest that
+carry 90 % of the sum of squares at the test points; the accurate ones."""
+MEASURES = ("features", "correlation", "survival_correlation", "accurate", "fragile")
+_CARRIED = 0.9
+
+
+def linear_margins(values, jacobians, y, norm="l2", X=None):
+    r"""``y F / |grad F|``, exact for a linear F: (M, p) from values (M, p), Jacobians (M, p, d) and labels (M,).
+
+    ``norm`` is that of the attack. "l2" divides by the Euclidean length of the gradient; "sphere" by that of its part
+    at right angles to the point itself, a row of ``X`` (M, d), for attacks that keep the length of the input; "linf",
+    whose attack changes every coordinate by eps / sqrt(d), so that its corners have Euclidean length eps, by the sum of
+    absolute values over sqrt(d).
+    """
+    if norm == "linf":
+        size = np.abs(jacobians).sum(axis=-1) / np.sqrt(jacobians.shape[-1])
+    else:
+        size = np.einsum("mpd,mpd->mp", jacobians, jacobians)
+        if norm == "sphere":
+            length = np.linalg.norm(X, axis=1, keepdims=True)
+            size = size - np.einsum("mpd,md->mp", jacobians, X / np.where(length > 0, length, 1.0)) ** 2
+        size = np.sqrt(np.maximum(size, 0.0))
+    signed = y[:, None] * values
+    # a feature that is constant and right cannot be turned; one that is zero is not right
+    return np.divide(signed, size, out=np.where(signed > 0, np.inf, np.minimum(signed, 0.0)), where=size > 0)
+
+
+def counts(margins, eps):
+    """How many points each feature gets right without attack and under attacks of size eps: (1 + E, p)."""
+    return np.stack([(margins > size).sum(axis=0) for size in (0.0, *eps)])
+
+
+def rank_correlation(a, b):
+    """Spearman's, of (p,) with (p,); NaN for fewer than three features or where one side is constant."""
+    if len(a) < 3:
+        return np.nan
+    a, b = (stats.rankdata(x) - (len(x) + 1) / 2 for x in (a, b))
+    size = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / size) if size > 0 else np.nan
+
+
+def select(correct, eigenvalues, strength, points, largest):
+    """Masks (S, p) of ``SELECTIONS``: ``correct`` (p,) counts of ``points``, ``strength`` (p,) sums of squares."""
+    order = np.argsort(-strength, kind="stable")
+    carried = np.cumsum(strength[order]) - strength[order] < _CARRIED * strength.sum()
+    carrying = np.zeros(len(strength), dtype=bool)
+    carrying[order[carried]] = True
+    first = np.zeros(len(strength), dtype=bool)
+    first[np.argsort(-eigenvalues, kind="stable")[:largest]] = True
+    return np.stack([np.ones(len(strength), dtype=bool), first, carrying, correct > ACCURATE * points])
+
+
+def battery(correct, masks, points):
+    """The ``MEASURES`` of every selection and attack size, (S, E, 5), from counts (1 + E, p) and masks (S, p).
+
+    The last four are Spearman's correlation of accuracy and robust accuracy; that of accuracy and *survival*, robust
+    accuracy over accuracy (features that are never right are left out); the number of accurate features; and how many
+    of these are fragile.
+    """
+    found = np.full((len(masks), len(correct) - 1, len(MEASURES)), np.nan)
+    for s, mask in enumerate(masks):
+        accuracy = correct[0, mask]
+        ever, accurate = accuracy > 0, accuracy > ACCURATE * points
+        for e, robust in enumerate(correct[1:, mask]):
+            found[s, e] = (
+                len(accuracy),
+                rank_correlation(accuracy, robust),
+                rank_correlation(accuracy[ever], robust[ever] / accuracy[ever]),
+                accurate.sum(),
+                (accurate & (robust < FRAGILE * points)).sum(),
+            )
+    return found
+
+
+def mechanical_correlation(margins, y, eps, masks, draws, seed):
+    """What :func:`battery` calls correlation when the labels are shuffled among the points, (S, E), mean of draws.
+
+    Robust accuracy is at most accuracy, so the two are correlated even where labels mean nothing: this is by how much.
+    """
+    rng = np.random.Generator(np.random.Philox(seed))
+    found = np.full((draws, len(masks), len(eps)), np.nan)
+    for draw in range(draws):
+        flip = y * rng.permutation(y)
+        correct = counts(flip[:, None] * margins, eps)
+        for s, mask in enumerate(masks):
+            found[draw, s] = [rank_correlation(correct[0, mask], robust[mask]) for robust in correct[1:]]
+    there = np.isfinite(found).all(axis=0)
+    return np.where(there, np.where(there, found, 0.0).mean(axis=0), np.nan)

@@ -1,0 +1,46 @@
+"""Figure 5: eigenfeatures of the kernel regression *without* a penalty, accuracy against robust accuracy.
+
+The paper reports little or no correlation of the two. As :mod:`.figure4`, with lambda = 0: the ordinary NTK.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from . import _eigenfeatures, _runner, figure4
+from ._eigenfeatures import Cell, Config, cells, collect, operations, run_cell, seeds
+
+__all__ = [
+    "PRESETS", "Cell", "Config", "cells", "collect", "operations", "plot", "run", "run_cell", "seeds", "summary",
+]  # fmt: skip
+
+NUMBER = 5
+TITLE = "Accuracy and robustness of eigenfeatures without a penalty"
+PLAIN = (0.0,)
+
+
+def _without(config):
+    return replace(
+        config,
+        lams=PLAIN,
+        attacked_lams=PLAIN if config.attacked_lams else (),
+        other_lams=PLAIN if config.other_lams else (),
+        kept_splits=config.splits,  # there are few features: all can be kept
+    )
+
+
+PRESETS = {name: _without(config) for name, config in figure4.PRESETS.items()}
+
+
+def run(config, **options):
+    """The whole grid, with the options of :func:`jacntk_lib.experiments._runner.run`."""
+    from . import figure5
+
+    return _runner.run(figure5, config, **options)
+
+
+summary = partial(_eigenfeatures.summary, title=f"{TITLE}: do they move together?")
+
+
+def plot(result):
+    """Robust accuracy against accuracy of every feature."""
+    return _eigenfeatures.plot(result, 0.0, "plain")
