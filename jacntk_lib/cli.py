@@ -1,7 +1,9 @@
 """The command ``jacntk``: figures, data sets, and what is installed."""
 
 import argparse
+import dataclasses
 import importlib.metadata
+import json
 import os
 import sys
 import textwrap
@@ -12,6 +14,10 @@ from .errors import ConvergenceError, DataUnavailableError
 from .experiments import _runner
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class _WrongUsage(Exception):
+    """What was asked for does not exist; the message says what does."""
 
 
 def main(arguments=None) -> int:
@@ -32,6 +38,9 @@ def main(arguments=None) -> int:
         code = chosen.function(chosen)
         sys.stdout.flush()
         return code
+    except _WrongUsage as mistake:
+        print(f"jacntk {chosen.command}: {mistake}", file=sys.stderr)
+        return USAGE
     except BrokenPipeError:  # the reader went away, as in `jacntk datasets | head`: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor when Python flushes at exit
         return OK
@@ -51,6 +60,7 @@ def _parser():
         epilog=_examples(
             "jacntk figure 2 --preset demo          the JNTK against its limit, in under a minute",
             "jacntk figure 3 --preset paper --device cuda --out results",
+            "jacntk cells 3 --preset paper          its independent parts, for sweeps on many machines",
             "jacntk datasets                        what can be loaded, from where, under which licence",
             "jacntk info                            versions, hardware and the results at hand",
         ),
@@ -72,22 +82,7 @@ def _parser():
             "jacntk figure 3 --preset paper --device cuda --time-limit 540",
         ),
     )
-    figure.add_argument("number", type=int, choices=experiments.FIGURES, help="figure of the paper")
-    figure.add_argument(
-        "--preset",
-        metavar="NAME",
-        default="demo",
-        help="demo: under a minute on two cores (default); cpu: up to half an hour; paper: the reported grid; for "
-        "figures 1 and 2 also wide: widths to 65,536, on a GPU of 80 GB; for figure 3 also sonar and banknote on a "
-        "GPU, sonar-cpu and banknote-cpu on two cores; for figure 6 also tables",
-    )
-    figure.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder for the results (default: $JACNTK_RESULTS_DIR, else book/results)",
-    )
-    figure.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:<number>")
+    _add_choice(figure)
     figure.add_argument(
         "--time-limit", type=_seconds, metavar="SECONDS", help="begin no part that is not expected to end by then"
     )
@@ -99,6 +94,30 @@ def _parser():
     figure.add_argument("--fresh", action="store_true", help="compute again what is stored already")
     figure.set_defaults(function=_figure)
 
+    cells = commands.add_parser(
+        "cells",
+        help="list the parts of a figure, or compute some of them",
+        description="List the cells of a figure, the independent parts of its computation, or compute some of them.\n"
+        "They are kept in the results folder, and `jacntk figure` puts the figure together from what it\n"
+        "finds there. So the cells can be spread over machines that share that folder; the workflow/ folder\n"
+        "of the source does it with Snakemake.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_examples(
+            "jacntk cells 3 --preset paper --out results",
+            "jacntk cells 3 --preset paper --out results --compute erf-width64-seed0",
+            "jacntk figure 3 --preset paper --out results",
+        ),
+    )
+    _add_choice(cells)
+    cells.add_argument("--compute", nargs="+", metavar="KEY", help="compute these and keep them")
+    cells.add_argument("--json", action="store_true", help="the list for programs: keys, work, the folder of the cells")
+    cells.add_argument(
+        "--library",
+        metavar="SHA256",
+        help="compute nothing if the library is another one by now (its hash, see --json)",
+    )
+    cells.set_defaults(function=_cells)
+
     listing = commands.add_parser(
         "datasets", help="list the data sets", description="List the data sets, their sources and licences."
     )
@@ -109,6 +128,30 @@ def _parser():
     )
     info.set_defaults(function=_info)
     return parser
+
+
+def _add_choice(command):
+    """Which figure, at which size, where: the same for all that computes."""
+    command.add_argument("number", type=int, choices=experiments.FIGURES, help="figure of the paper")
+    size = command.add_mutually_exclusive_group()
+    size.add_argument(
+        "--preset",
+        metavar="NAME",
+        default="demo",
+        help="demo: under a minute on two cores (default); cpu: up to half an hour; paper: the reported grid; for "
+        "figures 1 and 2 also wide: widths to 65,536, on a GPU of 80 GB; for figure 3 also sonar and banknote on a "
+        "GPU, sonar-cpu and banknote-cpu on two cores; for figure 6 also tables",
+    )
+    size.add_argument(
+        "--config", type=Path, metavar="FILE", help="a grid of your own: JSON with fields of the figure's Config"
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the results (default: $JACNTK_RESULTS_DIR, else book/results)",
+    )
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:<number>")
 
 
 def _examples(*lines):
@@ -123,25 +166,13 @@ def _seconds(text):
 
 
 def _figure(chosen):
-    if (problem := _device_problem(chosen.device)) is not None:
-        print(f"jacntk figure: {problem}", file=sys.stderr)
-        return USAGE
-    if _runner.kind(chosen.device) == "cuda":
-        # else jax, which needs little here, takes three quarters of the GPU's memory from torch
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    experiment = experiments.figure(chosen.number)
+    _use_device(chosen.device)
+    experiment, config, where = _choice(chosen)
     if chosen.partial and not getattr(experiment, "PARTIAL", False):
-        print(f"jacntk figure: figure {chosen.number} has no partial results", file=sys.stderr)
-        return USAGE
-    if chosen.preset not in experiment.PRESETS:
-        known = ", ".join(experiment.PRESETS)
-        print(f"jacntk figure: figure {chosen.number} has no preset {chosen.preset}; it has {known}", file=sys.stderr)
-        return USAGE
-    config = experiment.PRESETS[chosen.preset]
-    where = chosen.out if chosen.out is not None else _results_folder()
+        raise _WrongUsage(f"figure {chosen.number} has no partial results")
     name = _runner.result_name(experiment, config)
     stored = None if chosen.fresh else _runner.stored(experiment, config, chosen.device, where)
-    print(f"Figure {chosen.number}: {experiment.TITLE} ({chosen.preset})")
+    print(f"Figure {chosen.number}: {experiment.TITLE} ({_runner.preset_name(experiment, config)})")
     if stored is None:
         seconds = _runner.expected_seconds(experiment, config, chosen.device, None if chosen.fresh else where)
         print(f"expected time: {_duration(seconds)} on {_machine(chosen.device)}", flush=True)
@@ -163,6 +194,74 @@ def _figure(chosen):
         print(f"incomplete: {len(missing)} parts are missing; the same command goes on from here")
     print("\n".join(str(where / f"{name}.{ending}") for ending in ("npz", "json", "png")))
     return OK
+
+
+def _cells(chosen):
+    if chosen.compute is not None:
+        _use_device(chosen.device)
+    experiment, config, where = _choice(chosen)
+    if chosen.compute is None:
+        found = _runner.listing(experiment, config, chosen.device, where)
+        print(json.dumps(found, indent=1) if chosen.json else _described(found))
+        return OK
+    if chosen.library is not None and chosen.library != results.library_hash():
+        print("jacntk: the library has changed since the sweep was planned; start the sweep again", file=sys.stderr)
+        return FAILED
+    try:
+        new = _runner.compute(
+            experiment, config, chosen.compute, device=chosen.device, where=where, progress=sys.stderr.isatty()
+        )
+    except ValueError as error:
+        raise _WrongUsage(error) from error
+    print(f"{new} computed, {len(chosen.compute) - new} there already")
+    return OK
+
+
+def _described(found):
+    cells = found["cells"]
+    finished = sum(cell["finished"] for cell in cells)
+    state = "the result is stored" if found["stored"] else f"{finished} finished, in {found['folder']}"
+    lines = [f"  {cell['key']}" + "  (finished)" * cell["finished"] for cell in cells]
+    return "\n".join([f"{found['name']}: {len(cells)} cells, {state}", *lines])
+
+
+def _choice(chosen):
+    """The experiment, its configuration and the folder that the arguments name."""
+    experiment = experiments.figure(chosen.number)
+    where = chosen.out if chosen.out is not None else _results_folder()
+    if chosen.config is not None:
+        return experiment, _own_config(experiment, chosen.config), where
+    if chosen.preset not in experiment.PRESETS:
+        known = ", ".join(experiment.PRESETS)
+        raise _WrongUsage(f"figure {chosen.number} has no preset {chosen.preset}; it has {known}")
+    return experiment, experiment.PRESETS[chosen.preset], where
+
+
+def _own_config(experiment, path):
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _WrongUsage(f"{path} is not JSON ({error})") from error
+    known = [field.name for field in dataclasses.fields(experiment.Config)]
+    if not isinstance(fields, dict) or not set(fields) <= set(known):
+        raise _WrongUsage(f"{path} must hold an object with some of the fields {', '.join(known)}")
+    try:
+        return experiment.Config(**{key: _tuples(value) for key, value in fields.items()})
+    except (TypeError, ValueError) as error:
+        raise _WrongUsage(f"{path}: {error}") from error
+
+
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _use_device(device):
+    """Refuse a device that is not there; leave the GPU's memory to torch."""
+    if (problem := _device_problem(device)) is not None:
+        raise _WrongUsage(problem)
+    if _runner.kind(device) == "cuda":
+        # else jax, which needs little here, takes three quarters of it
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def _draw(experiment, result, path):

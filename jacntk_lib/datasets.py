@@ -28,6 +28,16 @@ BUNDLED = {
     "https://doi.org/10.24432/C5PC7J. Licence CC BY 4.0; bundled with scikit-learn.",
 }
 NAMES = tuple(sorted([*BUNDLED, *_uci.SOURCES]))
+SHAPES = {
+    "algerian_forest_fires": (244, 11),
+    "banknote_authentication": (1372, 4),
+    "breast_cancer": (569, 30),
+    "diabetes": (442, 10),
+    "digits": (1797, 64),
+    "sonar": (208, 60),
+    "wine": (178, 13),
+}
+"""Rows and columns of each table, known without downloading it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jacntk_lib import cli, datasets, experiments, results
@@ -62,10 +64,120 @@ def test_default_folder(tiny, tmp_path, monkeypatch):
     assert results.stored(tmp_path / "jacntk-results") == ["figure-2-demo"]
 
 
+def cells_of(capsys, *arguments):
+    capsys.readouterr()
+    assert run("cells", 2, "--json", *arguments) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_cells_computed_one_by_one_make_the_figure(tiny, tmp_path, capsys, monkeypatch):
+    """What a sweep does: list, compute in any order and number, put together; nothing is computed twice."""
+    listed = cells_of(capsys, "--out", tmp_path)
+    keys = [cell["key"] for cell in listed["cells"]]
+    assert keys == [cell.key for cell in figure2.cells(TINY)]
+    assert [cell["work"] for cell in listed["cells"]] == [figure2.operations(TINY, c)[0] for c in figure2.cells(TINY)]
+    assert (listed["figure"], listed["name"], listed["stored"]) == (2, "figure-2-demo", False)
+    assert listed["library"] == results.library_hash()
+    assert not any(cell["finished"] for cell in listed["cells"])
+
+    assert (
+        run("cells", 2, "--out", tmp_path, "--compute", keys[3], keys[1], keys[3], "--library", listed["library"]) == 0
+    )
+    assert "2 computed, 1 there already" in capsys.readouterr().out
+    assert sorted(path.name for path in Path(listed["folder"]).iterdir()) == sorted(f"{keys[i]}.npz" for i in (1, 3))
+    assert run("cells", 2, "--out", tmp_path) == 0
+    assert "4 cells, 2 finished" in capsys.readouterr().out
+    assert run("cells", 2, "--out", tmp_path, "--compute", *keys) == 0
+    assert "2 computed, 2 there already" in capsys.readouterr().out
+    assert all(cell["finished"] for cell in cells_of(capsys, "--out", tmp_path)["cells"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(figure2, "run_cell", None)  # would fail if it were called
+        assert run("figure", 2, "--out", tmp_path) == 0
+        assert not (tmp_path / ".cells").exists()
+        assert cells_of(capsys, "--out", tmp_path)["stored"] is True
+        assert (
+            run("cells", 2, "--out", tmp_path, "--compute", *keys) == 0
+        )  # the result is stored: there is nothing to do
+    assert "0 computed, 4 there already" in capsys.readouterr().out
+    assert not (tmp_path / ".cells").exists()
+    alone = figure2.run(TINY)
+    for name in alone.arrays:
+        np.testing.assert_array_equal(results.load("figure-2-demo", tmp_path)[name], alone[name])
+
+
+def test_float32_cells_count_half(tmp_path, capsys):
+    grid = {"activations": ["erf"], "depths": [1], "widths": [16], "seeds": 1, "points": 4, "input_dim": 2}
+    work = []
+    for name, float32_from in (("double", 17), ("single", 16)):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(grid | {"float32_from": float32_from}))
+        work.append(cells_of(capsys, "--config", file, "--out", tmp_path)["cells"][0]["work"])
+    assert work[1] == work[0] / 2
+
+
+def test_planning_needs_no_gpu_and_no_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path))  # empty
+    assert run("cells", 3, "--preset", "paper", "--device", "cuda", "--json", "--out", tmp_path) == 0
+    on_gpu = json.loads(capsys.readouterr().out)
+    assert len(on_gpu["cells"]) == 80
+    assert run("cells", 3, "--preset", "paper", "--json", "--out", tmp_path) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] != on_gpu["folder"]
+
+
+def test_own_grid(tmp_path, capsys):
+    grid = {"activations": ["erf"], "depths": [1], "widths": [8, 16], "seeds": 2, "points": 4, "input_dim": 2}
+    file = tmp_path / "grid.json"
+    file.write_text(json.dumps(grid))
+    assert run("figure", 2, "--config", file, "--out", tmp_path) == 0
+    assert "(custom)" in capsys.readouterr().out
+    result = results.load("figure-2-custom", tmp_path)
+    assert result.config["widths"] == [8, 16]
+    assert "figure2.Config(activations=('erf',)" in result.record["command"]
+    assert run("figure", 2, "--config", file, "--out", tmp_path) == 0
+    assert "computed already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "must hold an object with some of the fields activations, depths, widths, seeds"),
+        ('{"layers": 3}', "must hold an object with some of the fields"),
+        ('{"widths": [0]}', "each of widths must be at least 1, got 0"),
+        ('{"widths": 3}', "grid.json: "),
+    ],
+)
+def test_own_grid_that_is_none(tmp_path, capsys, text, message):
+    file = tmp_path / "grid.json"
+    file.write_text(text)
+    for command in ("figure", "cells"):
+        assert run(command, 2, "--config", file, "--out", tmp_path) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_own_grid_that_is_not_there(tmp_path, capsys):
+    assert run("cells", 2, "--config", tmp_path / "grid.json") == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_cells_of_another_library_are_refused(tiny, tmp_path, capsys):
+    assert run("cells", 2, "--out", tmp_path, "--compute", "erf-depth1-width8", "--library", "0" * 64) == 1
+    assert "the library has changed since the sweep was planned" in capsys.readouterr().err
+    assert not (tmp_path / ".cells").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["figure", "9"], "invalid choice: 9 (choose from 1, 2, 3, 6)"),
+        (["cells", "2", "--preset", "huge"], "jacntk cells: figure 2 has no preset huge"),
+        (
+            ["cells", "2", "--compute", "erf-depth9-width8"],
+            "jacntk cells: figure 2 in this configuration has no cell 'erf-depth9",
+        ),
+        (["cells", "2", "--compute", "erf-depth1-width64", "--device", "cuda:99"], "device 'cuda:99' is not there"),
+        (["cells", "2", "--preset", "cpu", "--config", "grid.json"], "not allowed with argument --preset"),
+        (["figure", "9"], f"invalid choice: 9 (choose from {', '.join(map(str, experiments.FIGURES))})"),
         (["figure", "two"], "invalid int value: 'two'"),
         (["figure"], "the following arguments are required: number"),
         (["figure", "2", "--preset", "huge"], "figure 2 has no preset huge; it has demo, cpu, paper, wide"),
@@ -90,12 +202,19 @@ def test_no_command_shows_help(capsys):
     assert "examples:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["figure", "--help"]])
-def test_help_has_examples(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "example"),
+    [
+        (["--help"], "jacntk figure 3 --preset paper --device cuda"),
+        (["figure", "--help"], "jacntk figure 3 --preset paper --device cuda"),
+        (["cells", "--help"], "jacntk cells 3 --preset paper --out results"),
+    ],
+)
+def test_help_has_examples(arguments, example, capsys):
     assert run(*arguments) == 0
     shown = capsys.readouterr().out
     assert "examples:" in shown
-    assert "jacntk figure 3 --preset paper --device cuda" in shown
+    assert example in shown
 
 
 @pytest.mark.parametrize(

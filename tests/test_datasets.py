@@ -100,6 +100,10 @@ def test_separation_counts_every_pair():
 # The tables
 
 
+def test_every_table_has_its_shape_on_record():
+    assert tuple(sorted(datasets.SHAPES)) == datasets.NAMES
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "task", "classes"),
     [
@@ -114,7 +118,7 @@ def test_separation_counts_every_pair():
 )
 def test_table(name, shape, task, classes):
     raw = datasets.load(name, standardise=False, unit_length=False)
-    assert raw.X.shape == shape
+    assert raw.X.shape == shape == datasets.SHAPES[name]
     assert raw.y.shape == shape[:1]
     assert len(raw.names) == shape[1]
     assert (raw.X.dtype, raw.y.dtype) == (np.float64, np.float64)

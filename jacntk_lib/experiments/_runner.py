@@ -73,6 +73,51 @@ def run(experiment, config, *, device="cpu", where=None, progress=False, time_li
     return result
 
 
+def compute(experiment, config, keys, *, device="cpu", where, progress=False):
+    """Compute the cells of some keys and keep them in ``where``, for a later :func:`run`; return how many were new.
+
+    What one job of a sweep does. Cells that are kept there already, or whose result is stored, are not repeated.
+
+    Raises
+    ------
+    ValueError : a key that this configuration does not have.
+    """
+    known = {cell.key: cell for cell in experiment.cells(config)}
+    for key in keys:
+        if key not in known:
+            raise ValueError(f"figure {experiment.NUMBER} in this configuration has no cell {key!r}")
+    if stored(experiment, config, device, where) is not None:
+        return 0
+    keep = kept(experiment, config, device, where)
+    cells = [known[key] for key in dict.fromkeys(keys) if keep.load(key) is None]
+    _compute(experiment, config, cells, device, keep, progress, _Clock(None))
+    return len(cells)
+
+
+def listing(experiment, config, device, where):
+    """What a scheduler has to know, as plain values; :func:`compute` takes the keys.
+
+    Work is in operations of float64 products; a float32 one counts half.
+    """
+    keep = kept(experiment, config, device, where)
+    operations = {cell.key: experiment.operations(config, cell) for cell in experiment.cells(config)}
+    return {
+        "figure": experiment.NUMBER,
+        "name": result_name(experiment, config),
+        "library": results.library_hash(),
+        "stored": stored(experiment, config, device, where) is not None,
+        "folder": str(keep.path),
+        "cells": [
+            {
+                "key": key,
+                "work": float(number) * (0.5 if dtype == "float32" else 1.0),
+                "finished": keep.load(key) is not None,
+            }
+            for key, (number, dtype) in operations.items()
+        ],
+    }
+
+
 # Names
 
 
