@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._arctan import arctan2
 from .quadrature import Expectations, Formulas, GaussianRule
 
 
@@ -145,7 +146,7 @@ def _erf_expectations(a, b, c):
     p = (4 / jnp.pi) * root * i
     cp, cci = c * p, c * c * i
     return Expectations(
-        k00=(2 / jnp.pi) * jnp.arctan2(2 * c, root),
+        k00=(2 / jnp.pi) * arctan2(2 * c, root),
         k11=p,
         k20=-2 * cp * al,
         k02=-2 * cp * be,
@@ -160,7 +161,7 @@ def _erf_expectations(a, b, c):
 
 def _erf_moment(a):
     root = jnp.sqrt(1 + 4 * a)
-    return (2 / jnp.pi) * jnp.arctan2(2 * a, root), 4 / (jnp.pi * (1 + 2 * a) * root)
+    return (2 / jnp.pi) * arctan2(2 * a, root), 4 / (jnp.pi * (1 + 2 * a) * root)
 
 
 def _gelu_expectations(a, b, c):
@@ -170,32 +171,33 @@ def _gelu_expectations(a, b, c):
     D = al + b + det
     i = 1 / D
     root = jnp.sqrt(D)
-    q = root * i / (2 * jnp.pi)
+    # Divided by last, not multiplied by the reciprocal: see arctan2 on what XLA computes again for every user
+    density = 2 * jnp.pi * root
     ral, rbe = 1 / al, 1 / be
-    T = jnp.arctan2(root, -c) / (2 * jnp.pi)
+    T = arctan2(root, -c) / (2 * jnp.pi)
     cc = c * c
     cci = cc * i
     s = ral + rbe
     w = 1 + al + be  # recurs in K22, K42 and K24
 
     def k20(b, be, ral):
-        return q * ral * ((b + det) * (1 + be * i) - 2 * cc * ral)
+        return ral * ((b + det) * (1 + be * i) - 2 * cc * ral) / density
 
     def k31(al, be, ral):
-        return -q * c * (ral + 2 * ral * ral + (be * ral + 1) * i + 3 * be * i * i)
+        return -c * (ral + 2 * ral * ral + (be * ral + 1) * i + 3 * be * i * i) / density
 
     def k42(be):
-        return q * i * (2 - be - 3 * be * w * i - 15 * be * cci * i)
+        return i * (2 - be - 3 * be * w * i - 15 * be * cci * i) / density
 
     return Expectations(
-        k00=c * T + q * (det + cc * s),
-        k11=T + q * c * (s + i),
+        k00=c * T + (det + cc * s) / density,
+        k11=T + c * (s + i) / density,
         k20=k20(b, be, ral),
         k02=k20(a, al, rbe),
-        k22=q * (1 + w * i + 3 * cci * i),
+        k22=(1 + w * i + 3 * cci * i) / density,
         k31=k31(al, be, ral),
         k13=k31(be, al, rbe),
-        k33=q * c * i * (1 + (9 + 3 * (al + be)) * i + 15 * cci * i),
+        k33=c * i * (1 + (9 + 3 * (al + be)) * i + 15 * cci * i) / density,
         k42=k42(be),
         k24=k42(al),
     )
@@ -205,7 +207,7 @@ def _gelu_moment(a):
     al, D = 1 + a, 1 + 2 * a
     root = jnp.sqrt(D)
     q = 1 / (2 * jnp.pi * root)
-    T = jnp.arctan2(root, -a) / (2 * jnp.pi)
+    T = arctan2(root, -a) / (2 * jnp.pi)
     return a * T + 2 * q * a * a / al, T + q * a * (1 / al + 2 / (al * al) + 2 / D)
 
 

@@ -11,6 +11,7 @@ from scipy.special import roots_hermitenorm
 from sklearn.base import clone
 
 from jacntk_lib import JacobianKernelRegressor, activations
+from jacntk_lib._arctan import arctan2
 from jacntk_lib.activations import Activation
 from jacntk_lib.quadrature import Expectations
 
@@ -195,3 +196,38 @@ class TestRefusals:
     def test_zero_function(self):
         with pytest.raises(ValueError, match="identically zero"):
             Activation.from_derivatives("nothing", (jnp.zeros_like,) * 5)
+
+
+class TestArctan2:
+    """The vectorisable angle against NumPy's, which calls the C library."""
+
+    def on(self, y, x):
+        with jax.enable_x64(True):
+            return np.asarray(jax.jit(arctan2)(y, x))
+
+    def test_every_direction(self):
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal(200_000) * 10 ** rng.uniform(-8, 8, 200_000)
+        y = rng.standard_normal(200_000) * 10 ** rng.uniform(-2, 2, 200_000) * np.abs(x)
+        exact = np.arctan2(y, x)
+        np.testing.assert_array_less(np.abs(self.on(y, x) - exact), 5 * np.spacing(np.abs(exact)))
+
+    def test_seams(self):
+        """Where one branch meets the next, both sides of it, and the axes."""
+        seams = np.array([0.0, np.pi / 12, np.pi / 6, np.pi / 4, np.pi / 2])
+        angles = np.concatenate([s + sign * np.array([0.0, 1e-16, 1e-9]) for s in seams for sign in (1, -1)])
+        angles = np.concatenate([angles, -angles, np.pi - angles, angles - np.pi])
+        y, x = np.sin(angles), np.cos(angles)
+        np.testing.assert_allclose(self.on(y, x), np.arctan2(y, x), rtol=1e-15)
+        np.testing.assert_array_equal(self.on(np.array([0.0, 0.0]), np.array([1.0, -1.0])), [0.0, np.pi])
+
+    def test_small_angles_keep_their_relative_accuracy(self):
+        y = 10.0 ** np.arange(-300, 0, 7)
+        np.testing.assert_allclose(self.on(y, np.ones_like(y)), np.arctan(y), rtol=1e-15)
+
+    def test_slopes(self):
+        """Autodiff of it is the slope of the angle everywhere, also where a branch ends (y = |x|, x = 0)."""
+        with jax.enable_x64(True):
+            for y, x in ((1.0, 1.0), (1.0, -1.0), (1.0, 0.0), (-0.3, 0.2), (0.0, 2.0)):
+                dy, dx = jax.grad(arctan2, (0, 1))(y, x)
+                assert (float(dy), float(dx)) == pytest.approx((x / (x * x + y * y), -y / (x * x + y * y)), abs=1e-15)
