@@ -23,6 +23,7 @@ CONFIG = figure4.Config(
     times=(10.0,),
     other_data=("wine",),
     other_lams=(0.1,),
+    other_splits=2,
     other_kernels=(("erf", 2), ("gelu", 3)),
     other_rows=(8,),
     attacked_splits=1,
@@ -100,6 +101,7 @@ def test_selections():
     assert masks["all"].all()
     np.testing.assert_array_equal(masks["largest"], [False, True, False, True])
     np.testing.assert_array_equal(masks["carrying"], [False, False, True, True])  # 80, then 94 of 100
+    assert masks["strongest"].all()  # there are only four
     np.testing.assert_array_equal(masks["accurate"], [True, False, True, False])
 
 
@@ -209,6 +211,9 @@ def test_attacked_features(split):
     np.testing.assert_array_equal(one_step[0], pgd[0])
     assert (pgd <= one_step + 1 / 15 + 1e-6).all()
     assert (pgd != linear).any()
+    cell = figure4.run_cell(CONFIG, CELL)
+    np.testing.assert_array_equal(np.sort(cell["strength"][cell["index"][:3]]), np.sort(cell["strength"])[-3:])
+    assert len(set(cell["index"])) == 6
     assert "attacked" not in figure4.run_cell(CONFIG, dataclasses.replace(CELL, split=1))
     few = test.rows(slice(0, 15))
     flow = RobustFlow(MLP(3, "gelu", kappa=1.0), *(getattr(split[0], name) for name in "Xy"), lam=2.0)
@@ -235,7 +240,7 @@ def test_tables_are_two_classes_without_repeated_rows():
 
 
 def test_every_cell_is_in_its_place(result):
-    assert result["statistics"].shape == (2 * 2 * 2 + 2 * 2, 5, 4, 2, 5)
+    assert result["statistics"].shape == (2 * 2 * 2 + 2 * 2, 5, 5, 2, 5)
     for data, lam, split in (("wine", 0.1, 0), ("breast_cancer", 2.0, 0), ("wine", 2.0, 1)):
         rows = _eigenfeatures.rows_of(result, data, lam)
         alone = figure4.run_cell(CONFIG, figure4.Cell(data, "gelu", 3, 12, lam, split))

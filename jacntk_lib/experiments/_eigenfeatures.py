@@ -49,13 +49,13 @@ class Table(NamedTuple):
     negative: int | None = None  # the class that is -1; None: all others
 
 
-TABLES = {  # rows such that there are about 500 to 2500 unknowns, rows times (1 + d)
+TABLES = {  # rows such that there are about 500 to 1600 unknowns
     "algerian_forest_fires": Table(100),
     "banknote_authentication": Table(100),
-    "breast_cancer": Table(60),
-    "sonar": Table(48),
+    "breast_cancer": Table(50),
+    "sonar": Table(40),
     "wine": Table(100, positive=1),
-    "digits": Table(40, positive=3, negative=8),
+    "digits": Table(32, positive=3, negative=8),
 }
 
 
@@ -68,10 +68,11 @@ class Config:
     kept. ``rows`` overrides the training rows of ``TABLES``; at most ``test_rows`` others are scored. ``eps`` are the
     sizes of the linearised attacks.
 
-    On ``other_data``, for ``other_lams``, the same is done for ``other_kernels``, pairs (activation, depth), and for
-    ``other_rows``. In the first ``attacked_splits`` of the main grid, ``attack_points`` test points are attacked by
-    descent as well, ``attack_steps`` steps, sizes ``attack_eps``: the regressor, at all ``times`` (kappa^2 t) and at
-    infinite time, and for ``attacked_lams`` some features too. Of the first ``kept_splits`` every feature is stored.
+    On ``other_data``, for ``other_lams``, ``other_splits`` times, the same is done for ``other_kernels``, pairs
+    (activation, depth), and for ``other_rows``. In the first ``attacked_splits`` of the main grid, ``attack_points``
+    test points are attacked by descent as well, ``attack_steps`` steps, sizes ``attack_eps``: the regressor, at all
+    ``times`` (kappa^2 t) and at infinite time; and for ``attacked_lams`` so are ``attacked_features`` features, half
+    of them the strongest, half from all over the spectrum. Of the first ``kept_splits`` every feature is stored.
     ``shuffles`` is the number of shuffled labels behind each mechanical correlation.
     """
 
@@ -83,14 +84,15 @@ class Config:
     rows: int | None = None
     test_rows: int = 200  # below 256, so that counts fit one byte
     eps: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
-    times: tuple[float, ...] = (1e1, 1e2, 1e3)
+    times: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
     other_data: tuple[str, ...] = ()
     other_lams: tuple[float, ...] = ()
+    other_splits: int = 5
     other_kernels: tuple[tuple[str, int], ...] = ()
     other_rows: tuple[int, ...] = ()
     attacked_splits: int = 3
     attacked_lams: tuple[float, ...] = ()
-    attacked_features: int = 24
+    attacked_features: int = 32
     attack_eps: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
     attack_points: int = 64
     attack_steps: int = 10
@@ -118,7 +120,15 @@ class Config:
             raise ValueError(f"attacked_lams {self.attacked_lams} must be among lams {self.lams}")
         for rows in (*self.other_rows, *(() if self.rows is None else (self.rows,))):
             integer(rows, "rows", at_least=2)
-        for name in ("splits", "test_rows", "attacked_features", "attack_points", "attack_steps", "shuffles"):
+        for name in (
+            "splits",
+            "other_splits",
+            "test_rows",
+            "attacked_features",
+            "attack_points",
+            "attack_steps",
+            "shuffles",
+        ):
             integer(getattr(self, name), name, at_least=1)
         for name in ("attacked_splits", "kept_splits"):
             integer(getattr(self, name), name, at_least=0)
@@ -155,7 +165,7 @@ def cells(config):
         Cell(data, *main, rows_of(data), lam, split)
         for split, data, lam in itertools.product(range(config.splits), config.data, config.lams)
     ]
-    others = itertools.product(range(config.splits), config.other_data, config.other_lams)
+    others = itertools.product(range(config.other_splits), config.other_data, config.other_lams)
     for split, data, lam in others:
         found += [
             Cell(data, *kernel, rows_of(data), lam, split, False) for kernel in config.other_kernels if kernel != main
@@ -244,10 +254,10 @@ def _features(config, cell, functions, train, test):
             mechanical = mechanical_correlation(
                 margins["l2"], test.y, config.eps, masks, config.shuffles, seed=cell.split
             )
-    accuracy = correct["test"][0]
-    half = config.attacked_features // 2  # the most accurate, and as many from all over the spectrum
-    spread = np.linspace(0, len(functions) - 1, config.attacked_features - half).round().astype(int)
-    chosen = np.unique(np.concatenate([np.argsort(-accuracy, kind="stable")[:half], spread]))
+    half = config.attacked_features // 2
+    strongest, others = np.split(np.argsort(-strength, kind="stable"), [half])
+    spread = np.linspace(0, len(others) - 1, min(len(others), config.attacked_features - half)).round().astype(int)
+    chosen = np.concatenate([strongest, np.sort(others)[spread]])
     finite = np.where(np.isfinite(margins["l2"]), np.abs(margins["l2"]), np.nan)
     return {
         "eigenvalues": eigenvalues.astype(np.float32),
@@ -301,8 +311,8 @@ def collect(config, outcomes):
     ``sizes`` (training points, test points, features, unresolved eigenvalues), ``positive`` (share of test points),
     ``typical_margin`` (median over points and features), ``one_sign`` (share of features of one sign at all test
     points), ``statistics`` (view, selection, eps, measure), ``mechanical`` (selection, eps), ``regressor_linear``
-    (time, 1 + eps), ``regressor_attacked`` (time, 1 + attack_eps), ``attacked`` (attack, 1 + attack_eps, feature), NaN
-    where not computed.
+    (time, 1 + eps), ``regressor_attacked`` (time, 1 + attack_eps), ``attacked`` (attack, 1 + attack_eps, feature; the
+    first half of the features are the strongest), NaN where not computed.
     ``eigenvalues``, ``strength`` (sum of squares at the test points), ``test_correct`` and ``train_correct`` (1 + eps,
     feature) are those of cell c from ``start[c]`` to ``start[c + 1]``.
     """

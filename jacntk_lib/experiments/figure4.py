@@ -16,7 +16,7 @@ __all__ = [
 NUMBER = 4
 TITLE = "Accuracy and robustness of eigenfeatures with the Jacobian penalty"
 KERNELS = (*(("gelu", depth) for depth in (1, 2, 3, 6, 11, 14)), *(("erf", depth) for depth in (1, 3, 6, 11, 14)))
-LAMS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+LAMS = (1e-4, 1e-2, 1e-1, 1.0, 10.0)
 
 PRESETS = {
     # bundled data: needs no network
@@ -29,7 +29,7 @@ PRESETS = {
         attacked_lams=(1.0,),
         attacked_features=8,
     ),
-    "cpu": Config(lams=(1e-4, 1e-2, 1.0, 100.0), splits=3, attacked_splits=1),
+    "cpu": Config(lams=(1e-4, 1e-2, 1.0), splits=3, attacked_splits=1, attacked_lams=(1.0,)),
     "paper": Config(
         lams=LAMS,
         other_data=("algerian_forest_fires", "banknote_authentication"),
