@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from jacntk_lib import MLP, RobustFlow, bootstrap, datasets, robustness
-from jacntk_lib.experiments import _eigenfeatures, _fragility, figure4, figure5
+from jacntk_lib.experiments import _fragility, eigenfeatures, figure4, figure5
 from jacntk_lib.experiments._fragility import MEASURES, SELECTIONS
 
 CONFIG = figure4.Config(
@@ -44,7 +44,7 @@ def result():
 
 @pytest.fixture(scope="module")
 def split():
-    return _eigenfeatures.parts("wine", 12, 40, 0)
+    return eigenfeatures.parts("wine", 12, 40, 0)
 
 
 def random_features(points=30, features=20, d=3, seed=0):
@@ -142,8 +142,8 @@ def test_mean_interval():
 
 
 def test_interval_over_splits():
-    assert _eigenfeatures.over_splits([0.1, 0.2, 0.4])[1:] == bootstrap.mean_interval([0.1, 0.2, 0.4])[1:]
-    assert all(math.isnan(number) for number in _eigenfeatures.over_splits([0.1, math.nan]))
+    assert eigenfeatures.over_splits([0.1, 0.2, 0.4])[1:] == bootstrap.mean_interval([0.1, 0.2, 0.4])[1:]
+    assert all(math.isnan(number) for number in eigenfeatures.over_splits([0.1, math.nan]))
 
 
 # One cell
@@ -186,7 +186,7 @@ def test_centred_view_is_that_of_centred_labels(split):
     centred = RobustFlow(MLP(3, "gelu"), train.X, train.y - train.y.mean(), lam=2.0).eigenfeatures(test.X)
     signed = test.y[:, None] * centred.value
     correct, robust = (signed > 0).sum(axis=0), signed - 0.05 * np.linalg.norm(centred.jacobian, axis=-1) > 0
-    view = _eigenfeatures.VIEWS.index("centred")
+    view = eigenfeatures.VIEWS.index("centred")
     expected = stats.spearmanr(correct, robust.sum(axis=0))[0]
     assert got["statistics"][view, 0, 0, 1] == pytest.approx(expected, abs=1e-6)
     assert got["statistics"][view, 0, 0, 3] == (correct > 0.7 * 40).sum()
@@ -227,13 +227,13 @@ def test_attacked_features(split):
 
 def test_tables_are_two_classes_without_repeated_rows():
     for name in ("wine", "breast_cancer", "digits"):
-        data = _eigenfeatures.table(name)
+        data = eigenfeatures.table(name)
         assert set(data.y) == {-1.0, 1.0}
         assert len(np.unique(data.X, axis=0)) == len(data.X)
-    assert len(_eigenfeatures.table("wine").X) == 178
+    assert len(eigenfeatures.table("wine").X) == 178
     raw = datasets.load("digits", standardise=False, unit_length=False)
-    assert len(_eigenfeatures.table("digits").X) == np.isin(raw.y, [3, 8]).sum()
-    train, test = _eigenfeatures.parts("digits", 40, 50, 3)
+    assert len(eigenfeatures.table("digits").X) == np.isin(raw.y, [3, 8]).sum()
+    train, test = eigenfeatures.parts("digits", 40, 50, 3)
     assert len(test.X) == 50
     assert abs(len(train.X) - 40) <= 1
     np.testing.assert_allclose(np.linalg.norm(test.X, axis=1), 1)
@@ -242,17 +242,17 @@ def test_tables_are_two_classes_without_repeated_rows():
 def test_every_cell_is_in_its_place(result):
     assert result["statistics"].shape == (2 * 2 * 2 + 2 * 2, 5, 5, 2, 5)
     for data, lam, split in (("wine", 0.1, 0), ("breast_cancer", 2.0, 0), ("wine", 2.0, 1)):
-        rows = _eigenfeatures.rows_of(result, data, lam)
+        rows = eigenfeatures.rows_of(result, data, lam)
         alone = figure4.run_cell(CONFIG, figure4.Cell(data, "gelu", 3, 12, lam, split))
         got = result["statistics"][rows[split]]
         np.testing.assert_array_equal(got, alone["statistics"])
         if split == 0:
-            _, strength, test, train = _eigenfeatures.kept(result, data, lam)
+            _, strength, test, train = eigenfeatures.kept(result, data, lam)
             np.testing.assert_array_equal(strength, alone["strength"])
             np.testing.assert_array_equal(test, alone["test_correct"] / 40)
             np.testing.assert_array_equal(train, alone["train_correct"] / 12)
     for options in ({"activation": "erf", "depth": 2}, {"rows": 8}):
-        (cell, _) = rows = _eigenfeatures.rows_of(result, "wine", 0.1, **options)
+        (cell, _) = rows = eigenfeatures.rows_of(result, "wine", 0.1, **options)
         assert [result[f"cell_{name}"][cell] for name in options] == list(options.values())
         assert len(rows) == 2
     assert np.isfinite(result["attacked"]).any(axis=(1, 2, 3)).sum() == 2  # a split of each table, one lambda
@@ -260,12 +260,12 @@ def test_every_cell_is_in_its_place(result):
 
 
 def test_measures_by_name(result):
-    rows = _eigenfeatures.rows_of(result, "wine", 2.0)
-    got = _eigenfeatures.measured(result, "fragile", rows, 0.2, view="linf", selection="carrying")
+    rows = eigenfeatures.rows_of(result, "wine", 2.0)
+    got = eigenfeatures.measured(result, "fragile", rows, 0.2, view="linf", selection="carrying")
     np.testing.assert_array_equal(got, result["statistics"][rows, 1, 2, 1, 4])
-    np.testing.assert_array_equal(_eigenfeatures.mechanical(result, rows, 0.05), result["mechanical"][rows, 0, 0])
+    np.testing.assert_array_equal(eigenfeatures.mechanical(result, rows, 0.05), result["mechanical"][rows, 0, 0])
     with pytest.raises(ValueError, match="no cells for sonar"):
-        _eigenfeatures.rows_of(result, "sonar")
+        eigenfeatures.rows_of(result, "sonar")
 
 
 def test_figure_5_is_without_penalty():

@@ -1,13 +1,11 @@
 """Figure 4: eigenfeatures of the kernel regression *with* the Jacobian penalty, accuracy against robust accuracy.
 
 The paper reports that the two move together, and no accurate but fragile features, for a GELU network of 11 layers.
-Measures, views and selections: :mod:`jacntk_lib.experiments._eigenfeatures`. :mod:`.figure5` is without the penalty.
+Measures, views and selections: :mod:`jacntk_lib.experiments.eigenfeatures`. :mod:`.figure5` is without the penalty.
 """
 
-from functools import partial
-
-from . import _eigenfeatures, _runner
-from ._eigenfeatures import Cell, Config, cells, collect, operations, run_cell, seeds
+from . import _runner, eigenfeatures
+from .eigenfeatures import Cell, Config, cells, collect, operations, run_cell, seeds
 
 __all__ = [
     "PRESETS", "Cell", "Config", "cells", "collect", "operations", "plot", "run", "run_cell", "seeds", "summary",
@@ -48,10 +46,12 @@ def run(config, **options):
     return _runner.run(figure4, config, **options)
 
 
-summary = partial(_eigenfeatures.summary, title=f"{TITLE}: do they move together?")
+def summary(result):
+    """Correlations, accurate and fragile features by table and size of attack."""
+    return eigenfeatures.summary(result, TITLE)
 
 
 def plot(result, lam=None):
     """Robust accuracy against accuracy of every feature, for one lambda: 1 where it is there, else the largest."""
     lams = sorted(set(result["cell_lam"][result["cell_main"]].tolist()))
-    return _eigenfeatures.plot(result, lam if lam is not None else 1.0 if 1.0 in lams else lams[-1], "penalised")
+    return eigenfeatures.plot(result, lam if lam is not None else 1.0 if 1.0 in lams else lams[-1], "penalised")

@@ -4,10 +4,9 @@ The paper reports little or no correlation of the two. As :mod:`.figure4`, with 
 """
 
 from dataclasses import replace
-from functools import partial
 
-from . import _eigenfeatures, _runner, figure4
-from ._eigenfeatures import Cell, Config, cells, collect, operations, run_cell, seeds
+from . import _runner, eigenfeatures, figure4
+from .eigenfeatures import Cell, Config, cells, collect, operations, run_cell, seeds
 
 __all__ = [
     "PRESETS", "Cell", "Config", "cells", "collect", "operations", "plot", "run", "run_cell", "seeds", "summary",
@@ -38,9 +37,11 @@ def run(config, **options):
     return _runner.run(figure5, config, **options)
 
 
-summary = partial(_eigenfeatures.summary, title=f"{TITLE}: do they move together?")
+def summary(result):
+    """Correlations, accurate and fragile features by table and size of attack."""
+    return eigenfeatures.summary(result, TITLE)
 
 
 def plot(result):
     """Robust accuracy against accuracy of every feature."""
-    return _eigenfeatures.plot(result, 0.0, "plain")
+    return eigenfeatures.plot(result, 0.0, "plain")

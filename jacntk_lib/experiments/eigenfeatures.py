@@ -35,6 +35,12 @@ from ._fragility import (
     select,
 )
 
+__all__ = [
+    "ACCURATE", "ATTACKS", "FRAGILE", "MEASURES", "SELECTIONS", "TABLES", "VIEWS", "Cell", "Config", "Table", "cells",
+    "collect", "kept", "measured", "mechanical", "over_splits", "parts", "plot", "rows_of", "run_cell", "scatter",
+    "seeds", "summary", "table",
+]  # fmt: skip
+
 VIEWS = ("test", "linf", "sphere", "train", "centred")
 """Ways to look at features: at test points, attacks in l2; in l-infinity; along the sphere that the inputs lie on; at
 training points, l2; at test points, l2, features of the labels less their mean (it turns the sign of some)."""
