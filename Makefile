@@ -24,6 +24,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 ENVIRONMENT := $(STAMPS)/project
+# Snakemake and what it needs; the jobs it starts run the project's Python
+SNAKEMAKE := $(VENV)-workflow
 SITE := _build/html
 FIRST_PAGE = $(abspath $(SITE))/book/intro.html
 SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path '*/__pycache__/*' -not -path '*/.ipynb_checkpoints/*')
@@ -31,7 +33,7 @@ SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env book serve notebooks prose test lint format contracts unit pairs nbval site bench api readme-figure lock clean distclean
+.PHONY: help env book serve notebooks prose test lint format contracts unit pairs nbval site workflow bench api readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -42,9 +44,10 @@ help:
 	@echo "make prose      the same where only words have changed: executes nothing"
 	@echo "make lint       style and import contracts (seconds)"
 	@echo "make format     let ruff lay out the code"
+	@echo "make workflow   Snakemake in $(SNAKEMAKE), and the tests of the sweep (workflow/)"
 	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; minutes, prints only)"
 	@echo "make api        pages of the API reference, after adding a module"
-	@echo "make lock       requirements.lock and environment.yml from requirements.in (needs uv)"
+	@echo "make lock       the locks and environment.yml from what requirements.in asks for (needs uv)"
 	@echo "make clean      remove the built book; make distclean: the environment, too"
 
 # -- the environment: three steps, each skipped when done ---------------------------------------------------
@@ -100,6 +103,7 @@ test: $(ENVIRONMENT)
 	@$(call stage,unit,$(MAKE) --no-print-directory unit)
 	@$(call stage,nbval,$(MAKE) --no-print-directory nbval)
 	@$(call stage,site,$(MAKE) --no-print-directory site)
+	@$(call stage,workflow,$(MAKE) --no-print-directory workflow)
 	@echo; echo "All tests passed."
 
 lint: $(ENVIRONMENT)
@@ -115,7 +119,7 @@ format: $(ENVIRONMENT)
 
 # one thread a process, so that two processes do not fight over two cores
 unit: $(ENVIRONMENT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations 10 --doctest-modules jacntk_lib tests --ignore tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations 10 --doctest-modules jacntk_lib tests --ignore tests/browser --ignore tests/test_workflow.py
 
 pairs: $(ENVIRONMENT)
 	$(BIN)/python tools/notebooks.py check
@@ -126,6 +130,15 @@ nbval: $(ENVIRONMENT)
 
 site: book
 	JACNTK_REQUIRE_SITE=1 $(BIN)/python -m pytest -q -n 2 tests/browser
+
+# the sweep: dry runs of the full grid, and a small one for real
+workflow: $(ENVIRONMENT) $(SNAKEMAKE)/stamp
+	JACNTK_SNAKEMAKE=$(abspath $(SNAKEMAKE)/bin/snakemake) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_workflow.py
+
+$(SNAKEMAKE)/stamp: workflow/requirements.lock
+	@test -x $(SNAKEMAKE)/bin/python || "$(PYTHON)" -m venv $(SNAKEMAKE)
+	@$(SNAKEMAKE)/bin/python -m pip install --quiet --disable-pip-version-check -r workflow/requirements.lock
+	@touch $@
 
 bench: $(ENVIRONMENT)
 	for one in benchmarks/[a-z]*.py; do echo "== $$one"; $(BIN)/python "$$one"; done
@@ -145,4 +158,4 @@ clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 distclean: clean
-	rm -rf $(VENV) jacntk.egg-info
+	rm -rf $(VENV) $(SNAKEMAKE) jacntk.egg-info

@@ -1,4 +1,4 @@
-"""Write requirements.lock and environment.yml from requirements.in (`make lock`; needs uv).
+"""Write requirements.lock and environment.yml from requirements.in (`make lock`; needs uv), and the sweep's lock.
 
 The lock names every package with its hashes, for Linux, macOS and Windows at once. environment.yml carries
 the same pins without hashes, since conda hands them to pip together with an editable install, which pip
@@ -51,9 +51,9 @@ def main():
     parser.add_argument("--upgrade", action="store_true", help="forget the versions locked now")
     options = parser.parse_args()
     command = [options.uv, "pip", "compile", "--universal", "--generate-hashes", "--python-version", "3.11"]
-    command += ["--no-annotate", "--custom-compile-command", "make lock", "--quiet"]
-    command += ["--output-file", LOCK.name, "requirements.in"] + ["--upgrade"] * options.upgrade
-    subprocess.run(command, cwd=ROOT, check=True)
+    command += ["--no-annotate", "--custom-compile-command", "make lock", "--quiet"] + ["--upgrade"] * options.upgrade
+    for folder in (ROOT, ROOT / "workflow"):  # the sweep's environment is its own
+        subprocess.run([*command, "--output-file", LOCK.name, "requirements.in"], cwd=folder, check=True)
     ENVIRONMENT.write_text(environment(LOCK.read_text(), torch_default()), encoding="utf-8")
 
 

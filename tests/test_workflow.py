@@ -1,0 +1,128 @@
+"""The sweep under Snakemake: the whole grid planned, a small one computed. `make workflow` installs what it needs."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from jacntk_lib import experiments, results
+from jacntk_lib.experiments import figure2
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOW = ROOT / "workflow"
+SNAKEMAKE = (
+    os.environ.get("JACNTK_SNAKEMAKE") or shutil.which("snakemake") or str(ROOT / ".venv-workflow/bin/snakemake")
+)
+SMALL = figure2.Config(
+    **{
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in json.loads((WORKFLOW / "small.json").read_text()).items()
+    }
+)
+
+pytestmark = pytest.mark.skipif(
+    "JACNTK_SNAKEMAKE" not in os.environ and not Path(SNAKEMAKE).exists(),
+    reason="there is no Snakemake: make workflow installs it",
+)
+
+
+def sweep(folder, *options, profile="local", python=sys.executable, **settings):
+    """What Snakemake says, run in ``folder`` on two cores."""
+    settings = [f"{key}={value}" for key, value in {"python": python, **settings}.items()]
+    command = [SNAKEMAKE, "--snakefile", WORKFLOW / "Snakefile", "--profile", WORKFLOW / "profiles" / profile]
+    command += ["--directory", folder, *options, "--config", *settings]
+    environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def planned(output):
+    """``[(figure, keys)]`` of the jobs in a dry run."""
+    calls = [shlex.split(line) for line in re.findall(r"-m jacntk_lib (cells .* --compute .*)", output)]
+    return [(int(words[1]), words[words.index("--compute") + 1 :]) for words in calls]
+
+
+@pytest.mark.parametrize("profile", ["local", "slurm"])
+def test_full_grid_is_planned(tmp_path, profile):
+    """Figures 1 to 3 at paper scale: every cell in one job, and no job longer than it should be."""
+    jobs = planned(sweep(tmp_path, "--dry-run", "--printshellcmds", profile=profile, minutes=10, speed=3e10))
+    every = [(figure, key) for figure, keys in jobs for key in keys]
+    expected = {
+        number: {
+            cell.key: cell for cell in experiments.figure(number).cells(experiments.figure(number).PRESETS["paper"])
+        }
+        for number in (1, 2, 3)
+    }
+    assert Counter(every) == Counter((number, key) for number, cells in expected.items() for key in cells)
+    assert len(every) > 150
+    for number, keys in jobs:
+        experiment = experiments.figure(number)
+        work = [experiment.operations(experiment.PRESETS["paper"], expected[number][key])[0] for key in keys]
+        assert len(keys) == 1 or sum(work) <= 10 * 60 * 3e10 * (1 + 1e-9)
+    assert len(jobs) < len(every) / 2  # seeds of narrow networks share a job
+    assert any({f"erf-width64-seed{seed}" for seed in range(10)} <= set(keys) for _, keys in jobs)
+
+
+def test_two_by_two_by_two(tmp_path):
+    """Width x depth x seed for real: what one process computes, from four jobs, one of them done before."""
+    arguments = ["--config", WORKFLOW / "small.json", "--out", "out"]
+    command = [sys.executable, "-m", "jacntk_lib", "cells", "2", *arguments]
+    subprocess.run([*command, "--compute", "erf-depth2-width16"], cwd=tmp_path, check=True, capture_output=True)
+    settings = {"figures": 2, "grid": WORKFLOW / "small.json", "out": "out", "minutes": 1e-9}
+    said = sweep(tmp_path, "--cores", "2", **settings)
+    assert said.count("1 computed, 0 there already") == 3
+    assert said.count("0 computed, 1 there already") == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"figure-2-custom.{ending}" for ending in ("json", "npz", "png")
+    ]
+    swept, alone = results.load("figure-2-custom", tmp_path / "out"), figure2.run(SMALL)
+    assert swept["frobenius"].shape == (1, 2, 2, 2)
+    assert swept.record["missing"] == []
+    for name in alone.arrays:
+        if alone[name].dtype.kind == "f":
+            np.testing.assert_allclose(swept[name], alone[name], rtol=1e-9)
+        else:
+            np.testing.assert_array_equal(swept[name], alone[name])
+
+    before = (tmp_path / "out" / "figure-2-custom.npz").stat().st_mtime_ns
+    assert "every figure asked for is stored already" in sweep(tmp_path, "--cores", "2", **settings)
+    assert (tmp_path / "out" / "figure-2-custom.npz").stat().st_mtime_ns == before
+
+    # an edited library: all of it again, whatever is stored
+    shutil.copytree(ROOT / "jacntk_lib", tmp_path / "jacntk_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    with open(tmp_path / "jacntk_lib" / "solve.py", "a") as file:
+        file.write("\n# one more comment\n")
+    jobs = planned(sweep(tmp_path, "--dry-run", "--printshellcmds", "--cores", "2", **settings))
+    assert sorted(key for _, keys in jobs for key in keys) == sorted(cell.key for cell in figure2.cells(SMALL))
+
+
+def test_failure_says_why(tmp_path):
+    with pytest.raises(AssertionError, match="figure 2 has no preset huge") as failure:
+        sweep(tmp_path, "--dry-run", "--cores", "2", figures=2, preset="huge")
+    assert "jacntk could not list the cells of figure 2" in str(failure.value)
+
+
+def test_settings_are_documented():
+    text = (WORKFLOW / "config.yaml").read_text()
+    used = set(re.findall(r'config\["(\w+)"\]', (WORKFLOW / "Snakefile").read_text()))
+    assert used == set(yaml.safe_load(text))
+
+
+def test_lock_is_what_requirements_in_asks_for():
+    lock = (WORKFLOW / "requirements.lock").read_text()
+    asked = [line for line in (WORKFLOW / "requirements.in").read_text().splitlines() if not line.startswith("#")]
+    assert all(f"\n{line} \\\n    --hash=sha256:" in lock for line in asked)
+    assert len(re.findall(r"^\S+==", lock, re.M)) == len(re.findall(r"^\S+==.*\\\n    --hash=sha256:", lock, re.M)) > 40
+    assert not re.search(r"https?://|--index|--find-links", lock)
