@@ -140,8 +140,8 @@ def test_summary_and_picture(result):
     assert "in samples pair by pair" in text
     assert "2 sets of uniform points, gelu, JNTK rounded to float32: positive from depth" in text
     assert "2 sets of uniform points, gelu, JNTK in float32 throughout: positive from depth" in text
-    assert [ax.get_title() for ax in figure6.plot(result).axes] == ["sphere, gelu", "uniform, gelu", "wine, gelu"]
-    assert [ax.get_title() for ax in figure6.plot(result, ["wine"]).axes] == ["wine, gelu"]
+    assert [ax.get_title() for ax in figure6.plot(result).axes] == ["sphere, GELU", "uniform, GELU", "wine, GELU"]
+    assert [ax.get_title() for ax in figure6.plot(result, ["wine"]).axes] == ["wine, GELU"]
     plt.close("all")
 
 

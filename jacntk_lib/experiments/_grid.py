@@ -234,7 +234,7 @@ def plot(result, what):
             colour = f"depth {depth}"
             known = colour if colour in plotting.COLOURS else None
             plotting.error_by_width(ax, result["widths"], result["frobenius"][i, j], label=colour, colour=known)
-        ax.set_title(name)
+        ax.set_title("GELU" if name == "gelu" else name)
         ax.label_outer()
     axes[0, 0].set_ylabel(f"relative error of the {what}")
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -315,15 +315,15 @@ def plot(result):
         squeeze=False,
         layout="constrained",
     )
-    shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, max(len(widths), len(steps) - 1)))
+    by_width, by_step = (plt.get_cmap("viridis")(np.linspace(0, 0.9, n)) for n in (len(widths), len(steps) - 1))
     for i, (left, right) in enumerate(axes):
         there = [(j, width, counts[i, j]) for j, width in enumerate(widths) if counts[i, j] > 0]
         for j, width, count in there:
             # + 1 so that step 0 has a place on the logarithmic axis
-            _band(left, steps + 1, result["frobenius"][i, j, :count].T, shades[j], f"{width}")
+            _band(left, steps + 1, result["frobenius"][i, j, :count].T, by_width[j], f"{width}")
         x = np.array([width for _, width, _ in there])
         for k in range(1, len(steps)):
-            _band(right, x, [result["drift"][i, j, :count, k] for j, _, count in there], shades[k - 1], f"{steps[k]}")
+            _band(right, x, [result["drift"][i, j, :count, k] for j, _, count in there], by_step[k - 1], f"{steps[k]}")
         last = right.lines[-1].get_ydata()
         style = {"color": plotting.COLOURS["reference"], "linestyle": "--", "linewidth": 1}
         right.plot(x, last[-1] * x[-1] / x, label="slope $-1$", **style)
@@ -332,7 +332,8 @@ def plot(result):
         left.set_title(f"{result['activations'][i]}: from the limit, by width")
         right.set_title("from the start, by step")
         for ax, title in ((left, "width $n$"), (right, "step")):
-            ax.legend(ncols=4, title=title, loc="upper center", bbox_to_anchor=(0.5, -0.18), columnspacing=1)
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+            ax.legend(ncols=4, title=title, title_fontsize=9, columnspacing=1, handlelength=1.5, **place)
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
     return figure

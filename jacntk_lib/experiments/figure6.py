@@ -430,7 +430,7 @@ def plot(result, data=None):
                 cause = str(result["jacobian_method"][i, j, singular][0]).partition(":")[0]
                 ax.text(0.5, 0.5, f"singular: {cause}", ha="center", transform=ax.transAxes)
             ax.set_yscale("log")
-            ax.set_title(f"{name_of_data}, {name}")
+            ax.set_title(f"{name_of_data.replace('_', ' ')}, {'GELU' if name == 'gelu' else name}")
             ax.label_outer()
         row[0].set_ylabel("smallest eigenvalue")
     for ax in axes[-1]:
