@@ -287,6 +287,9 @@ def test_summary_and_plot(result):
     assert len(picture.axes) == 2
     picture.canvas.draw()
     plt.close(picture)
+    (ax,) = figure4.plot(result, data=["wine"]).axes
+    assert ax.get_ylabel().startswith("wine")
+    plt.close("all")
 
 
 @pytest.mark.parametrize(

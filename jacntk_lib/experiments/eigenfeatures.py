@@ -440,13 +440,16 @@ def summary(result, title):
     return "\n".join(lines)
 
 
-def plot(result, lam, colour):
-    """Robust accuracy against accuracy, a dot a feature of the kept splits: a row per table, a column per eps."""
+def plot(result, lam, colour, data=None):
+    """Robust accuracy against accuracy, a dot a feature of the kept splits: a row per table, a column per eps.
+
+    ``data`` names the tables to draw; default all.
+    """
     import matplotlib.pyplot as plt
 
     from .. import plotting
 
-    names = list(dict.fromkeys(result["cell_data"].tolist()))
+    names = list(dict.fromkeys(result["cell_data"].tolist())) if data is None else list(data)
     shown = [k for k, eps in enumerate(result["eps"]) if round(float(eps), 6) in (0.05, 0.1, 0.3)] or [0]
     figure, axes = plt.subplots(
         len(names),

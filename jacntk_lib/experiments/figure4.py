@@ -51,7 +51,10 @@ def summary(result):
     return eigenfeatures.summary(result, TITLE)
 
 
-def plot(result, lam=None):
-    """Robust accuracy against accuracy of every feature, for one lambda: 1 where it is there, else the largest."""
+def plot(result, lam=None, data=None):
+    """Robust accuracy against accuracy of every feature, for one lambda: 1 where it is there, else the largest.
+
+    ``data`` names the tables to draw; default all.
+    """
     lams = sorted(set(result["cell_lam"][result["cell_main"]].tolist()))
-    return eigenfeatures.plot(result, lam if lam is not None else 1.0 if 1.0 in lams else lams[-1], "penalised")
+    return eigenfeatures.plot(result, lam if lam is not None else 1.0 if 1.0 in lams else lams[-1], "penalised", data)

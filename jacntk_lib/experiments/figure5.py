@@ -42,6 +42,6 @@ def summary(result):
     return eigenfeatures.summary(result, TITLE)
 
 
-def plot(result):
-    """Robust accuracy against accuracy of every feature."""
-    return eigenfeatures.plot(result, 0.0, "plain")
+def plot(result, data=None):
+    """Robust accuracy against accuracy of every feature; ``data`` names the tables to draw, default all."""
+    return eigenfeatures.plot(result, 0.0, "plain", data)
