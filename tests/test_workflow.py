@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from jacntk_lib import experiments, results
-from jacntk_lib.experiments import figure2
+from jacntk_lib.experiments import figure2, figure3
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "workflow"
@@ -33,6 +33,13 @@ pytestmark = pytest.mark.skipif(
     "JACNTK_SNAKEMAKE" not in os.environ and not Path(SNAKEMAKE).exists(),
     reason="there is no Snakemake: make workflow installs it",
 )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """With a copy of the library, which `python -m` prefers there: nobody edits it while the sweep runs."""
+    shutil.copytree(ROOT / "jacntk_lib", tmp_path / "jacntk_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
 
 
 def sweep(folder, *options, profile="local", python=sys.executable, **settings):
@@ -54,10 +61,9 @@ def planned(output):
     return [(int(words[1]), words[words.index("--compute") + 1 :]) for words in calls]
 
 
-@pytest.mark.parametrize("profile", ["local", "slurm"])
-def test_full_grid_is_planned(tmp_path, profile):
+def test_full_grid_is_planned(folder):
     """Figures 1 to 3 at paper scale: every cell in one job, and no job longer than it should be."""
-    jobs = planned(sweep(tmp_path, "--dry-run", "--printshellcmds", profile=profile, minutes=10, speed=3e10))
+    jobs = planned(sweep(folder, "--dry-run", "--printshellcmds", minutes=10, speed=3e10))
     every = [(figure, key) for figure, keys in jobs for key in keys]
     expected = {
         number: {
@@ -75,19 +81,19 @@ def test_full_grid_is_planned(tmp_path, profile):
     assert any({f"erf-width64-seed{seed}" for seed in range(10)} <= set(keys) for _, keys in jobs)
 
 
-def test_two_by_two_by_two(tmp_path):
+def test_two_by_two_by_two(folder):
     """Width x depth x seed for real: what one process computes, from four jobs, one of them done before."""
     arguments = ["--config", WORKFLOW / "small.json", "--out", "out"]
     command = [sys.executable, "-m", "jacntk_lib", "cells", "2", *arguments]
-    subprocess.run([*command, "--compute", "erf-depth2-width16"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([*command, "--compute", "erf-depth2-width16"], cwd=folder, check=True, capture_output=True)
     settings = {"figures": 2, "grid": WORKFLOW / "small.json", "out": "out", "minutes": 1e-9}
-    said = sweep(tmp_path, "--cores", "2", **settings)
+    said = sweep(folder, "--cores", "2", **settings)
     assert said.count("1 computed, 0 there already") == 3
     assert said.count("0 computed, 1 there already") == 1
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
         f"figure-2-custom.{ending}" for ending in ("json", "npz", "png")
     ]
-    swept, alone = results.load("figure-2-custom", tmp_path / "out"), figure2.run(SMALL)
+    swept, alone = results.load("figure-2-custom", folder / "out"), figure2.run(SMALL)
     assert swept["frobenius"].shape == (1, 2, 2, 2)
     assert swept.record["missing"] == []
     for name in alone.arrays:
@@ -96,16 +102,28 @@ def test_two_by_two_by_two(tmp_path):
         else:
             np.testing.assert_array_equal(swept[name], alone[name])
 
-    before = (tmp_path / "out" / "figure-2-custom.npz").stat().st_mtime_ns
-    assert "every figure asked for is stored already" in sweep(tmp_path, "--cores", "2", **settings)
-    assert (tmp_path / "out" / "figure-2-custom.npz").stat().st_mtime_ns == before
+    before = (folder / "out" / "figure-2-custom.npz").stat().st_mtime_ns
+    assert "every figure asked for is stored already" in sweep(folder, "--cores", "2", **settings)
+    assert (folder / "out" / "figure-2-custom.npz").stat().st_mtime_ns == before
 
     # an edited library: all of it again, whatever is stored
-    shutil.copytree(ROOT / "jacntk_lib", tmp_path / "jacntk_lib", ignore=shutil.ignore_patterns("__pycache__"))
-    with open(tmp_path / "jacntk_lib" / "solve.py", "a") as file:
+    with open(folder / "jacntk_lib" / "solve.py", "a") as file:
         file.write("\n# one more comment\n")
-    jobs = planned(sweep(tmp_path, "--dry-run", "--printshellcmds", "--cores", "2", **settings))
+    jobs = planned(sweep(folder, "--dry-run", "--printshellcmds", "--cores", "2", **settings))
     assert sorted(key for _, keys in jobs for key in keys) == sorted(cell.key for cell in figure2.cells(SMALL))
+
+
+def test_cluster_profile(folder):
+    """Every job asks slurm for one GPU, and for a quarter of an hour and three times its planned time."""
+    said = sweep(
+        folder, "--dry-run", "--printshellcmds", profile="slurm", figures=3, device="cuda", minutes=10, speed=1e12
+    )
+    config = figure3.PRESETS["paper"]
+    work = {cell.key: figure3.operations(config, cell)[0] for cell in figure3.cells(config)}
+    jobs = [keys for _, keys in planned(said)]
+    assert 10 < len(jobs) < len(work)
+    asked = [15 + round(3 * sum(work[key] for key in keys) / 1e12 / 60) for keys in jobs]
+    assert re.findall(r"mem_mb=16000.*, gpu=1, runtime=(\d+)", said) == [*map(str, asked), "60"]
 
 
 def test_failure_says_why(tmp_path):
