@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -161,12 +162,24 @@ def test_cell_counts_what_the_features_do(split):
         np.testing.assert_array_equal(got["test_correct"][1 + k], robust)
         expected = stats.spearmanr((signed > 0).sum(axis=0), robust)[0]
         assert got["statistics"][0, 0, k, 1] == pytest.approx(expected, abs=1e-6)
+    radial = np.einsum("mpd,md->mp", slope, test.X)[:, :, None] * test.X[:, None]
+    for view, slopes, eps, norm in (
+        ("linf", slope, 0.2 / math.sqrt(13), "linf"),
+        ("sphere", slope - radial, 0.2, "l2"),
+    ):
+        robust = (robustness.linearised_margin(value, slopes, test.y, eps, norm) > 0).sum(axis=0)
+        expected = stats.spearmanr((signed > 0).sum(axis=0), robust)[0]
+        statistic = got["statistics"][eigenfeatures.VIEWS.index(view), 0, 1, 1]
+        assert statistic == pytest.approx(expected, abs=1e-6)
     np.testing.assert_allclose(got["strength"], (value**2).sum(axis=0), rtol=1e-5)
     # 12 points, centred before they were scaled, span 11 of 13 directions; the others carry nothing
     np.testing.assert_array_equal(got["sizes"], [12, 40, 12 * (1 + 11), 0])
     assert got["positive"] == np.mean(test.y > 0)
     whole = RobustFlow(MLP(3, "gelu", kappa=1.0), train.X, train.y, lam=2.0).at(10.0, test.X)
     assert got["regressor_linear"][0, 0] == pytest.approx(np.mean(test.y * whole.value > 0))
+    few, flow = test.rows(slice(0, 15)), RobustFlow(MLP(3, "gelu", kappa=1.0), train.X, train.y, lam=2.0)
+    attacked = robustness.attack(partial(flow.at, math.inf), few.X, few.y, 0.4, steps=4)
+    assert got["regressor_attacked"][-1, 2] == pytest.approx(attacked.accuracy)
 
 
 @pytest.mark.parametrize(("t", "ridge"), [(3.0, 0.0), (math.inf, 0.5)])
