@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -215,37 +216,52 @@ class Cells:
         self.path = Path(where) / ".cells" / f"{name}-{key[:16]}"
 
     def load(self, key):
-        """``(arrays, seconds)`` of a finished part, or None. A damaged file counts as not there, and is removed."""
+        """``(arrays, seconds)`` of a finished part, or None.
+
+        A file that is damaged, edited or of another computation counts as not there: a warning says why, and it is
+        removed, so that the part is computed again.
+        """
         path = self._file(key)
         try:
             arrays = _read_npz(path)
-            return arrays, float(arrays.pop("__seconds__"))
+            own, seal, seconds = str(arrays.pop("__cell__")), str(arrays.pop("__seal__")), arrays.pop("__seconds__")
+            if own != self._own_name(key):
+                raise ValueError(f"it is the cell {own} of another computation, renamed or copied")
+            if seal != _seal(arrays, seconds):
+                raise ValueError("it was edited: it does not match its own SHA-256")
+            return arrays, float(seconds)
         except FileNotFoundError:
             return None
-        except _UNREADABLE:
+        except _UNREADABLE as error:
+            warnings.warn(f"{path} is not used, and computed again ({type(error).__name__}: {error})", stacklevel=2)
             path.unlink(missing_ok=True)
             return None
 
     def store(self, key, arrays, seconds):
         """Keep a finished part and return what counts from now on: ours, or that of whoever was first."""
         arrays = {str(name): _plain(name, value) for name, value in arrays.items()}
+        seconds = float(seconds)
 
         def write():
             self.path.mkdir(parents=True, exist_ok=True)
-            contents = {"__seconds__": np.float64(seconds), **arrays}
+            marks = {"__cell__": self._own_name(key), "__seal__": _seal(arrays, seconds), "__seconds__": seconds}
+            contents = {name: np.array(mark) for name, mark in marks.items()} | arrays
             _atomic.write(self._file(key), lambda file: np.savez(file, **contents), replace=False)
 
         try:
             write()
         except FileNotFoundError:  # between the two lines another process finished and removed the folder
             write()
-        return self.load(key) or (arrays, float(seconds))  # None: another process has finished and cleared
+        return self.load(key) or (arrays, seconds)  # None: another process has finished and cleared
 
     def clear(self):
         """Remove the work folder once the result itself is stored."""
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):  # another computation's parts are beside it
             self.path.parent.rmdir()
+
+    def _own_name(self, key):
+        return f"{self.path.name}/{key}"
 
     def _file(self, key):
         _check_name(key)
@@ -291,6 +307,11 @@ def _fingerprint(array):
         "shape": list(array.shape),
         "sha256": hashlib.sha256(array.tobytes()).hexdigest(),
     }
+
+
+def _seal(arrays, seconds):
+    """SHA-256 of all that a cell holds."""
+    return config_hash({"arrays": {key: _fingerprint(a) for key, a in arrays.items()}, "seconds": float(seconds)})
 
 
 def _canonical(config):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -367,14 +368,47 @@ def test_other_configurations_libraries_and_devices_do_not_share_cells(tmp_path,
     assert len(paths) == 4
 
 
-def test_damaged_cell_is_computed_again(tmp_path):
-    cells = results.Cells(tmp_path, "toy", {})
-    cells.store("one", {"x": np.zeros(100)}, 1.0)
-    path = cells.path / "one.npz"
+def rewrite(path, **changes):
+    """An archive with some of its arrays exchanged, as whoever edits one would leave it."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **(arrays | changes))
+
+
+def truncate(path):
     path.write_bytes(path.read_bytes()[:-200])
-    assert cells.load("one") is None
-    cells.store("one", {"x": np.ones(100)}, 1.0)
-    assert cells.load("one")[0]["x"][0] == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (truncate, "BadZipFile"),
+        (lambda path: path.write_bytes(b""), "EOFError"),
+        (lambda path: path.write_text("to be, or not to be"), "ValueError"),
+        (lambda path: rewrite(path, x=np.ones(100)), "it was edited: it does not match its own SHA-256"),
+        (lambda path: rewrite(path, y=np.ones(100)), "it was edited"),
+        (lambda path: rewrite(path, __seconds__=np.array(9.0)), "it was edited"),
+        (lambda path: np.savez(path, x=np.zeros(100)), "KeyError: '__cell__'"),
+        (lambda path: shutil.copy(path.parent / "two.npz", path), r"it is the cell toy-\w+/two of another computation"),
+        (lambda path: shutil.copy(path.parent.parent / "other.npz", path), r"it is the cell toy-\w+/one of another"),
+    ],
+)
+def test_bad_cell_is_refused_with_the_reason_and_computed_again(tmp_path, damage, reason):
+    cells = results.Cells(tmp_path, "toy", {})
+    path = cells.path / "one.npz"
+    other = results.Cells(tmp_path, "toy", {"a": 1})
+    other.store("one", {"x": np.zeros(100)}, 1.0)
+    shutil.copy(other.path / "one.npz", cells.path.parent / "other.npz")
+    for key in ("one", "two"):
+        cells.store(key, {"x": np.zeros(100)}, 1.0)
+    assert cells.load("one") is not None
+    damage(path)
+    with pytest.warns(UserWarning, match=f"one.npz is not used, and computed again .*{reason}"):
+        assert cells.load("one") is None
+    assert not path.exists()
+    cells.store("one", {"x": np.full(100, 2.0)}, 3.0)
+    arrays, seconds = cells.load("one")
+    assert (set(arrays), arrays["x"][0], seconds) == ({"x"}, 2.0, 3.0)
 
 
 def test_clearing_leaves_other_computations_alone(tmp_path):
