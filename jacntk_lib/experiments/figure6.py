@@ -25,6 +25,7 @@ from .. import activations, datasets, gram, imprecise, spectrum
 from .._validation import integer
 from ..architecture import MLP
 from . import _runner
+from ._brackets import FLOAT32, KERNELS, plot, positive_from, summary
 
 __all__ = [
     "PRESETS", "Cell", "Config", "cells", "collect", "inputs_of", "plot", "positive_from", "run", "run_cell", "seeds",
@@ -33,7 +34,6 @@ __all__ = [
 
 NUMBER = 6
 TITLE = "The smallest eigenvalue of the limiting kernels against depth"
-KERNELS = ("jacobian", "values")
 SPHERES = {"sphere": 0.5, "plain_sphere": 0.0}  # -> antipodal_range of the net
 UNIFORM = "uniform"
 THINNED = {"banknote_distinct": 1, "banknote_eighth": 8}
@@ -41,7 +41,6 @@ THINNED = {"banknote_distinct": 1, "banknote_eighth": 8}
 TABLES = (*datasets.NAMES, *THINNED)
 _NUMBERS = ("lower", "upper", "float64", "float32", "float32_throughout", "largest")
 _BATCH = {"sampled": 32, "shared": 2048}  # samples really drawn, see sampled_ntk
-_FLOAT32 = ("float32", "float32_throughout")
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def cells(config):
             Cell(UNIFORM, activation, kind=kind, seed=seed)
             for seed in range(config.uniform_seeds)
             for activation in config.activations
-            for kind in _FLOAT32
+            for kind in FLOAT32
         ),
     ]
 
@@ -257,7 +256,7 @@ def _eigenvalues(config, mlp, G):
     measured = {}
     for kernel, rows in zip(KERNELS, (G.shape[0], len(G.X)), strict=True):
         if rows > config.eigenvalue_rows:
-            measured |= {f"{kernel}_{name}": np.array(np.nan) for name in (*_FLOAT32, "float64", "largest")}
+            measured |= {f"{kernel}_{name}": np.array(np.nan) for name in (*FLOAT32, "float64", "largest")}
             continue
         matrix = G.dense() if kernel == "jacobian" else G.values()
         eigenvalues = linalg.eigvalsh(matrix)
@@ -285,14 +284,14 @@ def collect(config, outcomes):
         arrays |= {kind: np.full(by_kernel, np.nan) for kind in _BATCH}
     if config.uniform_seeds:
         by_seed = by_kernel[0], config.uniform_seeds, *by_kernel[1:]
-        arrays |= {f"uniform_{kind}": np.full(by_seed, np.nan) for kind in _FLOAT32}
+        arrays |= {f"uniform_{kind}": np.full(by_seed, np.nan) for kind in FLOAT32}
     for cell, measured in outcomes.items():
         activation = config.activations.index(cell.activation)
         if cell.kind == "certificate":
             place = config.data.index(cell.data), activation, config.depths.index(cell.depth)
             for name, value in measured.items():
                 arrays[name][place] = value
-        elif cell.kind in _FLOAT32:
+        elif cell.kind in FLOAT32:
             arrays[f"uniform_{cell.kind}"][activation, cell.seed] = measured["smallest"]
         else:
             arrays[cell.kind][activation] = measured["smallest"]
@@ -315,7 +314,7 @@ def operations(config, cell):
         balls = cell.depth <= 3 and rows <= config.high_precision_rows  # a guess: shallow kernels are the hard ones
         eigenvalues = rows <= config.eigenvalue_rows
         return rows**3 * (2 + 23 * eigenvalues + 500 * balls), "float64"
-    layer = {**dict.fromkeys(_FLOAT32, 0), "sampled": 16000 * rows * N, "shared": 30000 * rows**2}[cell.kind]
+    layer = {**dict.fromkeys(FLOAT32, 0), "sampled": 16000 * rows * N, "shared": 30000 * rows**2}[cell.kind]
     return len(config.depths) * (8 * rows**3 + layer), "float64"
 
 
@@ -324,119 +323,3 @@ def run(config, **options):
     from . import figure6
 
     return _runner.run(figure6, config, **options)
-
-
-def positive_from(smallest, depths):
-    """The first depth from which on every smallest eigenvalue is positive, or None."""
-    positive = np.asarray(smallest) > 0
-    return next((int(depth) for k, depth in enumerate(depths) if positive[k:].all()), None)
-
-
-def summary(result):
-    """What is proved, and from which depth on each computation sees it; a line per data set, activation and kernel."""
-    depths, lines = result["depths"], ["Smallest eigenvalue of the limiting NTK by depth"]
-    for i, data in enumerate(result["data"]):
-        for j, activation in enumerate(result["activations"]):
-            for k, kernel in enumerate(KERNELS):
-                verdicts = result[f"{kernel}_verdict"][i, j]
-                there = verdicts != ""
-                counts = [
-                    f"{v} at {n} of {there.sum()} depths" for v, n in zip(*_counted(verdicts[there]), strict=True)
-                ]
-                found = result[f"{kernel}_float64"][i, j, there]
-                if np.isfinite(found).all():
-                    kind, seen = "float64", _seen(result, i, j, k, there)
-                else:
-                    kind, seen, found = "at most", "", result[f"{kernel}_upper"][i, j, there]
-                lines.append(
-                    f"  {data} {activation:5s} {'JNTK' if kernel == 'jacobian' else 'NTK ':4s}: {', '.join(counts)}; "
-                    f"{kind} {found[0]:.2g} (depth {depths[there][0]}) to {found[-1]:.2g} (depth {depths[there][-1]})"
-                    + seen
-                )
-    for kind, what in zip(_FLOAT32, ("rounded to float32", "in float32 throughout"), strict=True):
-        for j, activation in enumerate(result["activations"] if f"uniform_{kind}" in result.arrays else ()):
-            found = [positive_from(row[:, 0], depths) for row in result[f"uniform_{kind}"][j]]
-            lines.append(
-                f"  {len(found)} sets of uniform points, {activation}, JNTK {what}: positive from depth "
-                + ", ".join(str(depth or "none") for depth in found)
-            )
-    return "\n".join(lines)
-
-
-def _counted(verdicts):
-    return np.unique(verdicts, return_counts=True)
-
-
-def _seen(result, i, j, k, there):
-    """From which depth on each computation without certificate finds a positive eigenvalue, in words."""
-    depths, kernel = result["depths"], KERNELS[k]
-    seen = {
-        what: positive_from(result[f"{kernel}_{kind}"][i, j, there], depths[there])
-        for kind, what in zip(_FLOAT32, ("float32", "float32 throughout"), strict=True)
-    }
-    if result["data"][i] == "sphere" and "sampled" in result.arrays:
-        seen["samples pair by pair"] = positive_from(result["sampled"][j, :, k], depths)
-        seen["shared samples"] = positive_from(result["shared"][j, :, k], depths)
-    return "; positive from depth " + ", ".join(f"{depth or 'none'} in {what}" for what, depth in seen.items())
-
-
-def plot(result, data=None):
-    """Certified brackets by depth for both kernels; crosses where float32 is negative, at minus its value.
-
-    A row of panels for each of ``data``, names of data sets, default all. Triangles are proved upper bounds where there
-    is no lower one; of a singular matrix there is nothing to draw.
-    """
-    import matplotlib.pyplot as plt
-
-    from .. import plotting
-
-    names = [str(a) for a in result["activations"]]
-    data = list(result["data"]) if data is None else list(data)
-    figure, axes = plt.subplots(
-        len(data),
-        len(names),
-        figsize=(plotting.TEXT_WIDTH, 3.4 * len(data)),
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        layout="constrained",
-    )
-    depths = result["depths"]
-    for row, name_of_data in zip(axes, data, strict=True):
-        i = list(result["data"]).index(name_of_data)
-        for j, (ax, name) in enumerate(zip(row, names, strict=True)):
-            for kernel, label, colour in (("jacobian", "JNTK", "jacobian"), ("values", "NTK", "value")):
-                colour = plotting.COLOURS[colour]
-                lower, upper = result[f"{kernel}_lower"][i, j], result[f"{kernel}_upper"][i, j]
-                proved = lower > 0  # False where nothing was computed
-                ax.plot(depths[proved], np.sqrt(lower * upper)[proved], marker="o", color=colour, label=label)
-                ax.vlines(depths[proved], lower[proved], upper[proved], color=colour, linewidth=3)
-                open_below = (lower <= 0) & (upper > 0)
-                if open_below.any():
-                    ax.plot(
-                        depths[open_below],
-                        upper[open_below],
-                        "v",
-                        color=colour,
-                        fillstyle="none",
-                        label=f"{label} at most",
-                    )
-                in_float32 = result[f"{kernel}_float32_throughout"][i, j]
-                lost = in_float32 <= 0
-                if lost.any():
-                    ax.plot(depths[lost], -in_float32[lost], "x", color=colour, label=f"minus {label} in float32")
-            singular = result["jacobian_verdict"][i, j] == "certified singular"
-            if singular.any():
-                cause = str(result["jacobian_method"][i, j, singular][0]).partition(":")[0]
-                ax.text(0.5, 0.5, f"singular: {cause}", ha="center", transform=ax.transAxes)
-            ax.set_yscale("log")
-            ax.set_title(f"{name_of_data.replace('_', ' ')}, {'GELU' if name == 'gelu' else name}")
-            ax.label_outer()
-        row[0].set_ylabel("smallest eigenvalue")
-    for ax in axes[-1]:
-        ax.set_xlabel("depth $L$")
-    entries = {}  # one legend for all panels
-    for ax in axes.flat:
-        entries.update(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4)
-    return figure
