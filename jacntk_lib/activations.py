@@ -90,7 +90,9 @@ class Activation:
             second_moment = float(rule.formulas_for(1.0).moment(jnp.ones(()))[0])
             at_zero = float(derivatives[0](jnp.zeros(())))
         if second_moment == 0.0:
-            raise ValueError(f"activation {name!r} is identically zero under the Gaussian: nothing to normalise by")
+            raise ValueError(
+                f"activation {name!r} is identically zero under the Gaussian: nothing to normalise by; give another"
+            )
         return cls(
             name,
             second_moment,

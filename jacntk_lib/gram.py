@@ -270,7 +270,10 @@ class JacobianGram:
         """``G @ v`` for v of shape (M(1+d),) or (M(1+d), K): O(N M d) per column, nothing dense."""
         v = np.asarray(v)
         if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
-            raise ValueError(f"cannot multiply a matrix of shape {self.shape} by an array of shape {v.shape}")
+            raise ValueError(
+                f"cannot multiply a matrix of shape {self.shape} by an array of shape {v.shape}: "
+                f"{self.shape[1]} rows are needed"
+            )
         v = as_array(v, "v", v.shape)
         V = v.reshape(len(self.X2), 1 + self.d, -1)
         out = np.empty((len(self.X), 1 + self.d, V.shape[2]))
@@ -298,7 +301,10 @@ class JacobianGram:
         """``v @ G`` for v of shape (N(1+d),) or (K, N(1+d))."""
         v = np.asarray(v)
         if v.ndim not in (1, 2) or v.shape[-1] != self.shape[0]:
-            raise ValueError(f"cannot multiply an array of shape {v.shape} by a matrix of shape {self.shape}")
+            raise ValueError(
+                f"cannot multiply an array of shape {v.shape} by a matrix of shape {self.shape}: "
+                f"{self.shape[0]} columns are needed"
+            )
         return (self.T @ v.T).T
 
     def __repr__(self):

@@ -155,7 +155,9 @@ def gram_picture(ax, matrix, block=None):
         block = integer(block, "block", at_least=1)
         rows, columns = matrix.shape
         if rows % block or columns % block:
-            raise ValueError(f"matrix of shape {matrix.shape} does not divide into blocks of {block}")
+            raise ValueError(
+                f"matrix of shape {matrix.shape} does not divide into blocks of {block}: its sides must be multiples"
+            )
         for row in range(block, rows, block):
             ax.axhline(row - 0.5, color="#bbbbbb", linewidth=0.5)
         for column in range(block, columns, block):

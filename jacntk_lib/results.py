@@ -239,6 +239,7 @@ class Cells:
 
     def store(self, key, arrays, seconds):
         """Keep a finished part and return what counts from now on: ours, or that of whoever was first."""
+        _check_name(key)  # before there is a folder
         arrays = {str(name): _plain(name, value) for name, value in arrays.items()}
         seconds = float(seconds)
 
@@ -293,7 +294,8 @@ def _plain(key, value):
     array = np.asarray(value)
     if array.dtype.kind not in "biufcU":
         raise TypeError(
-            f"array {key!r} has dtype {array.dtype}: only numbers, booleans and text are stored, never pickles"
+            f"array {key!r} has dtype {array.dtype}: only numbers, booleans and text are stored, never pickles; "
+            "convert it first, for example with astype(float)"
         )
     little = array.dtype.newbyteorder("<")
     return np.array(array, dtype=little, order="C")  # a copy: the caller may go on with theirs
@@ -335,7 +337,7 @@ def _read_record(path, name):
     except ValueError as error:  # not JSON, not UTF-8
         raise CorruptResultError(f"{path} is truncated or not JSON ({error}); {_CURE}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise CorruptResultError(f'{path} was not written by jacntk: it does not say "format": "{FORMAT}"')
+        raise CorruptResultError(f'{path} was not written by jacntk: it does not say "format": "{FORMAT}"; {_CURE}')
     if not isinstance(record.get("schema"), int) or record["schema"] > SCHEMA:
         raise CorruptResultError(
             f"{path} has schema {record.get('schema')!r}, this jacntk reads up to {SCHEMA}: install a newer jacntk"
@@ -346,7 +348,9 @@ def _read_record(path, name):
         raise CorruptResultError(f"{path} lacks {', '.join(lacking)}; {_CURE}")
     record.setdefault("missing", [])  # what results from before this key have
     if record["name"] != name:
-        raise CorruptResultError(f"{path} is the record of {record['name']!r}: the file was renamed or copied over")
+        raise CorruptResultError(
+            f"{path} is the record of {record['name']!r}: the file was renamed or copied over; {_CURE}"
+        )
     return record
 
 

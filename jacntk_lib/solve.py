@@ -114,4 +114,5 @@ def relative_norm(error, reference):
 
 def require_symmetric(gram):
     if not isinstance(gram, JacobianGram) or not gram.symmetric:
-        raise TypeError(f"a symmetric JacobianGram is needed, made with X2=None; got {gram!r}")
+        got = gram if isinstance(gram, JacobianGram) else type(gram).__name__
+        raise TypeError(f"a symmetric JacobianGram is needed, made with X2=None; got {got}")

@@ -151,7 +151,7 @@ def _record_steps(record, steps):
         record = [0, *(2**k for k in range(steps.bit_length())), steps]
     record = sorted({integer(step, "record[...]", at_least=0) for step in np.atleast_1d(record).tolist()})
     if record and record[-1] > steps:
-        raise ValueError(f"record asks for step {record[-1]}, but training ends after steps={steps}")
+        raise ValueError(f"record asks for step {record[-1]}, but training ends after steps={steps}: give more steps")
     return record
 
 

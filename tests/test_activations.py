@@ -154,50 +154,6 @@ def test_a_copy_is_the_same_object():
     assert clone(JacobianKernelRegressor(activation=phi)).activation is phi
 
 
-class TestRefusals:
-    def test_unknown_name_lists_the_known(self):
-        with pytest.raises(ValueError, match=r"unknown activation 'swish'; known are 'erf', 'gelu', 'sin'"):
-            activations.get("swish")
-
-    @pytest.mark.parametrize("name", ["relu", "ReLU", "leaky_relu", "elu"])
-    def test_relu_with_the_reason(self, name):
-        with pytest.raises(ValueError, match=r"not smooth: the Jacobian block .* infinite at x = x'"):
-            activations.get(name)
-
-    def test_neither_name_nor_activation(self):
-        with pytest.raises(TypeError, match="must be one of 'erf'"):
-            activations.get(3)
-
-    def test_too_few_derivatives(self):
-        with pytest.raises(ValueError, match="exactly five functions"):
-            Activation.from_derivatives("short", activations.tanh_derivatives()[:4])
-
-    def test_wrong_derivative(self):
-        wrong = list(activations.tanh_derivatives())
-        wrong[2] = lambda z: 2 * jnp.tanh(z) * (1 - jnp.tanh(z) ** 2)  # sign error
-        with pytest.raises(ValueError, match=r"derivatives\[2\] is not the derivative of derivatives\[1\]"):
-            Activation.from_derivatives("wrong", wrong)
-
-    def test_relu_by_its_derivatives(self):
-        zero = jnp.zeros_like
-        step = (lambda z: jnp.maximum(z, 0.0), lambda z: (z > 0) * 1.0, zero, zero, zero)
-        with pytest.raises(ValueError, match="either phi is not smooth"):
-            Activation.from_derivatives("my relu", step)
-
-    def test_too_large_a_variance(self):
-        with pytest.raises(ValueError, match="at variance 80 are known only to a relative"):
-            activations.get("tanh").formulas_for(80.0)
-
-    def test_no_torch_jet(self):
-        phi = Activation.from_derivatives("tanh without torch", activations.tanh_derivatives())
-        with pytest.raises(ValueError, match="given without torch_jet"):
-            phi.torch_jet(torch.zeros(2), 1)
-
-    def test_zero_function(self):
-        with pytest.raises(ValueError, match="identically zero"):
-            Activation.from_derivatives("nothing", (jnp.zeros_like,) * 5)
-
-
 class TestArctan2:
     """The vectorisable angle against NumPy's, which calls the C library."""
 

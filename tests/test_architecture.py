@@ -31,27 +31,3 @@ def test_frozen_hashable_and_converted():
 def test_own_activation():
     phi = activations.Activation.from_derivatives("my tanh", activations.tanh_derivatives(), odd=True)
     assert MLP(2, phi).phi is phi
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"depth": 0}, ValueError, "depth must be at least 1, got 0"),
-        ({"depth": 2.0}, TypeError, "depth must be an integer, got 2.0"),
-        ({"depth": True}, TypeError, "depth must be an integer"),
-        ({"kappa": 0}, ValueError, "kappa must be positive"),
-        ({"kappa": float("nan")}, ValueError, "kappa must be finite"),
-        ({"kappa": "1"}, TypeError, "kappa must be a real number"),
-        ({"kappa": 1j}, TypeError, "kappa must be a real number"),
-        ({"sigma_w": -1.0}, ValueError, "sigma_w must be positive"),
-        ({"sigma_b": -0.1}, ValueError, "sigma_b must not be negative"),
-        ({"input_scale": 0.0}, ValueError, "input_scale must be positive"),
-        ({"normalise": 1}, TypeError, "normalise must be True or False"),
-        ({"activation": "relu"}, ValueError, "not smooth"),
-        ({"activation": "wish"}, ValueError, "unknown activation 'wish'"),
-        ({"activation": None}, TypeError, "activation must be one of"),
-    ],
-)
-def test_bad_parameters(arguments, error, message):
-    with pytest.raises(error, match=message):
-        MLP(**{"depth": 2, **arguments})

@@ -182,25 +182,6 @@ def test_estimate_lies_between_the_bounds():
     assert found.lower <= found.estimate <= found.upper
 
 
-@pytest.mark.parametrize(
-    ("matrix", "message"),
-    [
-        (np.ones((2, 3)), "shape"),
-        ([[1.0, 2.0], [3.0, 4.0]], "not symmetric"),
-        ([[np.nan]], "non-finite"),
-        (np.ones(4), "shape"),
-    ],
-)
-def test_bad_matrices_are_refused(matrix, message):
-    with pytest.raises(ValueError, match=message):
-        certify(matrix)
-
-
-def test_negative_error_is_refused():
-    with pytest.raises(ValueError, match="error must not be negative"):
-        certify(np.eye(2), error=-1.0)
-
-
 def test_precision_of_flint_is_restored():
     flint = pytest.importorskip("flint")
     before = flint.ctx.prec

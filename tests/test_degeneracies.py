@@ -165,10 +165,3 @@ def test_negative_zero_is_zero():
 def test_nearly_equal_points_are_not_equal():
     X = np.array([[1.0, 0.5], [np.nextafter(1.0, 2.0), 0.5]])
     assert degeneracies(MLP(1), X) == ()
-
-
-def test_bad_arguments():
-    with pytest.raises(TypeError, match="must be an MLP"):
-        degeneracies("erf", np.eye(2))
-    with pytest.raises(ValueError, match="shape"):
-        degeneracies(MLP(1), np.ones(3))

@@ -647,7 +647,7 @@ def test_feature_functions_at_shared_and_own_points(K, monkeypatch):
 
 
 def test_feature_functions_refuse_other_shapes():
-    functions = RobustFlow(MLP(2), X3, Y3).feature_functions()
+    functions = RobustFlow(MLP(2), points(3, 2), np.array([1.0, -1.0, 0.5])).feature_functions()
     p = len(functions)
     with pytest.raises(ValueError, match="X has 3 input dimensions"):
         functions(np.ones((2, 3)))
@@ -759,66 +759,6 @@ def test_an_ensemble_of_networks_has_the_predicted_mean_and_spread(lazy):
     ratio = outputs.std(axis=0, ddof=1) / ensemble.std
     assert 0.75 < ratio.min() < ratio.max() < 1.35  # 60 networks: a standard error of 9 %
     assert (flow.ensemble(0.0, X_new).std / ensemble.std).max() > 2  # which training has changed
-
-
-X3, Y3 = points(3, 2), np.array([1.0, -1.0, 0.5])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"mlp": "erf"}, TypeError, "mlp must be an MLP"),
-        ({"X": X3[0]}, ValueError, "X has shape"),
-        ({"X": X3 * np.nan}, ValueError, "X contains 6 non-finite"),
-        ({"X": X3 * 1j}, TypeError, "X has dtype complex128"),
-        ({"X": X3[:0], "y": Y3[:0]}, ValueError, "X is empty"),
-        ({"y": Y3[:2]}, ValueError, "y has shape"),
-        ({"y": np.ones((3, 1, 1))}, ValueError, "y has shape"),
-        ({"y": np.ones((3, 0))}, ValueError, "at least one output"),
-        ({"y": Y3 * np.inf}, ValueError, "y contains"),
-        ({"y": 1.0}, ValueError, "y has shape"),
-        ({"lam": -0.1}, ValueError, "lam must not be negative"),
-        ({"lam": [0.1, -0.1, 0.0]}, ValueError, "lam must not be negative, got -0.1 at index 1"),
-        ({"lam": [0.1, 0.1]}, ValueError, "lam has shape"),
-        ({"lam": math.nan}, ValueError, "lam must be finite"),
-        ({"lam": "0.1"}, TypeError, "lam"),
-        ({"ridge": -1.0}, ValueError, "ridge must not be negative"),
-        ({"tolerance": -1.0}, ValueError, "tolerance must not be negative"),
-        ({"jacobian_targets": np.ones((3, 1))}, ValueError, "jacobian_targets has shape"),
-        ({"y": np.ones((3, 2)), "jacobian_targets": np.ones((3, 2))}, ValueError, "jacobian_targets has shape"),
-    ],
-)
-def test_refuses_bad_problems(arguments, error, message):
-    with pytest.raises(error, match=message):
-        RobustFlow(**{"mlp": MLP(2), "X": X3, "y": Y3, **arguments})
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda f: f.at(-1.0), ValueError, "t must not be negative"),
-        (lambda f: f.at(math.nan), ValueError, "t must be finite"),
-        (lambda f: f.at(-math.inf), ValueError, "t must be finite"),
-        (lambda f: f.at(True), TypeError, "t must be a real number"),
-        (lambda f: f.at([1.0]), TypeError, "t must be a real number"),
-        (lambda f: f.at(1.0, np.ones((2, 3))), ValueError, "X_new has 3 input dimensions"),
-        (lambda f: f.at(1.0, np.ones(2)), ValueError, "X_new has shape"),
-        (lambda f: f.at(1.0, None, 3), TypeError, "initial must be"),
-        (lambda f: f.at(1.0, None, lambda Z: Z), ValueError, "what initial returned"),
-        (lambda f: f.after(-1, 0.1), ValueError, "steps must be at least 0"),
-        (lambda f: f.after(1.5, 0.1), TypeError, "steps must be an integer"),
-        (lambda f: f.after(1, 0.0), ValueError, "learning_rate must be positive"),
-        (lambda f: f.ensemble(-1.0), ValueError, "t must not be negative"),
-        (lambda f: f.ensemble(1.0).sample(0), ValueError, "count must be at least 1"),
-        (lambda f: f.value_std(1.0, np.ones((0, 2))), ValueError, "X_new is empty"),
-        (lambda f: f.eigenfeatures(np.ones((1, 1))), ValueError, "X_new has 1 input"),
-        (lambda f: f.integrate(math.inf), ValueError, "t must be finite"),
-        (lambda f: f.integrate(1.0, rtol=0.0), ValueError, "rtol must be positive"),
-    ],
-)
-def test_refuses_bad_questions(call, error, message):
-    with pytest.raises(error, match=message):
-        call(RobustFlow(MLP(2), X3, Y3))
 
 
 def test_import_leaves_diffrax_and_scikit_learn_alone():

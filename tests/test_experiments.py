@@ -242,33 +242,6 @@ def test_two_cores_train_the_appendix_for_the_same_time(name):
     assert max(part.widths) <= 1024 < max(whole.widths)
 
 
-def test_unknown_figure():
-    with pytest.raises(ValueError, match="no figure 7; known are 1, 2, 3, 4, 5, 6"):
-        experiments.figure(7)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: figure2.Config(widths=()), "widths must be one or more different values"),
-        (lambda: figure2.Config(widths=(8, 8)), "widths must be one or more different values"),
-        (lambda: figure2.Config(widths=(0,)), "each of widths must be at least 1, got 0"),
-        (lambda: figure2.Config(activations=("relu",)), "relu"),
-        (lambda: figure2.Config(seeds=0), "seeds must be at least 1"),
-        (lambda: figure3.Config(seeds=(1, 2)), "must give a number for each of the 8 widths"),
-        (lambda: figure3.Config(steps=(1, 2)), "steps must rise from 0"),
-        (lambda: figure3.Config(data="iris"), "unknown data set 'iris'; known are"),
-        (lambda: figure3.Config(lam=-1.0), "lam must not be negative"),
-        (lambda: figure3.run(figure3.Config(data="wine")), "several classes"),
-        (lambda: figure6.Config(data=("iris",)), "unknown data 'iris'; known are sphere"),
-        (lambda: figure6.Config(depths=()), "depths must be one or more"),
-    ],
-)
-def test_bad_configurations(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
 @pytest.mark.parametrize(
     ("figure", "cell"), [(figure1, ("erf", 2, 32)), (figure2, ("gelu", 2, 32)), (figure3, ("erf", 16, 0))]

@@ -214,43 +214,6 @@ def test_memory_at_width_4096():
     assert added < 0.4e9
 
 
-# ---------------------------------------------------------------------------------------------------- bad input
-
-
-@pytest.mark.parametrize("kernel", [finite.jacobian_nngp, finite.jacobian_ntk])
-@pytest.mark.parametrize(
-    ("arguments", "exception", "message"),
-    [
-        ({"net": mlp()}, TypeError, "net must be a FiniteMLP, got MLP"),
-        ({"X": np.ones(3)}, ValueError, r"X has shape \(3,\)"),
-        ({"X": np.ones((2, 4))}, ValueError, "X has 4 input dimensions, but the network was built with input_dim=3"),
-        ({"X2": np.ones((2, 4))}, ValueError, "X2 has 4 input dimensions, but the network was built with"),
-        ({"X2": np.full((2, 3), np.nan)}, ValueError, "X2 contains 6 non-finite value"),
-        ({"memory": 0}, ValueError, "memory must be at least 1, got 0"),
-    ],
-)
-def test_bad_input(kernel, arguments, exception, message):
-    valid = {"net": FiniteMLP(mlp(), 4, 3), "X": np.eye(3)}
-    with pytest.raises(exception, match=message):
-        kernel(**valid | arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "exception", "message"),
-    [
-        ({"mlp": None}, TypeError, "mlp must be a jacntk_lib.MLP, got None"),
-        ({"width": [3, 3]}, ValueError, "width has 2 entries, but the network has 3 hidden layers"),
-        ({"seed": 0.5}, TypeError, "seed must be an integer, got 0.5"),
-        ({"X": np.ones(3)}, ValueError, r"X has shape \(3,\)"),
-        ({"dtype": torch.int64}, TypeError, "dtype must be torch.float32 or torch.float64, got torch.int64"),
-    ],
-)
-def test_bad_input_to_streaming(arguments, exception, message):
-    valid = {"mlp": mlp(), "width": 4, "seed": 0, "X": np.eye(3)}
-    with pytest.raises(exception, match=message):
-        finite.streamed_jacobian_ntk(**valid | arguments)
-
-
 # ----------------------------------------------------------------------------------------------- an accelerator
 
 

@@ -366,43 +366,7 @@ def test_memory_of_a_thousand_points_in_64_dimensions():
     assert int(peak) / 1024**2 < 1.5  # ru_maxrss is in KiB
 
 
-# ---------------------------------------------------------------------------------------------- bad input
-
-GOOD = np.eye(3)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: jacobian_ntk("erf", GOOD), TypeError, "mlp must be an MLP"),
-        (lambda: jacobian_ntk(MLP(2), GOOD[0]), ValueError, r"for a single point use X\[None, :\]"),
-        (lambda: jacobian_ntk(MLP(2), GOOD[None]), ValueError, r"X has shape \(1, 3, 3\)"),
-        (lambda: jacobian_ntk(MLP(2), np.empty((0, 3))), ValueError, "X is empty"),
-        (lambda: jacobian_ntk(MLP(2), np.empty((3, 0))), ValueError, "X is empty"),
-        (lambda: jacobian_ntk(MLP(2), GOOD * np.nan), ValueError, r"9 non-finite value.* nan at index \(0, 0\)"),
-        (lambda: jacobian_ntk(MLP(2), [[1.0, np.inf]]), ValueError, r"inf at index \(0, 1\)"),
-        (lambda: jacobian_ntk(MLP(2), GOOD * 1j), TypeError, "X has dtype complex128: real numbers are needed"),
-        (lambda: jacobian_ntk(MLP(2), GOOD.astype(object)), TypeError, "X has dtype object"),
-        (lambda: jacobian_ntk(MLP(2), [["a", "b"]]), TypeError, "X has dtype <U1"),
-        (lambda: jacobian_ntk(MLP(2), [[1.0], [1.0, 2.0]]), TypeError, "cannot be turned into a NumPy array"),
-        (lambda: jacobian_ntk(MLP(2), GOOD, GOOD[:, :2]), ValueError, "X2 has 2 input dimensions but the other points"),
-        (lambda: jacobian_ntk(MLP(2), GOOD, GOOD * np.nan), ValueError, "X2 contains 9 non-finite"),
-        (lambda: jacobian_ntk(MLP(2, "tanh"), 20 * GOOD), ValueError, "reduce sigma_w, sigma_b, input_scale"),
-        (lambda: jax.jit(lambda x: jacobian_ntk(MLP(2), x).k)(GOOD), TypeError, "X is a jax tracer"),
-        (lambda: jacobian_ntk(MLP(2), GOOD) @ np.ones(3), ValueError, r"cannot multiply a matrix of shape \(12, 12\)"),
-        (lambda: np.ones(3) @ jacobian_ntk(MLP(2), GOOD), ValueError, r"cannot multiply an array of shape \(3,\)"),
-        (lambda: jacobian_ntk(MLP(2), GOOD) @ np.full(12, np.nan), ValueError, "v contains 12 non-finite"),
-        (lambda: jacobian_ntk(MLP(2), GOOD).scaled(-1.0), ValueError, "lam must not be negative"),
-        (lambda: jacobian_ntk(MLP(2), GOOD).scaled([1.0, -2.0, 1.0]), ValueError, "got -2.0 at index 1"),
-        (lambda: jacobian_ntk(MLP(2), GOOD).scaled([1.0, 2.0]), ValueError, r"lam has shape \(2,\)"),
-        (lambda: jacobian_ntk(MLP(2), GOOD, GOOD[:2]).diagonal(), ValueError, "has no diagonal"),
-    ],
-)
-def test_bad_input(call, error, message):
-    with pytest.raises(error, match=message):
-        call()
-
-
 def test_repr():
-    assert repr(jacobian_ntk(MLP(1), GOOD, GOOD[:2])) == "JacobianGram(points=3 x 2, dimension=3, shape=(12, 8))"
-    assert isinstance(jacobian_nngp(MLP(1), GOOD), JacobianGram)
+    X = np.eye(3)
+    assert repr(jacobian_ntk(MLP(1), X, X[:2])) == "JacobianGram(points=3 x 2, dimension=3, shape=(12, 8))"
+    assert isinstance(jacobian_nngp(MLP(1), X), JacobianGram)

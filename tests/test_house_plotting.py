@@ -59,30 +59,6 @@ def test_median_interval_works_along_the_last_axis():
     assert (median <= high).all()
 
 
-@pytest.mark.parametrize(
-    ("widths", "errors", "message"),
-    [
-        ([64, 128], [0.1, 0.2], r"errors \(2,\)"),
-        ([64, 128], np.ones((3, 4)), r"\(3, 4\)"),
-        ([64, 128], np.ones((2, 1)), "two seeds"),
-        ([64], np.ones((1, 3)), "two widths"),
-        ([64, 64], np.ones((2, 3)), "all equal"),
-        ([64, -1], np.ones((2, 3)), "widths must be positive"),
-        ([64, 128], np.zeros((2, 3)), "errors must be positive"),
-        ([64, 128], np.full((2, 3), np.nan), "non-finite"),
-    ],
-)
-def test_what_cannot_be_fitted_is_refused(widths, errors, message):
-    with pytest.raises(ValueError, match=message):
-        bootstrap.fitted_slope(widths, errors)
-
-
-@pytest.mark.parametrize("samples", [3.0, [1.0], np.empty((0, 4))])
-def test_median_interval_refuses_single_runs(samples):
-    with pytest.raises(ValueError, match="at least two repetitions"):
-        bootstrap.median_interval(samples)
-
-
 def test_error_by_width_draws_the_median_a_band_and_one_reference(ax):
     errors = np.random.default_rng(5).lognormal(size=(6, 9))
     line = plotting.error_by_width(ax, WIDTHS, errors, label="depth 1", colour="depth 1")
@@ -103,15 +79,6 @@ def test_gram_picture_is_symmetric_about_zero_and_parts_the_blocks(ax):
     assert image.get_clim() == (-3.0, 3.0)
     assert len(ax.lines) == 1
     assert plotting.gram_picture(ax, np.zeros((2, 2))).get_clim() == (-1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("matrix", "block", "message"),
-    [(np.ones(3), None, "shape"), (np.ones((4, 4)), 3, "blocks of 3"), ([[np.inf]], None, "non-finite")],
-)
-def test_gram_picture_refuses(ax, matrix, block, message):
-    with pytest.raises(ValueError, match=message):
-        plotting.gram_picture(ax, matrix, block)
 
 
 def test_house_style_has_a_white_canvas_of_the_text_width(ax):

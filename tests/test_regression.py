@@ -175,28 +175,6 @@ def test_ill_conditioned_fit_without_ridge_says_so(data):
     assert reg.report_.unresolved >= 1
 
 
-@pytest.mark.parametrize(
-    ("parameters", "error", "message"),
-    [
-        ({"depth": 0}, ValueError, "depth must be at least 1"),
-        ({"activation": "relu"}, ValueError, "relu"),
-        ({"sigma_w": 0.0}, ValueError, "sigma_w must be positive"),
-        ({"sigma_b": -1.0}, ValueError, "sigma_b must not be negative"),
-        ({"lam": -1.0}, ValueError, "lam must not be negative"),
-        ({"ridge": -1.0}, ValueError, "ridge must not be negative"),
-        ({"time": 0.0}, ValueError, "time must be positive"),
-        ({"time": "inf"}, TypeError, "time must be a real number"),
-        ({"time": math.nan}, ValueError, "time must be finite"),
-        ({"input_scale": "unit"}, ValueError, "input_scale must be 'auto' or a positive number"),
-        ({"input_scale": -1.0}, ValueError, "input_scale must be positive"),
-    ],
-)
-def test_refuses_bad_parameters(data, parameters, error, message):
-    reg = JacobianKernelRegressor(**parameters)  # scikit-learn's rule: nothing is checked before fit
-    with pytest.raises(error, match=message):
-        reg.fit(*data[:2])
-
-
 def test_refuses_bad_data(data):
     X, y, X_new = data
     reg = JacobianKernelRegressor().fit(X, y)

@@ -97,22 +97,6 @@ def test_folder_comes_from_the_environment_or_the_source(stored, monkeypatch):
     assert results.folder() == _provenance.PACKAGE.parent / "book" / "results"
 
 
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"arrays": {"a": np.array([object()])}}, TypeError, "array 'a' has dtype object"),
-        ({"config": {"a": float("nan")}}, TypeError, "something that JSON cannot"),
-        ({"config": {"a": np.zeros(2)}}, TypeError, "something that JSON cannot"),
-        ({"name": "../toy"}, ValueError, "letters, digits"),
-        ({"name": ".toy"}, ValueError, "letters, digits"),
-        ({"name": ""}, ValueError, "letters, digits"),
-    ],
-)
-def test_make_refuses(changes, error, message):
-    with pytest.raises(error, match=message):
-        toy(**changes)
-
-
 # Faults
 
 

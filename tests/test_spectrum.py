@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jacntk_lib import MLP, datasets, jacobian_nngp, jacobian_ntk
+from jacntk_lib.activations import Activation, softplus_derivatives
 from jacntk_lib.certificates import certify
 from jacntk_lib.spectrum import extreme_eigenvalues, smallest_eigenvalue
 
@@ -143,19 +144,7 @@ def test_extreme_eigenvalues():
         extreme_eigenvalues(MLP(3), X, kernel="tangent")
 
 
-def test_refusals():
-    from jacntk_lib.activations import Activation, softplus_derivatives
-
-    G = jacobian_ntk(MLP(2), X)
-    with pytest.raises(TypeError, match=r"certificates\.certify"):
-        smallest_eigenvalue(G.dense())
-    with pytest.raises(ValueError, match="X2=None"):
-        smallest_eigenvalue(jacobian_ntk(MLP(2), X, X[:3]))
-    with pytest.raises(ValueError, match="scaled"):
-        smallest_eigenvalue(G.scaled(0.1))
-    softplus = Activation.from_derivatives("softplus", softplus_derivatives(), odd_part_linear=True)
-    with pytest.raises(ValueError, match=r"quadrature.*erf, gelu, sin"):
-        smallest_eigenvalue(jacobian_ntk(MLP(1, softplus), X[:3]))
-    impostor = jacobian_ntk(MLP(1, Activation.from_derivatives("erf", softplus_derivatives())), X[:3])
-    with pytest.raises(ValueError, match="quadrature"):  # the name alone is not enough
-        smallest_eigenvalue(impostor)
+def test_an_activation_is_not_known_by_its_name():
+    impostor = Activation.from_derivatives("erf", softplus_derivatives())
+    with pytest.raises(ValueError, match="quadrature"):
+        smallest_eigenvalue(jacobian_ntk(MLP(1, impostor), X[:3]))
