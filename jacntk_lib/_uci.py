@@ -177,8 +177,7 @@ FIRE_COLUMNS = ("temperature", "RH", "Ws", "rain", "FFMC", "DMC", "DC", "ISI", "
 
 
 def read_algerian(content):
-    """Two tables, one a region, each under a title line and a header; labels carry stray blanks; one lost "
-    "comma."""
+    """Two tables, one a region, each under a title and a header; labels carry stray blanks; one lost comma."""
     text = content.decode("ascii").replace("14.6 9", "14.6,9")
     X, y, region = [], [], None
     for fields in csv.reader(io.StringIO(text)):

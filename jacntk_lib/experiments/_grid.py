@@ -1,5 +1,4 @@
-"""What figures 1 and 2 share: a kernel of sampled networks against its limit, over activations, depths and "
-"widths."""
+"""What figures 1 and 2 share: a kernel of sampled networks against its limit, by activation, depth and width."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -213,8 +212,7 @@ def summary(result, what):
 
 
 def plot(result, what):
-    """Relative Frobenius error by width, one panel an activation and one line a depth, 95 % bootstrap "
-    "bands."""
+    """Relative Frobenius error by width, one panel an activation, one line a depth, 95 % bootstrap bands."""
     import matplotlib.pyplot as plt
 
     from .. import plotting
