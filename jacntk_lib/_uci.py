@@ -4,6 +4,7 @@ A raw file comes from the folder named by ``JACNTK_DATA_DIR`` if that is set, el
 a cache. Either way its SHA-256 must be the recorded one before a single number is read.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -82,11 +83,11 @@ def raw(name):
     if folder:
         return _from_folder(Path(folder), name, source)
     cached = _cache_folder() / source.local
-    if cached.is_file():
+    with contextlib.suppress(OSError):  # not there, or neither readable nor removable: it is only a copy
         content = cached.read_bytes()
         if _digest(content) == source.sha256:
             return content
-        cached.unlink()  # damaged since it was checked: it is only a copy, so fetch it again
+        cached.unlink()  # damaged since it was checked
     content = _download(name, source)
     try:
         _keep(cached, content)

@@ -187,8 +187,14 @@ def _figure(chosen):
         partial=chosen.partial,
         fresh=chosen.fresh,
     )
-    _draw(experiment, result, where / f"{name}.png")
-    print(experiment.summary(result))
+    try:
+        _draw(experiment, result, where / f"{name}.png")
+        summary = experiment.summary(result)
+    except ValueError as error:
+        if chosen.config is None:
+            raise
+        raise _WrongUsage(f"{name} is stored in {where}, but its grid is too small for a picture: {error}") from error
+    print(summary)
     print(f"computed in {_duration(result.record['wall_time_s'])}")
     if missing := result.record["missing"]:
         print(f"incomplete: {len(missing)} parts are missing; the same command goes on from here")
@@ -229,6 +235,9 @@ def _choice(chosen):
     """The experiment, its configuration and the folder that the arguments name."""
     experiment = experiments.figure(chosen.number)
     where = chosen.out if chosen.out is not None else _results_folder()
+    there = next(path for path in (where, *where.absolute().parents) if path.exists())
+    if not there.is_dir():  # said now, and not after the first hour of computing
+        raise _WrongUsage(f"results need a folder, but {there} is a file; give another with --out")
     if chosen.config is not None:
         return experiment, _own_config(experiment, chosen.config), where
     if chosen.preset not in experiment.PRESETS:

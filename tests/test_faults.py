@@ -1,0 +1,266 @@
+"""What goes wrong outside the program: disks, folders, networks. Simulated, since as root no folder is read-only.
+
+Beside these: damaged and edited results, kills and two writers in ``test_results.py``, kills and two runs of one
+computation in ``test_experiments.py``, interrupted training in ``test_training.py``, the cache and
+``JACNTK_DATA_DIR`` in ``test_datasets.py``.
+"""
+
+import builtins
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jacntk_lib import _atomic, _uci, cli, datasets, results
+from jacntk_lib.experiments import figure2, figure3
+
+TINY = figure2.Config(activations=("erf",), depths=(1, 2), widths=(8, 16), seeds=2, points=5, input_dim=2)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The demo preset of figure 2: four cells that take no time. Returns the list of those computed."""
+    monkeypatch.setitem(figure2.PRESETS, "demo", TINY)
+    computed, run_cell = [], figure2.run_cell
+
+    def counted(config, cell, *arguments, **options):
+        computed.append(cell)
+        return run_cell(config, cell, *arguments, **options)
+
+    monkeypatch.setattr(figure2, "run_cell", counted)
+    return computed
+
+
+def figure(out):
+    return cli.main(["figure", "2", "--out", str(out)])
+
+
+def files(folder):
+    return sorted(path for path in Path(folder).rglob("*") if path.is_file())
+
+
+def failing(number, after=0):
+    """A function that does what the system's does ``after`` times and then fails with ``number``."""
+
+    def wrap(function):
+        left = [after]
+
+        def call(*arguments, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(number, os.strerror(number), str(arguments[0]))
+            return function(*arguments, **options)
+
+        return call
+
+    return wrap
+
+
+# The disk
+
+
+def test_full_disk_in_the_middle_of_a_run(tiny, tmp_path, monkeypatch, capsys):
+    """Three of four cells fit. The next run computes the fourth alone."""
+    with monkeypatch.context() as full:
+        full.setattr(_atomic.os, "fsync", failing(errno.ENOSPC, after=3)(os.fsync))
+        assert figure(tmp_path) == cli.FAILED
+    assert "No space left on device" in capsys.readouterr().err
+    assert len(files(tmp_path)) == 3
+    assert results.stored(tmp_path) == []
+    before = len(tiny)
+    assert figure(tmp_path) == cli.OK
+    assert len(tiny) - before == 1
+    assert results.load("figure-2-demo", tmp_path)["frobenius"].shape == (1, 2, 2, 2)
+    assert len(files(tmp_path)) == 3  # npz, json, png: no cell, no temporary file
+
+
+@pytest.mark.parametrize("step", ["open", "fsync", "replace"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_whatever_fails_in_writing_leaves_the_old_file(step, number, tmp_path, monkeypatch):
+    path = tmp_path / "kept"
+    _atomic.write(path, lambda file: file.write(b"old"))
+    with monkeypatch.context() as broken:
+        if step == "open":
+            broken.setattr(_atomic, "open", failing(number)(builtins.open), raising=False)
+        else:
+            broken.setattr(_atomic.os, step, failing(number)(getattr(os, step)))
+        with pytest.raises(OSError, match=os.strerror(number)):
+            _atomic.write(path, lambda file: file.write(b"new"))
+    assert files(tmp_path) == [path]
+    assert path.read_bytes() == b"old"
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+from jacntk_lib import results
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+numbers = np.random.default_rng(0).standard_normal(int(sys.argv[2]))
+results.save(results.make("toy", {"a": numbers}, config={}, command="", seeds=[], wall_time=0), sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files by setrlimit")
+def test_a_write_that_the_system_cuts_off(tmp_path):
+    """A true failure in the middle of a write, in a process of its own: the old result stays, nothing is left over."""
+
+    def run(count):
+        command = [sys.executable, "-c", LIMITED, str(tmp_path), str(count)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    small = run(1000)
+    assert small.returncode == 0, small.stderr
+    assert "File too large" in run(10_000).stderr
+    assert [path.name for path in files(tmp_path)] == ["toy.json", "toy.npz"]
+    assert results.load("toy", tmp_path)["a"].shape == (1000,)
+
+
+# Folders
+
+
+@pytest.mark.parametrize("under", [".", "new/folder"])
+def test_a_file_where_a_folder_is_asked_for(tiny, tmp_path, capsys, under):
+    path = tmp_path / "taken"
+    path.write_text("mine")
+    assert figure(path / under) == cli.USAGE
+    assert f"results need a folder, but {path} is a file; give another with --out" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+    assert tiny == []
+
+
+def test_a_grid_of_ones_own_too_small_to_draw(tmp_path, capsys):
+    """What was computed is kept, and the mistake is the user's."""
+    path = tmp_path / "grid.json"
+    path.write_text('{"activations": ["erf"], "depths": [1], "widths": [8], "seeds": 2, "points": 5, "input_dim": 2}')
+    assert cli.main(["figure", "2", "--config", str(path), "--out", str(tmp_path)]) == cli.USAGE
+    shown = capsys.readouterr().err
+    assert "too small for a picture: errors has shape (1, 2): at least two widths" in shown
+    assert results.load("figure-2-custom", tmp_path)["frobenius"].shape == (1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_cannot_be_written(tiny, tmp_path, monkeypatch, capsys, number):
+    monkeypatch.setattr(_atomic, "open", failing(number)(builtins.open), raising=False)
+    assert figure(tmp_path / "out") == cli.FAILED
+    shown = capsys.readouterr().err
+    assert os.strerror(number) in shown
+    assert str(tmp_path / "out") in shown
+    assert files(tmp_path) == []
+
+
+def test_results_are_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    made = results.make("toy", {"a": np.arange(3)}, config={}, command="", seeds=[], wall_time=0)
+    results.save(made, tmp_path)
+    monkeypatch.setattr(_atomic, "open", failing(errno.EROFS)(builtins.open), raising=False)
+    if _atomic.fcntl is not None:  # nor locked, as on some network disks
+        monkeypatch.setattr(_atomic.fcntl, "flock", failing(errno.ENOLCK)(None))
+    np.testing.assert_array_equal(results.load("toy", tmp_path)["a"], np.arange(3))
+
+
+# The network and the data
+
+
+@pytest.fixture
+def network(monkeypatch, tmp_path):
+    """UCI with one toy table; ``network.answer`` is what pooch does when asked for it."""
+    import hashlib
+    import io
+    import types
+    import zipfile
+
+    table = b"1.0,2.0,3.0,4.0,0\r\n5.0,6.0,7.0,8.0,1"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("toy.txt", table)
+    source = _uci.Source("https://uci.example/toy.zip", "toy.txt", "toy.raw", hashlib.sha256(table).hexdigest(), "", "")
+    monkeypatch.setitem(_uci.SOURCES, "banknote_authentication", source)
+    monkeypatch.delenv("JACNTK_DATA_DIR", raising=False)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    network = types.SimpleNamespace(content=packed.getvalue(), cache=tmp_path / "cache")
+
+    def whole(path):
+        path.write_bytes(network.content)
+
+    network.answer = whole
+
+    def retrieve(url, known_hash, fname, path):
+        network.answer(Path(path) / fname)
+        return str(Path(path) / fname)
+
+    monkeypatch.setitem(
+        sys.modules, "pooch", types.SimpleNamespace(retrieve=retrieve, os_cache=lambda _: network.cache)
+    )
+    return network
+
+
+def load():
+    return datasets.load("banknote_authentication", standardise=False, unit_length=False)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), MemoryError()])
+def test_interrupted_download_leaves_nothing_behind(network, tmp_path, stop):
+    def half(path):
+        path.write_bytes(network.content[: len(network.content) // 2])
+        raise stop
+
+    whole, network.answer = network.answer, half
+    with pytest.raises(type(stop)):
+        load()
+    assert files(tmp_path) == []
+    network.answer = whole
+    assert load().X.shape == (2, 4)
+    assert files(tmp_path) == [network.cache / "toy.raw"]
+
+
+def test_interrupt_while_the_copy_is_written(network, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(_uci.os, "replace", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            load()
+    assert files(tmp_path) == []
+    assert load().X.shape == (2, 4)
+
+
+@pytest.mark.parametrize("step", ["read_bytes", "unlink", "mkdir"])
+def test_a_damaged_cache_that_cannot_be_read_removed_or_written(network, monkeypatch, step):
+    """The data are good and come through, with a warning if the next call will have to fetch them again."""
+    network.cache.mkdir()
+    (network.cache / "toy.raw").write_bytes(b"damaged")
+    system = getattr(Path, step)
+
+    def refuse(path, *arguments, **options):
+        if network.cache in (path, path.parent):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return system(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, step, refuse)
+    if step == "mkdir":
+        with pytest.warns(UserWarning, match=r"could not be cached in .*Permission denied"):
+            assert load().X.shape == (2, 4)
+    else:
+        assert load().X.shape == (2, 4)
+        monkeypatch.undo()
+        assert (network.cache / "toy.raw").read_bytes() == b"1.0,2.0,3.0,4.0,0\r\n5.0,6.0,7.0,8.0,1"
+
+
+def test_a_command_with_a_wrong_file_of_data_computes_nothing(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "algerian_forest_fires.raw.csv").write_text("day,month\n")
+    monkeypatch.setenv("JACNTK_DATA_DIR", str(folder))
+    monkeypatch.setitem(figure3.PRESETS, "demo", replace(figure3.PRESETS["demo"], data="algerian_forest_fires"))
+    assert cli.main(["figure", "3", "--out", str(tmp_path / "out")]) == cli.FAILED
+    shown = capsys.readouterr().err
+    assert "algerian_forest_fires.raw.csv is not UCI's file" in shown
+    assert "replace it with" in shown
+    assert files(tmp_path) == [folder / "algerian_forest_fires.raw.csv"]
