@@ -12,15 +12,16 @@ So N points in R^d need O(N^2) numbers and O(N^2 d) time per product in place of
 
 import numpy as np
 
-from . import kernels
-from ._validation import as_array, as_points, non_negative_number
+from ._scalars import Recomputed, between, within
+from ._validation import as_array, as_points, integer, non_negative_number
 from .architecture import MLP
 from .kernels import Jet
 
-_ROWS_AT_ONCE = 64  # points a slab of a dense matrix is assembled for: bounds the temporaries
+MEMORY = 4 << 30  # bytes that the scalars of one Gram matrix may take, unless the caller says otherwise
+_ROWS_AT_ONCE = 64  # points a slab of a dense matrix, or of a product, is made for: bounds the temporaries
 
 
-def jacobian_nngp(mlp: MLP, X, X2=None) -> "JacobianGram":
+def jacobian_nngp(mlp: MLP, X, X2=None, *, memory=MEMORY) -> "JacobianGram":
     r"""The Jacobian NNGP kernel Sigma^L (Kim and Yang 2024, Theorem 3.1), without kappa^2.
 
     At initialisation an infinitely wide network and its input Jacobian are jointly Gaussian with mean zero and
@@ -39,6 +40,8 @@ def jacobian_nngp(mlp: MLP, X, X2=None) -> "JacobianGram":
     mlp : the network.
     X : points, shape (N, d), any real dtype; computed in float64.
     X2 : other points, shape (M, d); ``None`` means X, and a symmetric matrix.
+    memory : bytes that the scalars may take, 48 N^2 for a symmetric matrix and 64 N M between two sets. Where they
+        do not fit they are computed anew, a few rows of points at a time, in every product: slower, never larger.
 
     Returns
     -------
@@ -59,10 +62,10 @@ def jacobian_nngp(mlp: MLP, X, X2=None) -> "JacobianGram":
            [ 0.245,  0.873, -0.471],
            [ 0.327, -0.471,  0.598]])
     """
-    return _gram(mlp, X, X2, tangent=False)
+    return _gram(mlp, X, X2, memory, tangent=False)
 
 
-def jacobian_ntk(mlp: MLP, X, X2=None) -> "JacobianGram":
+def jacobian_ntk(mlp: MLP, X, X2=None, *, memory=MEMORY) -> "JacobianGram":
     r"""The limiting Jacobian NTK Theta^L (Kim and Yang 2024, Theorem 4.3), without kappa^2.
 
     The Gram matrix of the parameter gradients of f and of every df/dx_a, divided by kappa^2, tends to it:
@@ -84,36 +87,24 @@ def jacobian_ntk(mlp: MLP, X, X2=None) -> "JacobianGram":
     >>> (G @ np.ones(12)).shape
     (12,)
     """
-    return _gram(mlp, X, X2, tangent=True)
+    return _gram(mlp, X, X2, memory, tangent=True)
 
 
-def _gram(mlp, X, X2, *, tangent):
+def _gram(mlp, X, X2, memory, *, tangent):
     if not isinstance(mlp, MLP):
         raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+    memory = integer(memory, "memory", at_least=1)
     X = as_points(X, "X")
-    if X2 is None:
-        i, j = np.triu_indices(len(X))
-        A = np.einsum("nd,nd->n", X, X)
-        C = (X @ X.T)[i, j]
-        C[i == j] = A  # the same rounding for <x, x> and |x|^2
-        packed = kernels.jet_of_kernel(mlp, A[i], A[j], C, tangent=tangent)
-        return JacobianGram(X, None, _unpack(packed, i, j, len(X)), source=(mlp, tangent))
-    X2 = as_points(X2, "X2", dimension=X.shape[1])
-    shape = (len(X), len(X2))
-    A = np.broadcast_to(np.einsum("nd,nd->n", X, X)[:, None], shape).ravel()
-    B = np.broadcast_to(np.einsum("nd,nd->n", X2, X2)[None, :], shape).ravel()
-    jet = kernels.jet_of_kernel(mlp, A, B, (X @ X2.T).ravel(), tangent=tangent)
-    return JacobianGram(X, X2, Jet(*(x.reshape(shape) for x in jet)), source=(mlp, tangent))
-
-
-def _unpack(packed, i, j, n):
-    """Full matrices from the pairs i <= j: exchanging the points exchanges A with B and nothing else."""
-    mirrored = packed._replace(A=packed.B, B=packed.A, AC=packed.BC, BC=packed.AC)
-    full = Jet(*(np.empty((n, n)) for _ in Jet._fields))
-    for matrix, upper, lower in zip(full, packed, mirrored, strict=True):
-        matrix[j, i] = lower
-        matrix[i, j] = upper
-    return full
+    if X2 is not None:
+        X2 = as_points(X2, "X2", dimension=X.shape[1])
+    needed = 48 * len(X) ** 2 if X2 is None else 64 * len(X) * len(X2)
+    if needed > memory:
+        jet = Recomputed(mlp, tangent, X, X if X2 is None else X2)
+    elif X2 is None:
+        jet = within(mlp, X, tangent=tangent)
+    else:
+        jet = between(mlp, X, X2, tangent=tangent)
+    return JacobianGram(X, X2, jet, source=(mlp, tangent))
 
 
 class JacobianGram:
@@ -175,8 +166,8 @@ class JacobianGram:
         if self.symmetric:
             return self
         j = self._jet
-        jet = Jet(j.k.T, j.B.T, j.A.T, j.C.T, j.AB.T, j.BC.T, j.AC.T, j.CC.T)
-        return JacobianGram(self.X2, self.X, jet, self._right, self._left)
+        j = Jet(j.k.T, j.B.T, j.A.T, j.C.T, j.AB.T, j.BC.T, j.AC.T, j.CC.T) if isinstance(j, Jet) else j.T
+        return JacobianGram(self.X2, self.X, j, self._right, self._left)
 
     def values(self) -> np.ndarray:
         """The value-value entries, (N, M): the ordinary NNGP kernel or NTK."""
@@ -191,7 +182,11 @@ class JacobianGram:
         """
         if len(self.X) != len(self.X2):
             raise ValueError(f"a matrix of shape {self.shape} has no diagonal: it needs as many points in X as in X2")
-        k, _, _, C, AB, AC, BC, CC = (np.diagonal(x)[:, None] for x in self._jet)
+        if isinstance(self._jet, Jet):
+            scalars = (np.diagonal(x)[:, None] for x in self._jet)
+        else:
+            scalars = (x[:, None] for x in self._jet.diagonal())
+        k, _, _, C, AB, AC, BC, CC = scalars
         X, Y = self.X, self.X2
         slopes = 4 * AB * X * Y + 2 * AC * X * X + 2 * BC * Y * Y + CC * Y * X + C
         slopes *= _column(self._left) * _column(self._right)
@@ -220,7 +215,7 @@ class JacobianGram:
     def _slab(self, rows, cols):
         """Some rows of points against some columns of points, dense."""
         X, Y = self.X[rows], self.X2[cols]
-        k, A, B, C, AB, AC, BC, CC = (x[rows, cols][:, :, None] for x in self._jet)
+        k, A, B, C, AB, AC, BC, CC = (x[:, :, None] for x in self._scalars(rows, cols))
         n, m, d = len(X), len(Y), self.d
         slab = np.empty((n, 1 + d, m, 1 + d))
         slab[:, 0, :, 0] = k[..., 0]
@@ -277,25 +272,44 @@ class JacobianGram:
         v = as_array(v, "v", v.shape)
         V = v.reshape(len(self.X2), 1 + self.d, -1)
         out = np.empty((len(self.X), 1 + self.d, V.shape[2]))
-        for column in range(V.shape[2]):
-            self._multiply(V[:, 0, column], V[:, 1:, column], out[:, :, column])
+        self._multiply(V[:, 0], V[:, 1:], out)
         return out.reshape(self.shape[0], *v.shape[1:])
 
     def _multiply(self, v0, V, out):
-        """One product. With Q = X V^T, the four rank-structured terms are five matrix products of size N M d."""
-        X, Y, j, d = self.X, self.X2, self._jet, self.d
+        """All columns at once, by slabs of rows, so that what is made on the way stays in the processor's cache.
+
+        With s_j = <x'_j, V_j>, Q = X V^T and the derivatives in three matrix products of size N M d a column:
+        ``k_C V + X (2 k_A v_0 + 4 k_AB s + 2 rowsum(k_AC Q)) + (k_CC Q + k_C v_0 + 2 k_BC s) Y``.
+        """
+        (M, d, K), Y = V.shape, self.X2
         if self._right is not None:
-            V = self._right[:, None] * V
-        s = np.einsum("jd,jd->j", Y, V)
-        Q = X @ V.T  # (N, M)
-        CV = j.C @ np.concatenate([V, v0[:, None] * Y], axis=1)  # (N, 2d): k_C V and k_C (v_0 * Y)
-        out[:, 0] = j.k @ v0 + 2 * (j.B @ s) + np.einsum("nd,nd->n", X, CV[:, :d])
-        along_x = 2 * (j.A @ v0) + 4 * (j.AB @ s) + 2 * np.einsum("nm,nm->n", j.AC, Q)
-        out[:, 1:] = X * along_x[:, None] + CV[:, :d] + CV[:, d:] + 2 * (j.BC @ (s[:, None] * Y))
-        Q *= j.CC
-        out[:, 1:] += Q @ Y
-        if self._left is not None:
-            out[:, 1:] *= self._left[:, None]
+            V = self._right[:, None, None] * V
+        s = np.einsum("jd,jdk->jk", Y, V)
+        flat, by_column = V.reshape(M, d * K), np.ascontiguousarray(V.transpose(2, 1, 0))  # (K, d, M)
+        twice = 2 * s
+        Q, W = np.empty((2, min(_ROWS_AT_ONCE, len(self.X)), M))
+        for start in range(0, len(self.X), _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, len(self.X)))
+            n, X = rows.stop - start, self.X[rows]
+            k, A, B, C, AB, AC, BC, CC = self._scalars(rows, slice(None))
+            slopes = (C @ flat).reshape(n, d, K)
+            out[rows, 0] = k @ v0 + B @ twice + np.einsum("nd,ndk->nk", X, slopes)
+            along_x = 2 * (A @ v0 + AB @ twice)
+            for column in range(K):
+                q = np.matmul(X, by_column[column], out=Q[:n])
+                along_x[:, column] += 2 * np.einsum("nm,nm->n", AC, q)
+                q *= CC
+                q += np.multiply(C, v0[:, column], out=W[:n])
+                q += np.multiply(BC, twice[:, column], out=W[:n])
+                slopes[:, :, column] += q @ Y
+            slopes += X[:, :, None] * along_x[:, None, :]
+            out[rows, 1:] = slopes if self._left is None else self._left[rows, None, None] * slopes
+
+    def _scalars(self, rows, cols):
+        """The scalars of some rows of points against some columns of points."""
+        if isinstance(self._jet, Jet):
+            return Jet(*(x[rows, cols] for x in self._jet))
+        return self._jet(rows, cols)
 
     def __rmatmul__(self, v):
         """``v @ G`` for v of shape (N(1+d),) or (K, N(1+d))."""

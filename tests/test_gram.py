@@ -370,3 +370,38 @@ def test_repr():
     X = np.eye(3)
     assert repr(jacobian_ntk(MLP(1), X, X[:2])) == "JacobianGram(points=3 x 2, dimension=3, shape=(12, 8))"
     assert isinstance(jacobian_nngp(MLP(1), X), JacobianGram)
+
+
+# ------------------------------------------------------------------------------------------- many, in little memory
+
+
+@pytest.mark.parametrize("square", [True, False])
+def test_scalars_that_do_not_fit_are_computed_again_and_nothing_changes(square):
+    X, X2 = points(150, 3), None if square else points(70, 3, seed=1)
+    mlp = MLP(2, "gelu", sigma_b=0.2)
+    stored, small = jacobian_ntk(mlp, X, X2), jacobian_ntk(mlp, X, X2, memory=1000)
+    if square:
+        stored, small = stored.scaled(0.1), small.scaled(0.1)
+    scale = np.abs(stored.dense()).max()
+    V = np.random.default_rng(2).standard_normal((stored.shape[1], 2))
+    W = np.random.default_rng(3).standard_normal((2, stored.shape[0]))
+    for read in (lambda G: G.dense(), lambda G: G @ V, lambda G: W @ G, lambda G: G.values(), lambda G: G.k_BC):
+        np.testing.assert_allclose(read(small), read(stored), atol=1e-12 * scale)
+    if square:
+        np.testing.assert_allclose(small.diagonal(), stored.diagonal(), atol=1e-12 * scale)
+    assert not any(isinstance(held, np.ndarray) and held.size > 450 for held in vars(small._jet).values())
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_columns_together_are_columns_one_by_one(scaled):
+    G = jacobian_ntk(MLP(3), points(130, 4))  # three slabs
+    G = G.scaled(np.linspace(0.0, 1.0, 130)) if scaled else G
+    V = np.random.default_rng(0).standard_normal((G.shape[1], 5))
+    together = G @ V
+    np.testing.assert_allclose(together, np.stack([G @ v for v in V.T], axis=1), atol=1e-11)
+    np.testing.assert_allclose(together, G.dense() @ V, atol=1e-11)
+
+
+def test_memory_must_be_a_positive_number_of_bytes():
+    with pytest.raises(ValueError, match="memory must be at least 1"):
+        jacobian_ntk(MLP(2), np.eye(3), memory=0)
