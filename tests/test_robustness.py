@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 
 from jacntk_lib import MLP, JacobianKernelRegressor, RobustFlow
-from jacntk_lib._ball import EuclideanBall
+from jacntk_lib._ball import EuclideanBall, ball_of
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.robustness import accuracy_under_attack, attack, linearised_margin
 
@@ -126,6 +127,15 @@ def test_projection_is_the_nearest_point(shift, size, rooms):
     assert_allclose(inside, projected, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize(("norm", "d"), [("l2", 1), ("l2", 4), ("linf", 3)])
+def test_starts_are_uniform_in_the_ball(norm, d):
+    """The share of a ball of dimension d within radius r is r^d, and no direction is preferred."""
+    ball = ball_of(norm)(np.zeros((4000, 1, d)), 2.0, None)
+    starts = ball.sample(np.random.default_rng(0))[:, 0]
+    assert scipy.stats.kstest((distance(norm, starts) / 2) ** d, "uniform").pvalue > 1e-3
+    assert (np.abs(starts.mean(axis=0)) < 5 * starts.std(axis=0) / math.sqrt(4000)).all()
+
+
 def test_finds_the_minimum_of_a_quadratic_inside_the_ball():
     centre = points(seed=4) * 0.1
     X, y = np.zeros((6, 3)), np.ones(6)
@@ -162,7 +172,8 @@ def test_restarts_never_make_it_weaker(norm):
     margins = [attack(wavy, X, y, 1.0, norm=norm, restarts=r, steps=8).margin for r in (1, 2, 5)]
     assert (margins[1] <= margins[0]).all()
     assert (margins[2] <= margins[1]).all()
-    assert (margins[2] < margins[0] - 0.1).any()  # other valleys were found
+    assert (margins[1] < margins[0] - 0.1).any()  # other valleys were found
+    assert (margins[2] < margins[1] - 1e-3).any()  # and others again
     again = attack(wavy, X, y, 1.0, norm=norm, restarts=5, steps=8)
     assert_array_equal(again.margin, margins[2])
     other = attack(wavy, X, y, 1.0, norm=norm, restarts=5, steps=8, seed=1)
@@ -176,6 +187,10 @@ def test_fast_gradient_is_one_step():
     assert_allclose(sign.X, X - 0.05 * np.sign(slope), rtol=0, atol=1e-15)
     fast = attack(wavy, X, y, 0.05, steps=1)
     assert_allclose(fast.X, X - 0.05 * slope / np.linalg.norm(slope, axis=1, keepdims=True), rtol=0, atol=1e-15)
+    bounds = X[0] - 0.01, X[0] + 0.01
+    bounded = attack(wavy, X[:1], y[:1], 0.05, steps=1, bounds=bounds)
+    assert_allclose(bounded.X, np.clip(fast.X[:1], *bounds), rtol=0, atol=1e-15)
+    assert (fast.X[:1] != bounded.X).any()
     half = attack(wavy, X, y, 0.05, steps=1, step_size=0.025)
     assert_allclose(distance("l2", half.X - X), 0.025, rtol=1e-12)
 
