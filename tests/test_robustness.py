@@ -187,7 +187,7 @@ def test_fast_gradient_is_one_step():
     assert_allclose(sign.X, X - 0.05 * np.sign(slope), rtol=0, atol=1e-15)
     fast = attack(wavy, X, y, 0.05, steps=1)
     assert_allclose(fast.X, X - 0.05 * slope / np.linalg.norm(slope, axis=1, keepdims=True), rtol=0, atol=1e-15)
-    bounds = X[0] - 0.01, X[0] + 0.01
+    bounds = X[0] - [0.01, 9, 9], X[0] + [0.01, 9, 9]
     bounded = attack(wavy, X[:1], y[:1], 0.05, steps=1, bounds=bounds)
     assert_allclose(bounded.X, np.clip(fast.X[:1], *bounds), rtol=0, atol=1e-15)
     assert (fast.X[:1] != bounded.X).any()
