@@ -6,6 +6,10 @@ import platform
 import time
 from pathlib import Path
 
+from jacntk_lib import _provenance
+
+RESULTS = Path(__file__).parent / "results"
+
 
 def fastest(contenders, rounds, synchronise=lambda: None):
     """Seconds of the fastest of ``rounds`` calls of each contender, a dictionary of functions without arguments.
@@ -26,33 +30,71 @@ def fastest(contenders, rounds, synchronise=lambda: None):
     return best
 
 
+def one_thread():
+    """Linear algebra in one thread, so that processor time means work rather than waiting."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def processor_seconds(run, budget=1.0, rounds=50):
+    """``(first, best)``: processor time of the first call, compilation included, and of the cheapest of some more.
+
+    Processor time is summed over threads and does not count waiting, so it holds on a busy machine, too. There are at
+    most ``rounds`` more calls and at least one, as many as ``budget`` seconds pay for.
+    """
+    start = time.process_time()
+    run()
+    first, best, spent = time.process_time() - start, float("inf"), 0.0
+    for _ in range(rounds):
+        start = time.process_time()
+        run()
+        took = time.process_time() - start
+        spent, best = spent + took, min(best, took)
+        if spent + took > budget:
+            break
+    return first, best
+
+
 def machine(device="cpu"):
-    """Processor model, cores and packages; nothing that names a particular computer."""
-    import numpy
+    """Processor, cores, threads, packages and commit; nothing that names a particular computer."""
     import torch
 
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    hardware, source = _provenance.hardware(), _provenance.source()
     described = {
-        "processor": model,
-        "cores": os.cpu_count(),
+        "processor": hardware["cpu"] or platform.machine(),
+        "cores": hardware["cores"],
+        "memory in GB": hardware["memory_gb"],
         "torch threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
+        "versions": _provenance.versions(),
+        "commit": source["commit"],
+        "dirty": source["dirty"],
     }
     if str(device).startswith("cuda"):
         described["accelerator"] = torch.cuda.get_device_name()
     return described
 
 
-def write(path, rows, device="cpu"):
-    """Print the rows as a Markdown table and store them as json."""
-    print("| what | time | baseline | ratio | asked for |\n| --- | --- | --- | --- | --- |")
-    for row in rows:
-        print("| " + " | ".join(str(row[name]) for name in ("what", "time", "baseline", "ratio", "target")) + " |")
+def table(rows, columns):
+    """A Markdown table of dictionaries; ``columns`` maps the name of an entry to its heading."""
+    lines = ["| " + " | ".join(columns.values()) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
+    lines += ["| " + " | ".join(str(row.get(name, "")) for name in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def store(path, device="cpu", **content):
+    """Write ``content`` with the machine it was measured on as json."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(device), "rows": rows}, indent=1) + "\n")
+    path.write_text(json.dumps({"machine": machine(device), **content}, indent=1) + "\n")
     print(f"written to {path}")
+
+
+def write(path, rows, device="cpu"):
+    """Print the rows as a Markdown table and store them as json."""
+    columns = {name: name for name in ("what", "time", "baseline", "ratio")} | {"target": "asked for"}
+    print(table(rows, columns))
+    store(path, device, rows=rows)

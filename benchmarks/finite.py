@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _baselines import explicit
 from _timing import fastest, write
 
 from jacntk_lib import finite
@@ -25,20 +26,6 @@ DEPTH, D = 3, 4
 def sphere(n):
     X = np.random.default_rng(0).standard_normal((n, D))
     return X / np.linalg.norm(X, axis=1, keepdims=True)
-
-
-def explicit(net, X):
-    """J J^T / kappa^2 with J from torch.func: the parameter gradient of every value and every input derivative."""
-
-    def stacked(parameters):
-        def f(x):
-            return torch.func.functional_call(net, parameters, (x[None],))[0]
-
-        values, jacobians = torch.func.vmap(f)(X), torch.func.vmap(torch.func.jacrev(f))(X)
-        return torch.cat((values[:, None], jacobians), dim=1).flatten() / net.mlp.kappa
-
-    gradients = torch.func.jacrev(stacked)({name: p.detach() for name, p in net.named_parameters()})
-    return sum(g.flatten(1) @ g.flatten(1).T for g in gradients.values())
 
 
 def against_explicit(device, rounds, synchronise, width=512, points=32):

@@ -11,41 +11,11 @@ import argparse
 import time
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from _baselines import by_autodiff
 from _timing import fastest, write
 
 from jacntk_lib import MLP, jacobian_ntk
-
-
-def by_autodiff(mlp):
-    """A compiled function of the points: the dense matrix, every derivative by jax."""
-    formulas, gain = mlp.phi.formulas_for(1.0), mlp.phi_scale**2
-
-    def theta(x, y):
-        a, b, c = x @ x, y @ y, x @ y
-        value = c
-        for _ in range(mlp.depth):
-            K = formulas.expectations(a, b, c)
-            value = gain * (K.k00 + value * K.k11)
-            a, b, c = gain * formulas.moment(a)[0], gain * formulas.moment(b)[0], gain * K.k00
-        return value
-
-    def block(x, y):
-        by_x = jax.grad(theta, 0)
-        top = jnp.concatenate([theta(x, y)[None], jax.grad(theta, 1)(x, y)])
-        rest = jnp.concatenate([by_x(x, y)[:, None], jax.jacfwd(by_x, 1)(x, y)], axis=1)
-        return jnp.vstack([top[None], rest])
-
-    compiled = jax.jit(lambda X: jax.vmap(lambda x: jax.vmap(lambda y: block(x, y))(X))(X))
-
-    def dense(X):
-        with jax.enable_x64(True):
-            n, d = X.shape
-            return np.asarray(compiled(jnp.asarray(X))).transpose(0, 2, 1, 3).reshape(n * (1 + d), n * (1 + d))
-
-    return dense
 
 
 def main():

@@ -1,0 +1,66 @@
+"""What this machine can do at best: the rates that everything else is a share of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from _timing import processor_seconds
+
+from jacntk_lib import kernels
+
+
+def measured():
+    """Rates of one core, by processor time; call ``one_thread`` first."""
+    return {
+        "matrix product, float64, GFLOP/s": round(_matrix_product(np.float64), 1),
+        "matrix product, float32, GFLOP/s": round(_matrix_product(np.float32), 1),
+        "memory, copying, GB/s": round(_memory(), 1),
+        "elementwise in cache, float64, GFLOP/s": round(_elementwise(), 1),
+    }
+
+
+def _matrix_product(dtype, n=2048):
+    A = np.random.default_rng(0).standard_normal((n, n)).astype(dtype)
+    out = np.empty_like(A)
+    return 2 * n**3 / processor_seconds(lambda: np.matmul(A, A, out=out), 2.0)[1] / 1e9
+
+
+def _memory(megabytes=256):
+    source = np.ones(megabytes * 2**17)
+    target = np.empty_like(source)
+    return 2 * source.nbytes / processor_seconds(lambda: np.copyto(target, source))[1] / 1e9
+
+
+def _elementwise(size=kernels.TILE, chain=64, calls=200):
+    """Multiplications and additions by XLA on arrays of the size that kernels use."""
+
+    @jax.jit
+    def run(x, y):
+        def several(_, z):
+            for _ in range(chain):
+                z = z * y + x
+            return z
+
+        return jax.lax.fori_loop(0, calls, several, x)
+
+    with jax.enable_x64(True):
+        x, y = jnp.full(size, 1e-3), jnp.full(size, 0.5)
+        return 2 * chain * calls * size / processor_seconds(lambda: run(x, y).block_until_ready())[1] / 1e9
+
+
+def operations(mlp):
+    """Arithmetic operations of Theta a pair and layer, as the recursion is written (a division counts as one)."""
+    counted = {"add", "sub", "mul", "div", "neg", "sqrt", "max", "min", "abs", "select_n", "lt", "gt", "le", "ge"}
+
+    def count(jaxpr):
+        total = 0
+        for equation in jaxpr.eqns:
+            inner = [x.jaxpr for x in equation.params.values() if hasattr(x, "jaxpr")]
+            scalar = all(out.aval.shape == () for out in equation.outvars)
+            total += sum(map(count, inner)) + (equation.primitive.name in counted and not scalar)
+        return total
+
+    with jax.enable_x64(True):
+        x = jnp.ones(2)
+        formulas, constants = mlp.phi.formulas_for(1.0), (1.0, 1.0, 0.0)
+        shape = jax.make_jaxpr(lambda x: kernels._recursion.__wrapped__(formulas, True, x, x, x, 2, *constants))(x)
+    return count(shape.jaxpr)
