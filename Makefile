@@ -33,12 +33,13 @@ SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env book serve notebooks prose test lint format contracts unit pairs nbval site workflow bench api readme-figure lock clean distclean
+.PHONY: help env book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow bench api readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
 	@echo "make test       everything that CI runs"
 	@echo "make env        the environment alone, in $(VENV)"
+	@echo "make pdf        the whole book as one PDF, _build/jacntk.pdf (needs Chromium)"
 	@echo "make serve      the built book on http://localhost:$(PORT)"
 	@echo "make notebooks  execute the chapters into book/notebooks (CHAPTER=03 for one)"
 	@echo "make prose      the same where only words have changed: executes nothing"
@@ -83,6 +84,10 @@ _build/book.stamp: $(SOURCES) requirements.lock $(ENVIRONMENT)
 	@mkdir -p _build
 	@$(BIN)/jupyter-book build . -W -n --keep-going $(QUIET) || { rm -rf _build/.doctrees; exit 1; }
 	@touch $@
+
+# the whole book as one file, through Chromium
+pdf: book
+	$(BIN)/python tools/printed.py
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
