@@ -46,7 +46,7 @@ help:
 	@echo "make lint       style and import contracts (seconds)"
 	@echo "make format     let ruff lay out the code"
 	@echo "make workflow   Snakemake in $(SNAKEMAKE), and the tests of the sweep (workflow/)"
-	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; minutes, prints only)"
+	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; a quarter of an hour, stored in benchmarks/results)"
 	@echo "make api        pages of the API reference, after adding a module"
 	@echo "make lock       the locks and environment.yml from what requirements.in asks for (needs uv)"
 	@echo "make clean      remove the built book; make distclean: the environment, too"
@@ -146,7 +146,7 @@ $(SNAKEMAKE)/stamp: workflow/requirements.lock
 	@touch $@
 
 bench: $(ENVIRONMENT)
-	for one in benchmarks/[a-z]*.py; do echo "== $$one"; $(BIN)/python "$$one"; done
+	@for one in $(filter-out benchmarks/report.py,$(wildcard benchmarks/[a-z]*.py)) benchmarks/report.py; do $(call stage,$$one,$(BIN)/python "$$one"); done
 
 # -- upkeep --------------------------------------------------------------------------------------------------
 

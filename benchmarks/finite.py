@@ -8,12 +8,11 @@ block by block, beside the drawing alone; ``--wide 0`` leaves out the second row
 
 import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from _baselines import explicit
-from _timing import fastest, write
+from _timing import RESULTS, fastest, write
 
 from jacntk_lib import finite
 from jacntk_lib._weights import draw_weights
@@ -101,7 +100,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--wide", type=int, default=8192)
     parser.add_argument("--streamed", type=int, default=0)
-    parser.add_argument("--out", default=Path(__file__).parent / "results" / "finite.json")
+    parser.add_argument("--out", help="by default results/finite-DEVICE.json")
     options = parser.parse_args()
     device = torch.device(options.device)
     synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -110,7 +109,7 @@ def main():
         rows.append(against_products(device, min(options.rounds, 3), synchronise, options.wide))
     if options.streamed:
         rows.append(streamed(device, synchronise, options.streamed))
-    write(options.out, rows, device)
+    write(options.out or RESULTS / f"finite-{options.device}.json", rows, device)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from _baselines import by_autodiff, explicit, sphere
 from _timing import RESULTS, one_thread, processor_seconds, store, table
+from report import GROWTH, shown_growth
 
 from jacntk_lib import MLP, finite, jacobian_ntk
 from jacntk_lib.networks import FiniteMLP
@@ -107,9 +108,7 @@ def main():
     chosen = parser.parse_args()
     one_thread()
     records = [measure(*case, chosen.budget) for case in CASES]
-    columns = {"what": "what", "grows": "grows", "sizes": "sizes", "time": "time at the largest", "fit": "exponent"}
-    shown = [{**one, "time": f"{one['seconds'][-1] * 1e3:.3g} ms", "fit": f"{one['exponent']:.2f}"} for one in records]
-    print(table(shown, columns | {"expected": "expected"}))
+    print(table(map(shown_growth, records), GROWTH))
     store(chosen.out, records=records)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from _baselines import by_autodiff, explicit, sphere
 from _roofline import measured, operations
 from _timing import RESULTS, one_thread, processor_seconds, store, table
+from report import PEERS, shown_peer
 
 from jacntk_lib import MLP, finite, jacobian_ntk
 from jacntk_lib.networks import FiniteMLP
@@ -151,28 +152,6 @@ def share_of_peak(roofline, points=256, depth=11):
     }
 
 
-def shown(one):
-    """A record as a row of the table."""
-    return {
-        "what": one["what"],
-        "method": one["method"],
-        "time": f"{one['seconds'] * 1e3:.3g} ms",
-        "first": f"{one['first_seconds']:.3g} s",
-        "ratio": "" if one["method"] == "ours" else f"{one['ratio']:.3g}",
-        "difference": "" if one["method"] == "ours" else f"{one['difference']:.0e}",
-    }
-
-
-COLUMNS = {
-    "what": "what",
-    "method": "by",
-    "time": "time",
-    "first": "first call",
-    "ratio": "times ours",
-    "difference": "difference",
-}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds that each contender may be repeated for")
@@ -198,7 +177,7 @@ def main():
     records += [one for case in NETWORKS for one in network_records(case, chosen.budget)]
     roofline = measured()
     kernel = share_of_peak(roofline)
-    print(table(map(shown, records), COLUMNS))
+    print(table(map(shown_peer, records), PEERS))
     print("\n".join(f"{name}: {value}" for name, value in {**roofline, **kernel}.items()))
     peers = {"neural-tangents": {"needs": [*PINS, NEURAL_TANGENTS]}}
     store(chosen.out, records=records, missing=missing, roofline=roofline, kernel=kernel, peers=peers)

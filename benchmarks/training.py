@@ -6,11 +6,10 @@ Depth 3, 244 points in R^11, float32: the size of the constancy experiment.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
-from _timing import fastest, write
+from _timing import RESULTS, fastest, write
 
 from jacntk_lib.architecture import MLP
 from jacntk_lib.networks import FiniteMLP, full_precision
@@ -50,7 +49,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", default=Path(__file__).parent / "results" / "training.json")
+    parser.add_argument("--out", help="by default results/training-DEVICE.json")
     options = parser.parse_args()
 
     rng = np.random.default_rng(0)
@@ -122,7 +121,7 @@ def main():
         row("double backpropagation, one torch.func.jacrev of the sum", "double of sum", "-"),
         row("autograd through the tangent pass", "tangents", "-"),
     ]
-    write(options.out, rows, options.device)
+    write(options.out or RESULTS / f"training-{options.device}.json", rows, options.device)
 
 
 if __name__ == "__main__":
