@@ -8,6 +8,7 @@ import numpy as np
 import scipy.linalg
 
 from ._distinct import Distinct
+from ._krylov import KrylovSolver
 from ._outcomes import Report
 from ._schedules import Limit
 from ._weighted import WeightedCholesky, WeightedGram, WeightedSpectrum
@@ -16,6 +17,8 @@ from .gram import jacobian_ntk
 from .solve import relative_norm
 
 _PAIRS_AT_ONCE = 1 << 20  # pairs of points per batch of a prediction: 64 MiB of kernel scalars
+EXACT_UP_TO = 8192  # unknowns that solver="auto" solves by dense matrices: 0.5 GB each, minutes for all eigenvectors
+SPECTRUM_UP_TO = 20_000  # unknowns whose eigenvalues solver="auto" computes where they are asked for
 _POORLY_SOLVED = 1e-6  # relative residual above which an infinite-time answer comes with a warning
 
 
@@ -25,9 +28,12 @@ class LinearSystem:
 
     mlp, X (N, d), lam (N,) and ridge are validated by the caller. Targets and starts are (N, 1+d, K) with N rows of
     points as the caller gave them; coefficients are (P, 1+d, C), on the P distinct points ``U``.
+
+    ``solver`` is "exact" (dense matrices), "iterative" (products only) or "auto": iterative above EXACT_UP_TO unknowns,
+    with eigenvalues still to be had up to SPECTRUM_UP_TO.
     """
 
-    def __init__(self, mlp, X, lam, ridge, tolerance):
+    def __init__(self, mlp, X, lam, ridge, tolerance, solver="exact"):
         self.mlp, self.X, self.lam, self.ridge = mlp, X, lam, ridge
         self.distinct = Distinct.of(X, antipodes=mlp.phi.odd and mlp.sigma_b == 0)
         self.U = X[self.distinct.first]
@@ -35,13 +41,46 @@ class LinearSystem:
         self._weights = self.distinct.sum(np.ones(len(X))), self.distinct.sum(lam)
         self._weighted = WeightedGram(self.gram, *self._weights)
         self._tolerance = tolerance
+        self._solver = solver
         self._cross = None  # the kernel to the last new points
         self._projected = None  # the last right-hand side and its coordinates in the eigenvectors
 
     @cached_property
     def spectrum(self):
-        """The eigendecomposition, made when it is first needed and then kept."""
+        """The eigendecomposition, made when it is first needed and then kept.
+
+        Raises
+        ------
+        ValueError : the solver is iterative, or "auto" and the matrix is too large.
+        """
+        self.require_dense("eigenvalues")
         return WeightedSpectrum(self._weighted, self._tolerance)
+
+    def require_dense(self, what):
+        """Refuse what takes dense matrices where the solver is iterative, or "auto" and they are too large."""
+        n = self._weighted.unknowns
+        if self._solver == "iterative" or (self._solver == "auto" and n > SPECTRUM_UP_TO):
+            limit = f" above {SPECTRUM_UP_TO}" if self._solver == "auto" else ""
+            raise ValueError(
+                f"this needs {what} from dense matrices of {n} unknowns ({8e-9 * n * n:.2g} GB each), which "
+                f"solver={self._solver!r} does not form{limit}; pass solver='exact'"
+            )
+
+    @property
+    def iterative(self):
+        """Whether answers come from products with the kernel alone."""
+        if self._solver == "auto":
+            return self._weighted.unknowns > EXACT_UP_TO and "spectrum" not in vars(self)
+        return self._solver == "iterative"
+
+    @cached_property
+    def _krylov(self):
+        return KrylovSolver(self._weighted, self.ridge, self._tolerance)
+
+    @property
+    def largest(self):
+        """The largest eigenvalue of S."""
+        return self._krylov.largest if self.iterative else self.spectrum.largest
 
     @cached_property
     def _cholesky(self):
@@ -73,6 +112,8 @@ class LinearSystem:
 
     def apply(self, schedule, R):
         """G R for R on the distinct points, (P, 1+d, K) -> (P, 1+d, K)."""
+        if self.iterative:
+            return self._krylov.apply(schedule, R)[0]
         if isinstance(schedule, Limit) and self._cholesky is not None:
             return self._cholesky.apply(R)
         return self.spectrum.apply(self.tau(schedule), R)
@@ -83,6 +124,9 @@ class LinearSystem:
         if limit and self.ridge == 0:
             self._check_ties(R)
         R = self.distinct.mean(R, self.lam)
+        if self.iterative:
+            coefficients, effort = self._krylov.apply(schedule, R)
+            return coefficients, Report(effort.condition, effort.residual, 0.0, 0, effort.products)
         if limit and self._cholesky is not None:
             coefficients = self._cholesky.apply(R)
             return coefficients, self._report(coefficients, R, self._cholesky.condition, 0)

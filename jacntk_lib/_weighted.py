@@ -79,6 +79,36 @@ class WeightedGram:
         matrix = self._gram.k_C[np.ix_(self._rows_out, self._rows_out)]
         return self._root_out[:, None] * matrix * self._root_out[None, :]
 
+    @property
+    def unknowns(self):
+        """How many rows :meth:`inside` has."""
+        return len(self._root)
+
+    def multiply(self, x):
+        """``inside() @ x`` for x (n, K), without the matrix."""
+        full = np.zeros((len(self._rows), x.shape[1]))
+        full[self._rows] = self._root[:, None] * x
+        return self._root[:, None] * (self._gram @ full)[self._rows]
+
+    def preconditioner(self, kind):
+        """From ``kind(gram, value roots, slope roots).at(ridge)``, on all rows, the same on those of :meth:`inside`."""
+        root = np.zeros(len(self._rows))
+        root[self._rows] = self._root
+        root = root.reshape(len(self._gram.X), -1)
+        whole = kind(self._gram, root[:, 0], root[:, 1:].max(axis=1))
+
+        def at(ridge):
+            precondition = whole.at(ridge)
+
+            def apply(x):
+                full = np.zeros((len(self._rows), x.shape[1]))
+                full[self._rows] = x
+                return precondition(full)[self._rows]
+
+            return apply
+
+        return at
+
     def gather(self, R):
         """``D^{1/2} R`` for R (P, 1+d, K): rows inside (n, K), and outside (n_out, d, K) or ``None`` where all zero."""
         outside = None

@@ -41,9 +41,10 @@ _ENTRIES_AT_ONCE = 1 << 23  # of a dense kernel slab in value_std: 64 MiB
 class RobustFlow:
     r"""Robust training of the infinitely wide network ``mlp`` on (X, y), at any time, without training anything.
 
-    One eigendecomposition, made when first needed, serves every time, step size and start (only infinite time with
-    ridge does without, by Cholesky). Points that are exactly tied (duplicates; antipodes for an odd activation
-    without bias) are merged, and the span of X is taken out, before it.
+    One eigendecomposition, made when first needed, serves every time, step size and start (infinite time with ridge
+    does without, by Cholesky; and above some size so does everything, see ``solver``). Points that
+    are exactly tied (duplicates; antipodes for an odd activation without bias) are merged, and the span of X is taken
+    out, before it.
 
     Parameters
     ----------
@@ -57,7 +58,12 @@ class RobustFlow:
     ridge : rho >= 0, absolute, in units of Theta (see the module's text).
     tolerance : eigenvalues of S + ridge I at or below ``tolerance`` times the largest of S are unresolved: they are
         left out at infinite time, and stand still from ``horizon`` on. ``None`` is
-        ``max(n, 100)`` times 2.2e-16 for n unknowns, about where float64 cannot tell them from zero.
+        ``max(n, 100)`` times 2.2e-16 for n unknowns, about where float64 cannot tell them from zero. The iterative
+        solver stops at this relative residual instead; ``None`` is 1e-9.
+    solver : "exact" factorises dense matrices; "iterative" uses products with the kernel alone, in O(N^2 + N d) memory,
+        and raises ConvergenceError rather than return what it did not reach. It offers no eigenvalues and no
+        ensemble covariance. "auto" is exact up to 8192 unknowns (N(1+d), after the reductions above), and
+        computes eigenvalues where they are asked for up to 20,000.
 
     Attributes
     ----------
@@ -68,7 +74,8 @@ class RobustFlow:
 
     Raises
     ------
-    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda, ridge or tolerance.
+    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda, ridge or tolerance; an unknown
+        solver.
 
     Examples
     --------
@@ -83,7 +90,7 @@ class RobustFlow:
     ((1,), (1, 2))
     """
 
-    def __init__(self, mlp, X, y, lam=0.01, jacobian_targets=None, ridge=0.0, *, tolerance=None):
+    def __init__(self, mlp, X, y, lam=0.01, jacobian_targets=None, ridge=0.0, *, tolerance=None, solver="auto"):
         if not isinstance(mlp, MLP):
             raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
         self.mlp = mlp
@@ -105,7 +112,10 @@ class RobustFlow:
         if tolerance is not None:
             tolerance = non_negative_number(tolerance, "tolerance")
 
-        self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, tolerance)
+        if solver not in ("auto", "exact", "iterative"):
+            raise ValueError(f"solver must be 'auto', 'exact' or 'iterative', got {solver!r}")
+
+        self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, tolerance, solver)
         self._last = None  # the last schedule from the zero function, its coefficients and report
 
     # ---------------------------------------------------------------- what the spectrum says
@@ -120,7 +130,7 @@ class RobustFlow:
 
     @property
     def max_learning_rate(self):
-        largest = self._system.spectrum.largest + self.ridge
+        largest = self._system.largest + self.ridge
         return 2.0 / (self._system.rate * largest) if largest > 0 else math.inf
 
     @property
@@ -151,11 +161,12 @@ class RobustFlow:
 
         Returns
         -------
-        Prediction, with a report at infinite time.
+        Prediction, with a report at infinite time and from the iterative solver.
 
         Raises
         ------
         SingularGramError : infinite time without ridge, and tied points have targets that contradict each other.
+        ConvergenceError : the iterative solver did not reach its tolerance; names residual and condition.
         TypeError, ValueError : bad t, points or start.
 
         Warns
@@ -336,6 +347,7 @@ class RobustFlow:
         return unpack(rows, self._outputs)
 
     def _ensemble(self, schedule, X_new):
+        self._system.require_dense("a covariance")
         coefficients, _ = self._mean_coefficients(schedule)
         system = self._system
         P, d1 = len(system.U), 1 + self.X.shape[1]

@@ -40,16 +40,19 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     time : kappa^2 t > 0, ``math.inf`` for the limit. Only this product matters; the output scale kappa is 1 here.
     input_scale : multiplies the inputs before the first layer; ``"auto"`` is one over the root mean square length of
         the training inputs (1 for unit vectors). Jacobians are with respect to the inputs as given all the same.
+    solver : "auto", "exact" or "iterative", as in :class:`~jacntk_lib.dynamics.RobustFlow`: dense matrices up to 8192
+        unknowns N(1+d), products with the kernel alone beyond.
 
     Attributes
     ----------
     flow_ : the fitted :class:`~jacntk_lib.dynamics.RobustFlow`.
-    report_ : condition, residual, jitter at infinite time, else ``None``.
+    report_ : condition and residual at infinite time and from the iterative solver, else ``None``.
     n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
 
     Raises
     ------
     TypeError, ValueError : at ``fit``, a parameter out of range or data that are not finite and rectangular.
+    ConvergenceError : at ``fit``, the iterative solver did not reach its accuracy; a larger ridge helps.
     SingularGramError : at ``fit``, infinite time without ridge and equal points with different labels.
 
     Examples
@@ -71,6 +74,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         ridge=1e-6,
         time=math.inf,
         input_scale="auto",
+        solver="auto",
     ):
         self.depth = depth
         self.activation = activation
@@ -80,6 +84,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         self.ridge = ridge
         self.time = time
         self.input_scale = input_scale
+        self.solver = solver
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -89,7 +94,8 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     def fit(self, X, y):
         """Fit to inputs X (N, d) and targets y (N,) or (N, K).
 
-        Up to n = N(1+d) unknowns, in dense matrices: a Cholesky factor (infinite time with ridge), else eigenvectors.
+        Exactly: a Cholesky factor (infinite time with ridge) or eigenvectors of a matrix of N(1+d) unknowns.
+        Iteratively: some hundred products with the kernel, O(N^2 d) each.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         time = self.time
@@ -103,7 +109,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
             sigma_b=self.sigma_b,
             input_scale=self._scale_of(X),
         )
-        self.flow_ = RobustFlow(mlp, X, y, lam=self.lam, ridge=self.ridge)
+        self.flow_ = RobustFlow(mlp, X, y, lam=self.lam, ridge=self.ridge, solver=self.solver)
         self.time_ = time
         self.report_ = self.flow_.at(time).report
         return self

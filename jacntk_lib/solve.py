@@ -1,7 +1,9 @@
-r"""Exact solves with a Jacobian Gram matrix: dense float64, :math:`n^3/3` operations for n = N(1+d) unknowns.
+r"""Solves with a Jacobian Gram matrix of n = N(1+d) unknowns, in float64.
 
-A solve returns the solution together with what is needed to judge it: residual, condition estimate, jitter used. What
-robust training needs beyond that (weights, eigenvectors, the structure of the matrix) is in ``_weighted``.
+:func:`cholesky` forms the dense matrix, :math:`n^2` numbers and :math:`n^3/3` operations. :func:`iterative` needs
+products with the structured form alone, :math:`O(N^2 d)` each and :math:`O(N^2)` memory. A solve
+returns the solution together with what is needed to judge it: residual, condition estimate, jitter used. What robust
+training needs beyond that (weights, eigenvectors, the structure of the matrix) is in ``_weighted``.
 """
 
 from dataclasses import dataclass
@@ -9,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from ._validation import as_array, non_negative_number
-from .errors import SingularGramError
+from ._iterative import Preconditioner, conjugate_gradients
+from ._validation import as_array, integer, non_negative_number, positive_number
+from .errors import ConvergenceError, SingularGramError
 from .gram import JacobianGram
 
 EPS = float(np.finfo(np.float64).eps)
@@ -24,7 +27,8 @@ class Solution:
     ----------
     value : the solution x, the shape of the right-hand side b.
     residual : ``|(G + ridge I) x - b| / |b|`` in the Euclidean norm, measured by a product with G; 0 for b = 0.
-    condition : estimated condition number of the matrix that was solved with (1-norm).
+    condition : estimated condition number of the matrix that was solved with (1-norm); from :func:`iterative` the
+        upper bound (trace + ridge) / ridge.
     jitter : what had to be added to the diagonal beyond ``ridge``, in units of G; 0.0 where nothing was.
     """
 
@@ -92,6 +96,57 @@ def cholesky(gram: JacobianGram, b, *, ridge=0.0) -> Solution:
         condition=1.0 / reciprocal if reciprocal > 0 else float("inf"),
         jitter=jitter,
     )
+
+
+def iterative(gram: JacobianGram, b, *, ridge, tolerance=1e-9, max_iterations=2000) -> Solution:
+    r"""Solve :math:`(G + \rho I) x = b` by preconditioned block conjugate gradients, with nothing dense of size n.
+
+    The columns of b share one Krylov space. The preconditioner is exact on all values and on the leading eigenvectors
+    of k_C tensored with R^d, and k_C on the rest: an N x N eigenproblem and a Cholesky factor of at most about 5000
+    rows.
+
+    Parameters
+    ----------
+    gram : symmetric, N points in R^d; ``G.scaled(lam)`` is the matrix of robust training.
+    b : right-hand side, shape (N(1+d),) or (N(1+d), K).
+    ridge : rho >= 0, in units of G; convergence without any is seldom.
+    tolerance : of the relative residual of every column.
+    max_iterations : products with G at most, all columns at once.
+
+    Raises
+    ------
+    TypeError, ValueError : as :func:`cholesky`.
+    ConvergenceError : the tolerance was not reached.
+
+    Examples
+    --------
+    >>> from jacntk_lib import MLP, jacobian_ntk
+    >>> G = jacobian_ntk(MLP(depth=2), np.eye(2))
+    >>> iterative(G, np.ones(6), ridge=0.1).residual <= 1e-9
+    True
+    """
+    require_symmetric(gram)
+    n = gram.shape[0]
+    ridge, tolerance = non_negative_number(ridge, "ridge"), positive_number(tolerance, "tolerance")
+    b = as_array(b, "b", (n,) if np.ndim(b) == 1 else (n, *np.shape(b)[1:2]))
+    N = len(gram.X)
+    slopes = np.ones(N) if gram._left is None else gram._left
+    precondition = Preconditioner(JacobianGram(gram.X, None, gram._jet), np.ones(N), slopes).at(ridge)
+    value, residual, products = conjugate_gradients(
+        lambda x: gram @ x + ridge * x,
+        b.reshape(n, -1),
+        precondition,
+        tolerance=tolerance,
+        max_iterations=integer(max_iterations, "max_iterations", at_least=1),
+    )
+    condition = (float(gram.diagonal().sum()) + ridge) / ridge if ridge > 0 else float("inf")
+    if residual > tolerance:
+        raise ConvergenceError(
+            f"conjugate gradients stopped at relative residual {residual:.1e} after {products} products, short of "
+            f"{tolerance:.0e}: the condition number may be as large as {condition:.1e}; take a larger ridge or "
+            "tolerance, more iterations, or solve.cholesky"
+        )
+    return Solution(value.reshape(b.shape), residual, condition, 0.0)
 
 
 def semidefinite_factor(matrix):

@@ -1,0 +1,170 @@
+r"""Block conjugate gradients for S + rho I, S = D^{1/2} Theta D^{1/2}, and a preconditioner from the structure.
+
+The Jacobian part of S is ``k_C`` (weighted) tensored with the unit matrix of R^d, plus terms that couple derivatives
+with each other and with the values. The eigenvectors u_p of that N x N matrix sort the Jacobian rows by size: the
+first, nearly constant over the points, holds what linear functions have in common, and there the other terms count
+most. So the preconditioner is
+
+- *exact*, by a Cholesky factor, on all values and on ``u_p`` tensored with R^d for the first few p, and
+- ``k_C`` tensored with the unit matrix, which is diagonal there, on the rest.
+
+Its matrix on the exact part is made of products of N x N matrices with (N, p d) ones, no product with S among them.
+"""
+
+import numpy as np
+import scipy.linalg
+
+EXACT_ROWS = 5000  # at most, on which the preconditioner is exact: a Cholesky factor of 200 MB
+_TINY = 1e-13  # relative size of a direction of the block that depends on the others
+
+
+class Preconditioner:
+    """An approximate inverse of S + rho I for every rho, symmetric and positive definite.
+
+    Parameters
+    ----------
+    gram : symmetric and unscaled, N points in R^d.
+    values, slopes : square roots of the weights D, of the value and of every derivative, (N,).
+    rows : how many rows to be exact on, about; ``None`` for four per point, at most EXACT_ROWS, at least the values.
+    """
+
+    def __init__(self, gram, values, slopes, rows=None):
+        N, d = gram.X.shape
+        rows = min(4 * N, EXACT_ROWS) if rows is None else rows
+        weighted = slopes[:, None] * gram.k_C * slopes
+        self._e, self._U = scipy.linalg.eigh(weighted, overwrite_a=True, check_finite=False)
+        self._e = np.maximum(self._e, 0.0)
+        self._first = min(N, max(0, (rows - N) // d))
+        self._shape = N, d
+        self._exact = _galerkin(gram, values, slopes, np.ascontiguousarray(self._U[:, N - self._first :]))
+
+    @property
+    def exact_rows(self):
+        """On how many rows the preconditioner is exact."""
+        return len(self._exact)
+
+    def at(self, ridge):
+        """The function x -> (n, K) for one ridge, x of shape (N(1+d), K) by point."""
+        (N, d), rest = self._shape, len(self._U) - self._first
+        matrix = self._exact.copy()
+        size = float(matrix.diagonal().max())
+        # without ridge the matrix may be singular; this is no part of the solution, only of the way to it
+        floor = 1e-13 * len(matrix) * size
+        matrix[np.diag_indices_from(matrix)] += max(ridge, floor)
+        factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        U, V = self._U[:, rest:], self._U[:, :rest]
+        inverse = (V / (self._e[:rest] + max(ridge, floor))) @ V.T  # on the rest, (N, N)
+
+        def apply(x):
+            K = x.shape[1]
+            x = x.reshape(N, 1 + d, K)
+            slopes = np.ascontiguousarray(x[:, 1:]).reshape(N, d * K)
+            exact = np.concatenate([x[:, 0], (U.T @ slopes).reshape(-1, K)])
+            exact = scipy.linalg.cho_solve(factor, exact, check_finite=False)
+            out = np.empty_like(x)
+            out[:, 0] = exact[:N]
+            out[:, 1:] = (inverse @ slopes + U @ exact[N:].reshape(self._first, d * K)).reshape(N, d, K)
+            return out.reshape(N * (1 + d), K)
+
+        return apply
+
+
+def _galerkin(gram, values, slopes, U):
+    r"""Z^T S Z for Z = [values, U tensored with R^d]: (N + P d) square for U (N, P).
+
+    With u_p the weighted columns and ``H_pq = sum_i u_ip (k_AC u_q)_i x_i x_i^T``, the block of u_p and u_q is
+    ``4 (u_p X)^T k_AB (u_q X) + 2 H_pq + 2 H_qp^T + [(u_p X)^T k_CC (u_q X)]^T + (u_p^T k_C u_q) I``.
+    """
+    X, (N, d), P = gram.X, gram.X.shape, U.shape[1]
+    u = slopes[:, None] * U
+    Z = np.einsum("np,na->npa", u, X)
+    flat = Z.reshape(N, P * d)
+    out = np.empty((N + P * d, N + P * d))
+    out[:N, :N] = values[:, None] * gram.k * values
+    cross = 2 * (gram.k_B @ flat).reshape(N, P, d) + np.einsum("np,na->npa", gram.k_C @ u, X)
+    out[:N, N:] = values[:, None] * cross.reshape(N, P * d)
+    out[N:, :N] = out[:N, N:].T
+    block = 4 * (flat.T @ (gram.k_AB @ flat)).reshape(P, d, P, d)
+    block += (flat.T @ (gram.k_CC @ flat)).reshape(P, d, P, d).transpose(0, 3, 2, 1)
+    curved = gram.k_AC @ u  # (N, P)
+    for q in range(P):
+        H = 2 * np.tensordot(Z * curved[:, q, None, None], X, axes=(0, 0))  # (P, d, d), symmetric in its last two
+        block[:, :, q] += H
+        block[q] += H.transpose(1, 0, 2)
+    own = u.T @ (gram.k_C @ u)
+    for a in range(d):
+        block[:, a, :, a] += own
+    out[N:, N:] = block.reshape(P * d, P * d)
+    return out
+
+
+def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations):
+    """Solve ``multiply(x) = b``, b (n, K), to ``|multiply(x) - b| <= tolerance |b|`` in every column.
+
+    The residual is measured at the end, not carried along; where rounding has parted the two, the iteration starts
+    again from what it has, as long as that helps.
+
+    Returns
+    -------
+    x (n, K), the largest relative residual of a column, and the number of products with ``multiply``.
+    """
+    sizes = np.linalg.norm(b, axis=0)
+    x, residual, relative, products = np.zeros_like(b), b, 1.0 if sizes.any() else 0.0, 0
+    while relative > tolerance and products < max_iterations:
+        step, count = _block_iteration(multiply, residual, precondition, tolerance * sizes, max_iterations - products)
+        products += count + 1
+        residual_then = b - multiply(x + step)
+        errors = np.linalg.norm(residual_then, axis=0)
+        then = float(np.divide(errors, sizes, out=np.zeros_like(errors), where=sizes > 0).max())
+        if not then < relative:
+            break
+        stalled = then > 0.5 * relative
+        x, residual, relative = x + step, residual_then, then
+        if stalled:
+            break
+    return x, relative, products
+
+
+def _block_iteration(multiply, b, precondition, goals, max_iterations):
+    """Preconditioned block conjugate gradients, all columns sharing one Krylov space (Dubrulle 2001, DR variant).
+
+    The residual is kept as W sigma with W orthonormal in the inner product of the preconditioner; directions of the
+    block that come to depend on each other are dropped, so that it may shrink.
+    """
+    x = np.zeros_like(b)
+    W, search, sigma = _orthonormal(b, precondition)
+    count = 0
+    while sigma.shape[0] and count < max_iterations:
+        image = multiply(search)
+        count += 1
+        curvature = search.T @ image
+        try:
+            inverse = scipy.linalg.inv((curvature + curvature.T) / 2, check_finite=False)
+        except (scipy.linalg.LinAlgError, scipy.linalg.LinAlgWarning):
+            break
+        x += search @ (inverse @ sigma)
+        W, Z, zeta = _orthonormal(W - image @ inverse, precondition)
+        search = Z + search @ zeta.T
+        sigma = zeta @ sigma
+        squares = np.einsum("ij,ij->j", sigma, (W.T @ W) @ sigma)
+        if (squares <= goals**2).all():
+            break
+    return x, count
+
+
+def _orthonormal(R, precondition):
+    """``R = W zeta`` with ``W^T M W`` the unit matrix, M the preconditioner; returns W, M W and zeta."""
+    image = precondition(R)
+    gram = R.T @ image
+    scale = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+    used = scale > 0
+    if not used.any():
+        return R[:, :0], R[:, :0], np.zeros((0, R.shape[1]))
+    scaled = ((gram + gram.T) / 2)[np.ix_(used, used)] / np.outer(scale[used], scale[used])
+    w, V = scipy.linalg.eigh(scaled, check_finite=False)
+    kept = w > _TINY * w[-1]
+    root, V = np.sqrt(w[kept]), V[:, kept]
+    zeta = np.zeros((len(root), R.shape[1]))
+    zeta[:, used] = root[:, None] * V.T * scale[used]
+    back = V / root / scale[used, None]
+    return R[:, used] @ back, image[:, used] @ back, zeta

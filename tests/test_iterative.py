@@ -1,0 +1,293 @@
+"""What products with the kernel alone give, against dense matrices."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+from numpy.testing import assert_allclose
+
+from jacntk_lib import MLP, _krylov, _system, jacobian_ntk, solve
+from jacntk_lib._iterative import Preconditioner, conjugate_gradients
+from jacntk_lib._weighted import WeightedGram, WeightedSpectrum
+from jacntk_lib.dynamics import RobustFlow
+from jacntk_lib.errors import ConvergenceError
+from jacntk_lib.regression import JacobianKernelRegressor
+
+TIGHT = 1e-11
+
+
+def points(N, d, seed=0):
+    X = np.random.default_rng(seed).standard_normal((N, d))
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def problem(case):
+    """Arguments of RobustFlow: every kind of problem that the exact solver treats."""
+    case = dict(CASES[case])
+    N, d, K = case.pop("shape")
+    rng = np.random.default_rng(7)
+    X, y = points(N, d), rng.standard_normal((N, K))
+    if case.pop("ties", False):
+        X[1], X[2] = X[0], -X[3]
+    if case.pop("sobolev", False):
+        case["jacobian_targets"] = rng.standard_normal((N, K, d))
+    if case.pop("origin", False):
+        X[0] = 0.0
+    return {"mlp": MLP(case.pop("depth", 2), case.pop("activation", "erf")), "X": X, "y": y, "ridge": 1e-3, **case}
+
+
+CASES = {
+    "several outputs": {"shape": (24, 4, 3), "depth": 3},
+    "gelu": {"shape": (24, 4, 1), "activation": "gelu", "ridge": 1e-2, "lam": 0.1},
+    "more dimensions than points": {"shape": (7, 20, 2), "sobolev": True},
+    "no penalty": {"shape": (24, 3, 2), "lam": 0.0},
+    "one lambda per point": {"shape": (20, 3, 2), "lam": np.r_[np.zeros(5), np.linspace(0.01, 1, 15)]},
+    "duplicates and antipodes": {"shape": (24, 4, 2), "ties": True},
+    "a point at the origin": {"shape": (16, 3, 2), "origin": True},
+    "one point on a line": {"shape": (1, 1, 1)},
+}
+
+
+def both(case, **more):
+    arguments = problem(case)
+    return (
+        RobustFlow(**arguments, solver="exact"),
+        RobustFlow(**arguments, solver="iterative", **more),
+        points(5, arguments["X"].shape[1], seed=3),
+    )
+
+
+def agree(expected, got, atol):
+    scale = max(1.0, np.abs(expected.value).max(), np.abs(expected.jacobian).max())
+    assert_allclose(got.value, expected.value, rtol=0, atol=atol * scale)
+    assert_allclose(got.jacobian, expected.jacobian, rtol=0, atol=atol * scale)
+
+
+# -------------------------------------------------------------------- flows
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_infinite_time_is_the_exact_solution(case):
+    exact, iterative, X_new = both(case, tolerance=TIGHT)
+    for X in (None, X_new):
+        agree(exact.at(math.inf, X), iterative.at(math.inf, X), 1e-8)
+    report = iterative.at(math.inf).report
+    assert report.residual <= TIGHT
+    assert report.products < 200
+    assert report.condition >= 0.99 * exact._system.spectrum.condition(exact.ridge)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_time_is_the_exact_flow(case):
+    exact, iterative, X_new = both(case)
+    for t in (0.0, 1e-2, 10.0, 1e4, 1e6, 1e10):  # the last is far beyond the time that the ridge sets
+        agree(exact.at(t, X_new), iterative.at(t, X_new), 1e-6)
+
+
+@pytest.mark.parametrize(("steps", "share"), [(3, 0.99), (200, 0.99), (1000, 0.99), (1000, 0.3), (10**6, 0.9)])
+def test_steps_of_gradient_descent(steps, share):
+    exact, iterative, X_new = both("several outputs")
+    rate = share * exact.max_learning_rate
+    agree(exact.after(steps, rate, X_new), iterative.after(steps, rate, X_new), 1e-6)
+
+
+def test_a_start_that_is_not_zero():
+    def start(Z):
+        slope = np.arange(1.0, Z.shape[1] + 1)
+        rows = np.concatenate([np.sin(Z @ slope)[:, None], np.cos(Z @ slope)[:, None] * slope], axis=1)
+        return np.stack([rows, -rows], axis=1)
+
+    exact, iterative, X_new = both("more dimensions than points")
+    for t in (100.0, math.inf):
+        agree(exact.at(t, X_new, start), iterative.at(t, X_new, start), 1e-6)
+
+
+def test_the_error_is_not_underestimated():
+    """The estimate holds for the training outputs, and a looser tolerance does with fewer products."""
+    arguments = problem("several outputs")
+    exact = RobustFlow(**arguments, solver="exact")
+    products = []
+    for tolerance in (1e-3, 1e-6, 1e-9):
+        flow = RobustFlow(**arguments, solver="iterative", tolerance=tolerance)
+        for t in (1.0, 100.0, 1e5, 1e7):
+            got, expected = flow.at(t), exact.at(t)
+            assert got.report.residual <= tolerance
+            error = np.linalg.norm(got.value - expected.value, axis=0) / np.linalg.norm(exact.y, axis=0)
+            assert error.max() <= 2 * got.report.residual
+        products.append(got.report.products)
+    assert products == sorted(products)
+    assert products[0] < products[-1]
+
+
+def test_largest_eigenvalue():
+    for case in CASES:
+        exact, iterative, _ = both(case)
+        assert_allclose(iterative.max_learning_rate, exact.max_learning_rate, rtol=1e-8)
+
+
+def test_spread_over_initialisations():
+    exact, iterative, X_new = both("several outputs")
+    assert_allclose(iterative.value_std(1e3, X_new), exact.value_std(1e3, X_new), rtol=1e-6)
+
+
+def test_auto_is_exact_up_to_a_size(monkeypatch):
+    arguments = problem("several outputs")
+    assert RobustFlow(**arguments).at(1.0).report is None
+    monkeypatch.setattr(_system, "EXACT_UP_TO", 24 * 5 - 1)
+    flow = RobustFlow(**arguments)
+    assert flow.at(1.0).report.products > 0
+    assert len(flow.eigenvalues) == 24 * 5  # computed because they were asked for,
+    assert flow.at(2.0).report is None  # and used since they are there
+    monkeypatch.setattr(_system, "SPECTRUM_UP_TO", 24 * 5 - 1)
+    with pytest.raises(ValueError, match="above 119; pass solver='exact'"):
+        _ = RobustFlow(**arguments).eigenvalues
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda flow: flow.eigenvalues,
+        lambda flow: flow.half_life(),
+        lambda flow: flow.horizon,
+        lambda flow: flow.eigenfeatures(),
+        lambda flow: flow.ensemble(1.0),
+    ],
+)
+def test_what_products_cannot_answer_names_the_exact_solver(question):
+    with pytest.raises(ValueError, match="solver='iterative' does not form; pass solver='exact'"):
+        question(RobustFlow(**problem("no penalty"), solver="iterative"))
+
+
+def test_an_unknown_solver_is_refused():
+    with pytest.raises(ValueError, match="solver must be 'auto', 'exact' or 'iterative', got 'fast'"):
+        RobustFlow(**problem("no penalty"), solver="fast")
+    with pytest.raises(ValueError, match="solver must be"):
+        JacobianKernelRegressor(solver="fast").fit(np.eye(3), np.ones(3))
+
+
+def test_no_convergence_is_an_error_that_says_how_far(monkeypatch):
+    arguments = problem("several outputs")
+    monkeypatch.setattr(_krylov, "MAX_ITERATIONS", 3)
+    with pytest.raises(ConvergenceError, match=r"stopped at relative residual \S+ after \d+ products.*condition"):
+        RobustFlow(**arguments, solver="iterative").at(math.inf)
+    monkeypatch.undo()
+    monkeypatch.setattr(_krylov, "_MAX_BASIS", 3)
+    with pytest.raises(ConvergenceError, match="in 3 solves: the last two approximations differ by"):
+        RobustFlow(**arguments, solver="iterative").at(1e5)
+
+
+def test_without_ridge_it_solves_or_says_that_it_did_not():
+    X = points(12, 3)
+    y = np.sign(X[:, 0])
+    exact = RobustFlow(MLP(3, "gelu"), X, y, lam=0.1, solver="exact").at(math.inf)
+    agree(exact, RobustFlow(MLP(3, "gelu"), X, y, lam=0.1, solver="iterative").at(math.inf), 1e-7)
+    near = np.concatenate([X, X[:1] + 1e-9])
+    with pytest.raises(ConvergenceError, match="may be as large as inf"):
+        RobustFlow(MLP(1), near, np.append(y, -y[0]), solver="iterative").at(math.inf)
+
+
+def test_regressor():
+    rng = np.random.default_rng(0)
+    X, y, X_new = rng.standard_normal((20, 3)), rng.standard_normal((20, 2)), rng.standard_normal((4, 3))
+    for time in (math.inf, 1e3):
+        exact = JacobianKernelRegressor(ridge=1e-3, time=time, solver="exact").fit(X, y)
+        iterative = JacobianKernelRegressor(ridge=1e-3, time=time, solver="iterative").fit(X, y)
+        assert iterative.report_.products > 0
+        assert_allclose(iterative.predict(X_new), exact.predict(X_new), atol=1e-6)
+        assert_allclose(iterative.predict_jacobian(X_new), exact.predict_jacobian(X_new), atol=1e-6)
+
+
+def test_a_kernel_that_is_recomputed_gives_the_same_answer(monkeypatch):
+    arguments, X_new = problem("gelu"), points(5, 4, seed=3)
+    expected = RobustFlow(**arguments, solver="iterative").at(1e3, X_new)
+    monkeypatch.setattr(_system, "jacobian_ntk", lambda *sets: jacobian_ntk(*sets, memory=1))
+    agree(expected, RobustFlow(**arguments, solver="iterative").at(1e3, X_new), 1e-9)
+
+
+# -------------------------------------------------------------------- its parts
+
+
+def weighted(N=9, d=3, activation="erf", lam=0.1):
+    return WeightedGram(jacobian_ntk(MLP(2, activation), points(N, d)), np.ones(N), np.full(N, lam))
+
+
+@pytest.mark.parametrize("rows", [9, 9 + 3, 9 + 6 * 3, 9 + 9 * 3])
+def test_preconditioner_is_what_it_says(rows):
+    """Exact among values and the leading u_p tensored with R^d, k_C on the rest; from the dense matrix."""
+    N, d, ridge = 9, 3, 0.01
+    slopes = np.sqrt(np.linspace(0.05, 0.2, N))
+    gram = jacobian_ntk(MLP(2), points(N, d))
+    root = np.concatenate([np.ones((N, 1)), np.repeat(slopes[:, None], d, axis=1)], axis=1).ravel()
+    S = root[:, None] * gram.dense() * root
+    preconditioner = Preconditioner(gram, np.ones(N), slopes, rows)
+    assert preconditioner.exact_rows == rows
+    e, U = np.linalg.eigh(slopes[:, None] * gram.k_C * slopes)
+    basis = np.zeros((N, 1 + d, N + N * d))
+    basis[:, 0, :N] = np.eye(N)
+    basis[:, 1:, N:] = np.einsum("np,ab->napb", U[:, ::-1], np.eye(d)).reshape(N, d, N * d)
+    basis = basis.reshape(N * (1 + d), -1)
+    expected = np.diag(np.concatenate([np.zeros(N), np.repeat(e[::-1], d)]))
+    expected[:rows, :rows] = (basis.T @ S @ basis)[:rows, :rows]
+    inverse = basis @ np.linalg.inv(expected + ridge * np.eye(len(S))) @ basis.T
+    assert_allclose(preconditioner.at(ridge)(np.eye(len(S))), inverse, atol=1e-10 * np.abs(inverse).max())
+
+
+def count(system, b, tolerance, precondition, ridge=1e-3):
+    """Products that a solve takes."""
+    return conjugate_gradients(
+        lambda x: system.multiply(x) + ridge * x, b, precondition, tolerance=tolerance, max_iterations=3000
+    )[2]
+
+
+def test_preconditioner_and_shared_columns_pay():
+    system = weighted(40, 8, lam=0.01)
+    b = np.random.default_rng(0).standard_normal((system.unknowns, 8))
+    precondition = system.preconditioner(Preconditioner)(1e-3)
+    alone = count(system, b[:, :1], 1e-6, precondition)
+    assert alone < count(system, b[:, :1], 1e-6, lambda x: x) / 3
+    assert count(system, b, 1e-6, precondition) < 0.9 * alone
+
+
+def test_conjugate_gradients_of_dependent_and_zero_columns():
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((30, 30))
+    A = A @ A.T + np.eye(30)
+    b = rng.standard_normal((30, 4))
+    b[:, 1], b[:, 2] = b[:, 0], 0.0
+    x, residual, products = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=200)
+    assert_allclose(x, scipy.linalg.solve(A, b), atol=1e-8)
+    assert residual <= 1e-10
+    assert products < 60
+    assert not x[:, 2].any()
+    assert conjugate_gradients(lambda v: A @ v, 0 * b, lambda v: v, tolerance=1e-10, max_iterations=9)[1:] == (0.0, 0)
+
+
+def test_conjugate_gradients_report_what_they_did_not_reach():
+    A = np.diag([1.0, 1.0, 0.0])  # no solution for a right-hand side outside the range
+    b = np.ones((3, 1))
+    x, residual, _ = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=50)
+    assert_allclose(residual, np.linalg.norm(A @ x - b) / np.linalg.norm(b))
+    assert residual > 0.5
+
+
+def test_multiplying_is_the_dense_matrix():
+    for N, d in ((9, 3), (4, 11)):
+        system = weighted(N, d)
+        x = np.random.default_rng(0).standard_normal((system.unknowns, 2))
+        assert_allclose(system.multiply(x), system.inside() @ x, atol=1e-12)
+        assert len(WeightedSpectrum(system).inside_eigenvalues) == system.unknowns
+
+
+def test_solutions_with_a_gram_matrix():
+    gram = jacobian_ntk(MLP(3), points(20, 4)).scaled(0.01)
+    b = np.random.default_rng(0).standard_normal((gram.shape[0], 2))
+    exact, solution = solve.cholesky(gram, b, ridge=1e-3), solve.iterative(gram, b, ridge=1e-3, tolerance=TIGHT)
+    assert_allclose(solution.value, exact.value, atol=1e-8 * np.abs(exact.value).max())
+    assert solution.residual <= TIGHT
+    assert solution.jitter == 0.0
+    assert solution.condition >= np.linalg.cond(gram.dense() + 1e-3 * np.eye(len(b)))
+    alone = solve.iterative(gram, b[:, 0], ridge=1e-3, tolerance=TIGHT)
+    assert_allclose(alone.value, exact.value[:, 0], atol=1e-8 * np.abs(exact.value).max())
+    with pytest.raises(ConvergenceError, match="relative residual"):
+        solve.iterative(gram, b, ridge=1e-3, max_iterations=2)
