@@ -82,7 +82,7 @@ def raw(name):
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         return _from_folder(Path(folder), name, source)
-    cached = _cache_folder() / source.local
+    cached = cache_folder() / source.local
     with contextlib.suppress(OSError):  # not there, or neither readable nor removable: it is only a copy
         content = cached.read_bytes()
         if _digest(content) == source.sha256:
@@ -94,6 +94,24 @@ def raw(name):
     except OSError as error:  # a full or read-only disk: the data are good, only the copy is lost
         warnings.warn(f"{name} could not be cached in {cached.parent} ({error})", stacklevel=3)
     return content
+
+
+def whereabouts(name):
+    """In words where :func:`raw` would find a file, reading what is there and fetching nothing."""
+    source, folder = SOURCES[name], os.environ.get(FOLDER_VARIABLE)
+    if folder:
+        try:
+            _from_folder(Path(folder), name, source)
+        except DataUnavailableError as error:
+            return f"unusable. {error}"
+        except OSError as error:
+            return f"unreadable ({error})"
+        return f"in {folder}"
+    with contextlib.suppress(OSError):
+        if _digest((cache_folder() / source.local).read_bytes()) == source.sha256:
+            return "downloaded"
+        return "downloaded, but damaged since: it will be fetched again"
+    return f"will be downloaded from {source.url}"
 
 
 def _from_folder(folder, name, source):
@@ -146,7 +164,7 @@ def _download(name, source):
     return content
 
 
-def _cache_folder():
+def cache_folder():
     """The user's cache folder, by pooch's rules; without pooch there is nothing cached to find either."""
     try:
         import pooch

@@ -9,11 +9,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+from . import _info as _report
 from . import _provenance, datasets, experiments, results
 from .errors import ConvergenceError, DataUnavailableError
 from .experiments import _runner
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+EXIT_CODES = "exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted"
 
 
 class _WrongUsage(Exception):
@@ -62,8 +64,10 @@ def _parser():
             "jacntk figure 3 --preset paper --device cuda --out results",
             "jacntk cells 3 --preset paper          its independent parts, for sweeps on many machines",
             "jacntk datasets                        what can be loaded, from where, under which licence",
-            "jacntk info                            versions, hardware and the results at hand",
-        ),
+            "jacntk info                            versions, hardware, and the data and results at hand",
+        )
+        + "\n\n"
+        + EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"jacntk {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="command")
@@ -119,12 +123,20 @@ def _parser():
     cells.set_defaults(function=_cells)
 
     listing = commands.add_parser(
-        "datasets", help="list the data sets", description="List the data sets, their sources and licences."
+        "datasets",
+        help="list the data sets",
+        description="List the data sets, their sources and licences.",
+        epilog=_examples("jacntk datasets"),
     )
     listing.set_defaults(function=_datasets)
 
     info = commands.add_parser(
-        "info", help="versions, hardware, stored results", description="Show versions, hardware and the stored results."
+        "info",
+        help="versions, hardware, data, results",
+        description="Show versions, hardware, threads and caches, which data sets are at hand and from where, and the\n"
+        "stored results with their origin. Downloads and writes nothing.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_examples("jacntk info", "JACNTK_DATA_DIR=raw JACNTK_RESULTS_DIR=out jacntk info"),
     )
     info.set_defaults(function=_info)
     return parser
@@ -297,21 +309,7 @@ def _datasets(_):
 
 
 def _info(_):
-    source, machine = _provenance.source(), _provenance.hardware(_gpu())
-    edited = {True: ", library edited since", False: "", None: ""}[source["dirty"]]
-    print(
-        f"jacntk {_version()}, library {source['library_sha256'][:12]}, commit {source['commit'] or 'unknown'}{edited}"
-    )
-    print(", ".join(f"{name} {version}" for name, version in _provenance.versions().items()))
-    memory = f", {machine['memory_gb']:.0f} GB" if machine["memory_gb"] else ""
-    print(f"{machine['cpu']}, {machine['cores']} cores{memory}, GPU: {machine['gpu'] or 'none that torch can use'}")
-    folder = results.folder()
-    print(f"results in {folder}:" + ("" if results.stored(folder) else " none"))
-    for name in results.stored(folder):
-        try:
-            print(textwrap.indent(results.load(name, folder).describe(), "  "))
-        except results.CorruptResultError as error:
-            print(f"  {name}: unusable. {error}")
+    print("\n".join(_report.report(_version(), _gpu())))
     return OK
 
 

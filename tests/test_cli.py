@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jacntk_lib import cli, datasets, experiments, results
+from jacntk_lib import _uci, cli, datasets, experiments, results
 from jacntk_lib.errors import DataUnavailableError
 from jacntk_lib.experiments import _runner, figure2
 
@@ -271,6 +271,36 @@ def test_info(tiny, tmp_path, monkeypatch, capsys):
     assert "cores" in shown
     assert "figure-2-demo: jacntk figure 2 --preset demo" in shown
     assert "broken: unusable." in shown
+
+
+def test_info_says_where_data_come_from(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("JACNTK_RESULTS_DIR", str(tmp_path))
+    monkeypatch.setattr(_uci, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("JACNTK_DATA_DIR", raising=False)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "sonar.raw.csv").write_text("cut")
+    assert run("info") == 0
+    shown = capsys.readouterr().out
+    assert "for torch (OMP_NUM_THREADS 3); kernels by jax on" in shown
+    assert f"JACNTK_DATA_DIR not set; downloads are kept in {tmp_path / 'cache'}" in shown
+    assert "breast_cancer, diabetes, digits, wine: bundled" in shown
+    assert "sonar: downloaded, but damaged since: it will be fetched again" in shown
+    assert "banknote_authentication: will be downloaded from https://archive.ics.uci.edu" in shown
+    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path / "cache"))
+    assert run("info") == 0
+    shown = capsys.readouterr().out
+    assert "sonar: unusable." in shown
+    assert "sonar.raw.csv is not UCI's file" in shown
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache"]  # nothing was written
+
+
+def test_help_documents_the_exit_codes(capsys):
+    assert run("--help") == 0
+    assert "0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted" in capsys.readouterr().out
+    for command in ("figure", "cells", "datasets", "info"):
+        assert run(command, "--help") == 0
+        assert f"jacntk {command}" in capsys.readouterr().out.split("examples:")[1]
 
 
 def test_module_is_the_command():

@@ -16,14 +16,24 @@ ROOT = Path(__file__).resolve().parent.parent
 INTRODUCTION = """\
 # API reference
 
-Made from the docstrings. Public and stable are the names that `jacntk_lib` exports,
+Made from the docstrings: each name with its formula, shapes, errors and source.
+
+**Stable** are the names that the package itself exports,
 
 ```python
 from jacntk_lib import {exports}
 ```
 
-and the functions and classes of the modules below whose names do not begin with an underscore. Everything on the
-kernel side takes and returns float64 NumPy arrays; nothing changes jax's global configuration.
+with their parameters and attributes, the command `jacntk` with its options and exit codes, the environment variables
+`JACNTK_DATA_DIR` and `JACNTK_RESULTS_DIR`, and the files of results, which carry the number of their schema: a newer
+jacntk reads older ones. What changes there is announced in the changelog, and warns for one minor version first.
+
+**Public** are the functions and classes of the modules below whose names do not begin with an underscore. They may
+change from one minor version to the next, with a line in the changelog. Everything else is nobody's business but ours.
+
+Numbers are not part of the promise to the last digit: a change of rounding, in this library or beneath it, is none of
+meaning. Everything on the kernel side takes and returns float64 NumPy arrays; nothing changes jax's global
+configuration.
 
 | module | what it holds |
 | --- | --- |

@@ -1,0 +1,57 @@
+"""What `jacntk info` says: the versions, the machine, the caches and the data that this installation works with."""
+
+import os
+import textwrap
+
+from . import _provenance, _uci, datasets, results
+
+COMPILED = "JAX_COMPILATION_CACHE_DIR"
+
+
+def report(version, gpu):
+    """The lines, from the general to the particular; nothing is downloaded or written."""
+    return [*_library(version), *_machine(gpu), *_data(), *_results()]
+
+
+def _library(version):
+    source = _provenance.source()
+    edited = {True: ", library edited since", False: "", None: ""}[source["dirty"]]
+    return [
+        f"jacntk {version}, library {source['library_sha256'][:12]}, commit {source['commit'] or 'unknown'}{edited}",
+        ", ".join(f"{name} {number}" for name, number in _provenance.versions().items()),
+    ]
+
+
+def _machine(gpu):
+    import jax
+    import torch
+
+    machine = _provenance.hardware(gpu)
+    memory = f", {machine['memory_gb']:.0f} GB" if machine["memory_gb"] else ""
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    kept = jax.config.jax_compilation_cache_dir
+    return [
+        f"{machine['cpu']}, {machine['cores']} cores{memory}, GPU: {gpu or 'none that torch can use'}",
+        f"threads: {torch.get_num_threads()} for torch (OMP_NUM_THREADS {threads}); "
+        f"kernels by jax on {jax.default_backend()}",
+        "compiled kernels: " + (f"kept in {kept}" if kept else f"in memory alone; {COMPILED} names a folder"),
+    ]
+
+
+def _data():
+    folder = os.environ.get(_uci.FOLDER_VARIABLE)
+    where = f"{_uci.FOLDER_VARIABLE} is {folder}" if folder else f"{_uci.FOLDER_VARIABLE} not set"
+    lines = [f"data: {where}; downloads are kept in {_uci.cache_folder()}", f"  {', '.join(datasets.BUNDLED)}: bundled"]
+    return lines + [f"  {name}: {_uci.whereabouts(name)}" for name in _uci.SOURCES]
+
+
+def _results():
+    folder = results.folder()
+    names = results.stored(folder)
+    lines = [f"results in {folder}:" + ("" if names else " none")]
+    for name in names:
+        try:
+            lines.append(textwrap.indent(results.load(name, folder).describe(), "  "))
+        except results.CorruptResultError as error:
+            lines.append(f"  {name}: unusable. {error}")
+    return lines
