@@ -33,7 +33,7 @@ SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow bench api readme-figure lock clean distclean
+.PHONY: help env book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow latest check-all bench api readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -46,6 +46,8 @@ help:
 	@echo "make lint       style and import contracts (seconds)"
 	@echo "make format     let ruff lay out the code"
 	@echo "make workflow   Snakemake in $(SNAKEMAKE), and the tests of the sweep (workflow/)"
+	@echo "make check-all  what is too long for every commit: an hour or more (STEP=certificate for one step)"
+	@echo "make latest     the unit tests with the newest versions allowed"
 	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; a quarter of an hour, stored in benchmarks/results)"
 	@echo "make api        pages of the API reference, after adding a module"
 	@echo "make lock       the locks and environment.yml from what requirements.in asks for (needs uv)"
@@ -144,6 +146,15 @@ $(SNAKEMAKE)/stamp: workflow/requirements.lock
 	@test -x $(SNAKEMAKE)/bin/python || "$(PYTHON)" -m venv $(SNAKEMAKE)
 	@$(SNAKEMAKE)/bin/python -m pip install --quiet --disable-pip-version-check -r workflow/requirements.lock
 	@touch $@
+
+# the newest versions allowed, in an environment of their own: reports what breaks, never fails
+latest: $(ENVIRONMENT)
+	$(BIN)/python tools/latest.py --torch "$(TORCH)"
+
+# what is too long for every commit; STEP=certificate for one of its steps, tests/check-all.json for the last outcome
+STEP ?=
+check-all: $(ENVIRONMENT)
+	$(BIN)/python tools/check_all.py $(STEP)
 
 bench: $(ENVIRONMENT)
 	@for one in $(filter-out benchmarks/report.py,$(wildcard benchmarks/[a-z]*.py)) benchmarks/report.py; do $(call stage,$$one,$(BIN)/python "$$one"); done
