@@ -63,10 +63,10 @@ def hardware(gpu=None):
 
 
 def _git(*arguments):
+    # without optional locks: asking for the state of a repository must not get in the way of who is committing to it
+    command = ["git", "--no-optional-locks", "-C", str(PACKAGE), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, timeout=30, check=True
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

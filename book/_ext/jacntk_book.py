@@ -92,7 +92,7 @@ def demand_alt_text(app, doctree, docname):
 
 def _git(root, *arguments):
     try:
-        command = ["git", "-C", str(root), *arguments]
+        command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
