@@ -6,6 +6,10 @@ first and second derivatives with respect to (A, B, C). They travel through the 
 layer composes it with Gaussian expectations whose own derivatives are, by Price's theorem, other expectations
 (:mod:`jacntk_lib.activations`). No automatic differentiation takes part.
 
+The first call of a process compiles, about a second for each activation. Where that matters, let jax keep what it has
+compiled: ``JAX_COMPILATION_CACHE_DIR=/some/folder JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0`` in the environment
+makes the first call of later processes a few times faster.
+
 Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
 """
 
