@@ -11,6 +11,8 @@ most. So the preconditioner is
 Its matrix on the exact part is made of products of N x N matrices with (N, p d) ones, no product with S among them.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.linalg
 
@@ -98,34 +100,50 @@ def _galerkin(gram, values, slopes, U):
     return out
 
 
-def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations):
+@dataclass(frozen=True)
+class Iteration:
+    """What conjugate gradients return.
+
+    Attributes
+    ----------
+    x : the solution, (n, K).
+    residual : the largest relative residual of a column, by a product at the end.
+    history : the same after every product, as the iteration carries it along, (products,).
+    """
+
+    x: np.ndarray
+    residual: float
+    history: np.ndarray
+
+    @property
+    def products(self):
+        """How many products there were, all columns at once."""
+        return len(self.history)
+
+
+def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations) -> Iteration:
     """Solve ``multiply(x) = b``, b (n, K), to ``|multiply(x) - b| <= tolerance |b|`` in every column.
 
-    The residual is measured at the end, not carried along; where rounding has parted the two, the iteration starts
+    The residual is measured at the end; where rounding has parted it from the one carried along, the iteration starts
     again from what it has, as long as that helps.
-
-    Returns
-    -------
-    x (n, K), the largest relative residual of a column, and the number of products with ``multiply``.
     """
     sizes = np.linalg.norm(b, axis=0)
-    x, residual, relative, products = np.zeros_like(b), b, 1.0 if sizes.any() else 0.0, 0
-    while relative > tolerance and products < max_iterations:
-        step, count = _block_iteration(multiply, residual, precondition, tolerance * sizes, max_iterations - products)
-        products += count + 1
-        residual_then = b - multiply(x + step)
-        errors = np.linalg.norm(residual_then, axis=0)
-        then = float(np.divide(errors, sizes, out=np.zeros_like(errors), where=sizes > 0).max())
-        if not then < relative:
+    sizes[sizes == 0] = 1.0
+    x, rest, relative, history = np.zeros_like(b), b, float(b.any()), []
+    while relative > tolerance and len(history) < max_iterations:
+        improved = x + _block_iteration(multiply, rest, precondition, tolerance, sizes, history, max_iterations)
+        rest, before = b - multiply(improved), relative
+        now = float((np.linalg.norm(rest, axis=0) / sizes).max())
+        history.append(now)
+        if not now < before:
             break
-        stalled = then > 0.5 * relative
-        x, residual, relative = x + step, residual_then, then
-        if stalled:
+        x, relative = improved, now
+        if now > 0.5 * before:
             break
-    return x, relative, products
+    return Iteration(x, relative, np.array(history))
 
 
-def _block_iteration(multiply, b, precondition, goals, max_iterations):
+def _block_iteration(multiply, b, precondition, tolerance, sizes, history, max_iterations):
     """Preconditioned block conjugate gradients, all columns sharing one Krylov space (Dubrulle 2001, DR variant).
 
     The residual is kept as W sigma with W orthonormal in the inner product of the preconditioner; directions of the
@@ -133,23 +151,22 @@ def _block_iteration(multiply, b, precondition, goals, max_iterations):
     """
     x = np.zeros_like(b)
     W, search, sigma = _orthonormal(b, precondition)
-    count = 0
-    while sigma.shape[0] and count < max_iterations:
+    while len(sigma) and len(history) < max_iterations:
         image = multiply(search)
-        count += 1
         curvature = search.T @ image
         try:
-            inverse = scipy.linalg.inv((curvature + curvature.T) / 2, check_finite=False)
-        except (scipy.linalg.LinAlgError, scipy.linalg.LinAlgWarning):
+            inverse = np.linalg.inv((curvature + curvature.T) / 2)
+        except np.linalg.LinAlgError:
             break
         x += search @ (inverse @ sigma)
         W, Z, zeta = _orthonormal(W - image @ inverse, precondition)
         search = Z + search @ zeta.T
         sigma = zeta @ sigma
-        squares = np.einsum("ij,ij->j", sigma, (W.T @ W) @ sigma)
-        if (squares <= goals**2).all():
+        squares = np.maximum(np.einsum("ij,ij->j", sigma, (W.T @ W) @ sigma), 0.0)
+        history.append(float((np.sqrt(squares) / sizes).max()))
+        if history[-1] <= tolerance:
             break
-    return x, count
+    return x
 
 
 def _orthonormal(R, precondition):

@@ -114,21 +114,22 @@ class KrylovSolver:
         """(S + ridge I)^{-1} b, to ``aim`` times the tolerance where rounding lets it, to the tolerance at least."""
         if self._factor is None or self._factor[0] != ridge:
             self._factor = ridge, self._preconditioner(ridge)
-        q, residual, products = conjugate_gradients(
+        found = conjugate_gradients(
             lambda x: self._weighted.multiply(x) + ridge * x,
             b,
             self._factor[1],
             tolerance=aim * self.tolerance,
             max_iterations=MAX_ITERATIONS,
         )
-        effort = Effort(products, residual, self.condition(ridge))
-        if residual > self.tolerance:
+        effort = Effort(found.products, found.residual, self.condition(ridge))
+        if found.residual > self.tolerance:
             raise ConvergenceError(
-                f"conjugate gradients stopped at relative residual {residual:.1e} after {products} products, short of "
-                f"{self.tolerance:.0e}: the condition number of S + {ridge:.1e} I may be as large as "
-                f"{effort.condition:.1e}; take a positive ridge, a finite time, a larger tolerance, or solver='exact'"
+                f"conjugate gradients stopped at relative residual {found.residual:.1e} after {found.products} "
+                f"products, short of {self.tolerance:.0e}: the condition number of S + {ridge:.1e} I may be as large "
+                f"as {effort.condition:.1e}; take a positive ridge, a finite time, a larger tolerance, or "
+                "solver='exact'"
             )
-        return q, effort
+        return found.x, effort
 
     def _steps(self, schedule, b):
         q = np.zeros_like(b)

@@ -26,7 +26,19 @@ from . import _atomic, _provenance
 from ._provenance import library_hash
 from .errors import CorruptResultError
 
-__all__ = ["Cells", "Result", "config_hash", "folder", "library_hash", "load", "make", "plain", "save", "stored"]
+__all__ = [
+    "Cells",
+    "Result",
+    "benchmark",
+    "config_hash",
+    "folder",
+    "library_hash",
+    "load",
+    "make",
+    "plain",
+    "save",
+    "stored",
+]
 
 FOLDER_VARIABLE = "JACNTK_RESULTS_DIR"
 FORMAT = "jacntk result"
@@ -86,6 +98,21 @@ def folder() -> Path:
     """Where results are: ``JACNTK_RESULTS_DIR`` if set, else ``book/results`` beside the installed source."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else _provenance.PACKAGE.parent / "book" / "results"
+
+
+def benchmark(name) -> dict:
+    """A stored benchmark, ``benchmarks/results/NAME.json`` beside the installed source; "machine" says where it ran.
+
+    Raises
+    ------
+    FileNotFoundError : there is none of that name (the ones that exist are listed).
+    """
+    where = _provenance.PACKAGE.parent / "benchmarks" / "results"
+    path = where / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in where.glob("*.json"))) or "none"
+        raise FileNotFoundError(f"no benchmark {name!r} is stored (there are: {known}); run benchmarks/{name}.py")
+    return json.loads(path.read_text())
 
 
 def make(name, arrays, *, config, command, seeds, wall_time, gpu=None, missing=()) -> Result:

@@ -30,12 +30,14 @@ class Solution:
     condition : estimated condition number of the matrix that was solved with (1-norm); from :func:`iterative` the
         upper bound (trace + ridge) / ridge.
     jitter : what had to be added to the diagonal beyond ``ridge``, in units of G; 0.0 where nothing was.
+    history : from :func:`iterative` the largest relative residual of a column after each product with G, else ``None``.
     """
 
     value: np.ndarray
     residual: float
     condition: float
     jitter: float
+    history: np.ndarray | None = None
 
 
 def cholesky(gram: JacobianGram, b, *, ridge=0.0) -> Solution:
@@ -98,7 +100,7 @@ def cholesky(gram: JacobianGram, b, *, ridge=0.0) -> Solution:
     )
 
 
-def iterative(gram: JacobianGram, b, *, ridge, tolerance=1e-9, max_iterations=2000) -> Solution:
+def iterative(gram: JacobianGram, b, *, ridge, tolerance=1e-9, max_iterations=2000, preconditioned=True) -> Solution:
     r"""Solve :math:`(G + \rho I) x = b` by preconditioned block conjugate gradients, with nothing dense of size n.
 
     The columns of b share one Krylov space. The preconditioner is exact on all values and on the leading eigenvectors
@@ -112,6 +114,7 @@ def iterative(gram: JacobianGram, b, *, ridge, tolerance=1e-9, max_iterations=20
     ridge : rho >= 0, in units of G; convergence without any is seldom.
     tolerance : of the relative residual of every column.
     max_iterations : products with G at most, all columns at once.
+    preconditioned : ``False`` is plain conjugate gradients, to see what the preconditioner is worth.
 
     Raises
     ------
@@ -131,8 +134,11 @@ def iterative(gram: JacobianGram, b, *, ridge, tolerance=1e-9, max_iterations=20
     b = as_array(b, "b", (n,) if np.ndim(b) == 1 else (n, *np.shape(b)[1:2]))
     N = len(gram.X)
     slopes = np.ones(N) if gram._left is None else gram._left
-    precondition = Preconditioner(JacobianGram(gram.X, None, gram._jet), np.ones(N), slopes).at(ridge)
-    value, residual, products = conjugate_gradients(
+    if preconditioned:
+        precondition = Preconditioner(JacobianGram(gram.X, None, gram._jet), np.ones(N), slopes).at(ridge)
+    else:
+        precondition = np.copy
+    found = conjugate_gradients(
         lambda x: gram @ x + ridge * x,
         b.reshape(n, -1),
         precondition,
@@ -140,13 +146,13 @@ def iterative(gram: JacobianGram, b, *, ridge, tolerance=1e-9, max_iterations=20
         max_iterations=integer(max_iterations, "max_iterations", at_least=1),
     )
     condition = (float(gram.diagonal().sum()) + ridge) / ridge if ridge > 0 else float("inf")
-    if residual > tolerance:
+    if found.residual > tolerance:
         raise ConvergenceError(
-            f"conjugate gradients stopped at relative residual {residual:.1e} after {products} products, short of "
-            f"{tolerance:.0e}: the condition number may be as large as {condition:.1e}; take a larger ridge or "
-            "tolerance, more iterations, or solve.cholesky"
+            f"conjugate gradients stopped at relative residual {found.residual:.1e} after {found.products} "
+            f"products, short of {tolerance:.0e}: the condition number may be as large as {condition:.1e}; take a "
+            "larger ridge or tolerance, more iterations, or solve.cholesky"
         )
-    return Solution(value.reshape(b.shape), residual, condition, 0.0)
+    return Solution(found.x.reshape(b.shape), found.residual, condition, 0.0, found.history)
 
 
 def semidefinite_factor(matrix):

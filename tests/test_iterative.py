@@ -237,7 +237,7 @@ def count(system, b, tolerance, precondition, ridge=1e-3):
     """Products that a solve takes."""
     return conjugate_gradients(
         lambda x: system.multiply(x) + ridge * x, b, precondition, tolerance=tolerance, max_iterations=3000
-    )[2]
+    ).products
 
 
 def test_preconditioner_and_shared_columns_pay():
@@ -255,20 +255,21 @@ def test_conjugate_gradients_of_dependent_and_zero_columns():
     A = A @ A.T + np.eye(30)
     b = rng.standard_normal((30, 4))
     b[:, 1], b[:, 2] = b[:, 0], 0.0
-    x, residual, products = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=200)
-    assert_allclose(x, scipy.linalg.solve(A, b), atol=1e-8)
-    assert residual <= 1e-10
-    assert products < 60
-    assert not x[:, 2].any()
-    assert conjugate_gradients(lambda v: A @ v, 0 * b, lambda v: v, tolerance=1e-10, max_iterations=9)[1:] == (0.0, 0)
+    found = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=200)
+    assert_allclose(found.x, scipy.linalg.solve(A, b), atol=1e-8)
+    assert found.residual == found.history[-1] <= 1e-10
+    assert found.products < 60
+    assert not found.x[:, 2].any()
+    nothing = conjugate_gradients(lambda v: A @ v, 0 * b, lambda v: v, tolerance=1e-10, max_iterations=9)
+    assert (nothing.residual, nothing.products, nothing.x.any()) == (0.0, 0, False)
 
 
 def test_conjugate_gradients_report_what_they_did_not_reach():
     A = np.diag([1.0, 1.0, 0.0])  # no solution for a right-hand side outside the range
     b = np.ones((3, 1))
-    x, residual, _ = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=50)
-    assert_allclose(residual, np.linalg.norm(A @ x - b) / np.linalg.norm(b))
-    assert residual > 0.5
+    found = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=50)
+    assert_allclose(found.residual, np.linalg.norm(A @ found.x - b) / np.linalg.norm(b))
+    assert found.residual > 0.5
 
 
 def test_multiplying_is_the_dense_matrix():
@@ -287,6 +288,9 @@ def test_solutions_with_a_gram_matrix():
     assert solution.residual <= TIGHT
     assert solution.jitter == 0.0
     assert solution.condition >= np.linalg.cond(gram.dense() + 1e-3 * np.eye(len(b)))
+    assert solution.history[-1] == solution.residual
+    plain = solve.iterative(gram, b, ridge=1e-3, tolerance=1e-6, preconditioned=False)
+    assert len(plain.history) > (solution.history > 1e-6).sum()
     alone = solve.iterative(gram, b[:, 0], ridge=1e-3, tolerance=TIGHT)
     assert_allclose(alone.value, exact.value[:, 0], atol=1e-8 * np.abs(exact.value).max())
     with pytest.raises(ConvergenceError, match="relative residual"):

@@ -458,3 +458,10 @@ def test_killed_saves_leave_the_old_file_or_the_new_one(tmp_path):
             assert "different runs" in str(error)  # noqa: PT017
             torn += 1
     assert torn < 8
+
+
+def test_benchmarks_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert results.benchmark("kernels")["machine"]["cores"] >= 1
+    with pytest.raises(FileNotFoundError, match=r"no benchmark 'nothing' is stored \(there are: .*kernels"):
+        results.benchmark("nothing")
