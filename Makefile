@@ -133,7 +133,7 @@ pairs: $(ENVIRONMENT)
 
 # the chapters' notebooks run again, every text output compared with the stored one
 nbval: $(ENVIRONMENT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout 300 book/notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout 600 book/notebooks
 
 site: book
 	JACNTK_REQUIRE_SITE=1 $(BIN)/python -m pytest -q -n 2 tests/browser

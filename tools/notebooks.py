@@ -54,7 +54,7 @@ def write(source, target):
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: see the Makefile
     notebook = jupytext.read(source)
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}})
+        client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}})
         client.execute()
     target.parent.mkdir(exist_ok=True)
     nbformat.write(stored_form(notebook, source.stem), target)
