@@ -14,6 +14,12 @@ differentiated through the square root of ``ab - c^2``, which is where autodiff 
 
 An expectation is computed in closed form (erf, GELU, sin) or, for any other smooth activation (tanh and softplus are
 built in, :meth:`Activation.from_derivatives` takes yours), by the trapezoidal rule of :mod:`jacntk_lib.quadrature`.
+
+>>> names()
+('erf', 'gelu', 'sin', 'tanh', 'softplus')
+>>> phi, slope, *_ = tanh_derivatives()
+>>> float(phi(0.0)), float(slope(0.0))
+(0.0, 1.0)
 """
 
 from collections.abc import Callable

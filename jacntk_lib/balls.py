@@ -9,6 +9,12 @@ What the bounds rest on: IEEE 754 binary64, rounding to nearest, for ``+ - * / s
 
 The functions :func:`sqrt`, :func:`atan2`, :func:`exp` and :func:`pi` make this module a *field* in the sense of
 :mod:`jacntk_lib.enclosures`, whose formulas run unchanged on these arrays and on python-flint's arbitrary precision.
+
+>>> third = exact(np.array([1.0])) / 3.0
+>>> bool(0 < third.rad[0] < 1e-16), bool(abs((third * 3.0 - 1.0).mid[0]) <= (third * 3.0 - 1.0).rad[0])
+(True, True)
+>>> bool(abs(atan2(exact(1.0), exact(1.0)).mid - pi().mid / 4) < 1e-15), float(sqrt(exact(4.0)).mid)
+(True, 2.0)
 """
 
 import numpy as np

@@ -13,6 +13,15 @@ Two tests, each of which proves ``lambda_min(A) > 0`` when it succeeds and prove
 
 What the first rests on: IEEE 754 arithmetic and a LAPACK whose Cholesky forms its sums of products conventionally (no
 Strassen); k = n + 4 leaves room for divisions made as products with a reciprocal. The second rests on python-flint.
+
+>>> A = np.array([[2.0, 1.0], [1.0, 2.0]])  # eigenvalues 1 and 3
+>>> certify(A).verdict
+'certified positive'
+>>> lower, _ = cholesky_lower_bound(A, shift=0.99)
+>>> bool(0.98 < lower <= 1.0 <= rayleigh_upper_bound(A, np.array([1.0, -1.0])) < 1.01)
+True
+>>> bracket_in_float64(A).is_settled, exact_null_vector(np.ones((2, 2)))
+(True, array([ 1., -1.]))
 """
 
 import math

@@ -1,4 +1,8 @@
-"""The command ``jacntk``: figures, data sets, and what is installed."""
+"""The command ``jacntk``: figures, data sets, and what is installed.
+
+>>> main(["figure", "7"])  # no such figure: the reason goes to stderr, the exit code says "wrong usage"
+2
+"""
 
 import argparse
 import dataclasses

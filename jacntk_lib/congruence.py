@@ -10,6 +10,12 @@ R is V w^{-1/2} from a float64 eigendecomposition. Where A's smallest eigenvalue
 leaves P positive definite but far from I; then P, whose condition number is smaller by some twelve orders of magnitude,
 is treated in the same way and R becomes a product, held in high precision. Only the last P needs to be near I, and R
 needs no proof at all.
+
+>>> from .certificates import bracket_in_float64
+>>> A = np.diag([1.0, 2.0**-60])  # beyond what float64 can tell from a singular matrix
+>>> start = bracket_in_float64(A)
+>>> start.is_settled, bracket_in_balls(A, start).is_settled
+(False, True)
 """
 
 import math

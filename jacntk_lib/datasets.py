@@ -244,7 +244,13 @@ def _on_grid(X):
 
 
 def note(name) -> str:
-    """What a table is, its source, licence and repairs, without loading it."""
+    """What a table is, its source, licence and repairs, without loading it.
+
+    Examples
+    --------
+    >>> note("diabetes")[:12]
+    '442 patients'
+    """
     if name in BUNDLED:
         return BUNDLED[name]
     source = _uci.SOURCES[name]

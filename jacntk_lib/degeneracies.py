@@ -7,6 +7,13 @@ weights: hence a null vector of the finite kernels and of their limits alike, wh
 A null vector n has N(1+d) entries, by point, then value and derivatives; it says
 :math:`\sum_{i,a} n_{ia} J_a f(x_i) = 0`. Points are compared exactly as the float64 numbers they are: nearly equal
 points are nearly singular, not singular.
+
+>>> X = np.array([[1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]])
+>>> found = degeneracies(MLP(3, "erf"), X)
+>>> [(one.cause, one.count) for one in found]
+[('point at the origin', 1), ('antipodal pairs', 3)]
+>>> null_space(found).shape  # they are independent
+(9, 4)
 """
 
 from collections import defaultdict

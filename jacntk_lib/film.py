@@ -2,6 +2,11 @@
 
 All frames are computed beforehand and embedded as whole-number coordinates of an SVG picture, which are short and the
 same on every machine. The slider works with mouse and arrow keys; without JavaScript, and on paper, one frame stands.
+
+>>> frames = [Frame(f"t = {t}", f"At time {t}.", [np.array([0.0, t, 0.0])]) for t in (0.0, 1.0)]
+>>> Film("bump", np.arange(3), frames, [Curve("height", "#1b1b1b")], "A bump grows.", "Time",
+...      x_ticks={0: "0"}, y_ticks={0: "0"}, y_limits=(0, 2), x_label="x", y_label="height")
+Film('bump', frames=2, curves=1)
 """
 
 import json

@@ -11,6 +11,12 @@ compiled: ``JAX_COMPILATION_CACHE_DIR=/some/folder JAX_PERSISTENT_CACHE_MIN_COMP
 makes the first call of later processes a few times faster.
 
 Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
+
+>>> from .architecture import MLP
+>>> ones = np.ones(1)
+>>> jet = jet_of_kernel(MLP(depth=1, activation="sin"), ones, ones, ones, tangent=False)
+>>> jet.k.round(12), variances(MLP(depth=2), [1.0]).shape  # normalised: E[phi(z)^2] = 1
+(array([1.]), (2, 1))
 """
 
 import os

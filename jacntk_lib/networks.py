@@ -15,6 +15,10 @@ of shape (N, 1+d, n) a layer:
 
 and every layer is one product of an (N(1+d), n) with an (n, n) matrix. The tangents of g^1 are the columns of W^1,
 the same for every point, and cost no product.
+
+>>> net = FiniteMLP(MLP(depth=2, kappa=1.0), width=8, input_dim=3)
+>>> layer_widths(net.mlp, 8), [round(scale, 3) for scale in feature_scales(net)]  # s_w, then s_w / sqrt(n)
+((8, 8), [1.0, 0.354, 0.354])
 """
 
 import contextlib
@@ -128,6 +132,7 @@ class FiniteMLP(torch.nn.Module):
         return g + self.mlp.sigma_b * self.biases[layer] if len(self.biases) else g
 
     def extra_repr(self):
+        """What torch shows between the brackets."""
         return f"{self.mlp}, width={self.widths}, input_dim={self.input_dim}, seed={self.seed}"
 
 
@@ -199,12 +204,14 @@ def check_network(net):
 
 
 def check_dtype(dtype):
+    """Refuse whatever is neither float32 nor float64."""
     if dtype not in (torch.float32, torch.float64):
         raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
     return dtype
 
 
 def check_device(device):
+    """A ``torch.device`` that is there, or a refusal that says what is."""
     try:
         device = torch.device(device)
     except (RuntimeError, TypeError) as error:

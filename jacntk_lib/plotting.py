@@ -1,4 +1,11 @@
-"""The house style, and the plots that recur. Every function draws on an Axes that it is given."""
+"""The house style, and the plots that recur. Every function draws on an Axes that it is given.
+
+>>> from matplotlib.figure import Figure
+>>> left, right = Figure().subplots(1, 2)
+>>> line = error_by_width(left, [64, 256], [[0.40, 0.44], [0.21, 0.19]], label="depth 1", colour="depth 1")
+>>> gram_picture(right, np.eye(4), block=2).get_clim()
+(-1.0, 1.0)
+"""
 
 import sys
 

@@ -6,6 +6,13 @@ once phi has poles off the real line (tanh, softplus, SiLU). Fifty to a hundred 
 
 The pair (u, v) is written as u = sqrt(a) s, v = sqrt(b) (rho s + sqrt(1 - rho^2) t) with s, t independent standard
 normal. Nothing is differentiated here: derivatives come from Price's theorem, so that rho = 1 is an ordinary point.
+
+>>> rule = GaussianRule("sine", (jnp.sin, jnp.cos, lambda z: -jnp.sin(z), lambda z: -jnp.cos(z), jnp.sin))
+>>> rule.check_derivatives()
+>>> with jax.enable_x64(True):
+...     moment, _ = rule.formulas_for(1.0).moment(jnp.ones(()))
+>>> round(float(moment), 6)  # E[sin(z)^2] = (1 - exp(-2)) / 2
+0.432332
 """
 
 from collections.abc import Callable

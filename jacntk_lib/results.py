@@ -5,6 +5,13 @@ configuration, the command, the commit and a hash of the library's source, packa
 and the SHA-256 of every array. :func:`load` believes neither file before they agree.
 
 While a computation runs, :class:`Cells` keeps its finished parts, one file each.
+
+>>> import tempfile
+>>> result = make("toy", {"a": np.arange(3)}, config={"n": 3}, command="by hand", seeds=[0], wall_time=0.1)
+>>> with tempfile.TemporaryDirectory() as where:
+...     path = save(result, where)
+...     stored(where), load("toy", where)["a"], load("toy", where).config
+(['toy'], array([0, 1, 2]), {'n': 3})
 """
 
 import contextlib

@@ -22,6 +22,11 @@ any callable                                    from NumPy points (M, d) to rows
 
 The descent itself is the same few lines of NumPy for all of them, so that the same function gives the same attack
 whichever framework computes it.
+
+>>> def line(Z):  # f(x) = x_1 with its gradient: no attack does better than a step straight down
+...     return np.concatenate([Z[:, :1], np.ones((len(Z), 1)), np.zeros((len(Z), 1))], axis=1)
+>>> accuracy_under_attack(line, [[0.3, 0.0], [0.6, 0.0]], [1.0, 1.0], sizes=[0.0, 0.5])
+array([1. , 0.5])
 """
 
 import sys

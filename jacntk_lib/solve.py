@@ -159,6 +159,11 @@ def semidefinite_factor(matrix):
     """F with ``F F^T = matrix`` for a symmetric positive semi-definite matrix, by pivoted Cholesky.
 
     F is (n, rank); what is left out is below ``n eps`` times the largest diagonal entry. The input is overwritten.
+
+    Examples
+    --------
+    >>> semidefinite_factor(np.ones((3, 3), order="F")).shape  # of rank one
+    (3, 1)
     """
     n = len(matrix)
     factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(matrix, lower=1, overwrite_a=1)
@@ -168,12 +173,26 @@ def semidefinite_factor(matrix):
 
 
 def relative_norm(error, reference):
-    """``|error| / |reference|``, 0.0 where both vanish."""
+    """``|error| / |reference|``, 0.0 where both vanish.
+
+    Examples
+    --------
+    >>> relative_norm([3.0, 4.0], [0.0, 10.0])
+    0.5
+    """
     size = float(np.linalg.norm(reference))
     return float(np.linalg.norm(error)) / size if size else float(np.linalg.norm(error))
 
 
 def require_symmetric(gram):
+    """Refuse whatever is not a symmetric :class:`~jacntk_lib.JacobianGram`.
+
+    Examples
+    --------
+    >>> require_symmetric(np.eye(2))
+    Traceback (most recent call last):
+    TypeError: a symmetric JacobianGram is needed, made with X2=None; got ndarray
+    """
     if not isinstance(gram, JacobianGram) or not gram.symmetric:
         got = gram if isinstance(gram, JacobianGram) else type(gram).__name__
         raise TypeError(f"a symmetric JacobianGram is needed, made with X2=None; got {got}")

@@ -1,7 +1,10 @@
 """The frame of the project: pins that agree, light imports, pages that are all there."""
 
 import ast
+import dataclasses
 import doctest
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -165,6 +168,64 @@ def test_the_table_of_contents_lists_every_page_once():
 def test_the_api_reference_has_a_page_for_every_module():
     changed, surplus = api_pages.stale(ROOT)
     assert (changed, surplus) == ([], []), "run `make api`"
+
+
+def public_names():
+    """(module, name, object) of every public function and class of the library's modules and figures."""
+    for page in api_pages.pages(ROOT):
+        if page == "api.md":
+            continue
+        module = page.removeprefix("api/").removesuffix(".md")
+        loaded = importlib.import_module(f"jacntk_lib.{module}")
+        for name, thing in vars(loaded).items():
+            if not name.startswith("_") and inspect.getmodule(thing) is loaded and callable(thing):
+                yield loaded, name, thing
+
+
+def is_plain_record(thing):
+    """A dataclass or named tuple, which others make and hand out, or an exception."""
+    if not inspect.isclass(thing):
+        return False
+    return dataclasses.is_dataclass(thing) or issubclass(thing, Exception | tuple)
+
+
+def test_every_public_name_is_documented():
+    poor = [f"{m.__name__}.{name}" for m, name, thing in public_names() if len(inspect.getdoc(thing) or "") < 10]
+    for module, name, thing in public_names():
+        if inspect.isclass(thing) and thing.__module__ == module.__name__:
+            own = inspect.getdoc(thing)  # lists attributes and the properties that read them
+            members = {
+                n: m for n, m in vars(thing).items() if not n.startswith("_") and (callable(m) or hasattr(m, "fget"))
+            }
+            poor += [f"{name}.{n}" for n, m in members.items() if not m.__doc__ and not re.search(rf"\b{n}\b", own)]
+    assert poor == []
+
+
+def test_every_public_name_has_an_example():
+    """In its own docstring, or in that of its module or of the figures' package; doctest runs them all."""
+    without = []
+    for module, name, thing in public_names():
+        package = importlib.import_module(module.__package__)
+        told = (inspect.getdoc(thing) or "") + module.__doc__ + package.__doc__ * (package is not jacntk_lib)
+        if ">>>" not in told and not is_plain_record(thing):
+            without.append(f"{module.__name__}.{name}")
+    assert without == []
+
+
+def test_the_citation_file_is_valid():
+    """The keys and forms that the Citation File Format 1.2.0 demands."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)
+    known = "message title abstract type version license authors keywords url repository-code date-released doi"
+    assert set(citation) <= {"cff-version", "identifiers", "references", "preferred-citation", *known.split(" ")}
+    assert citation["type"] in ("software", "dataset")
+    for author in citation["authors"]:
+        assert set(author) & {"name", "family-names"}
+    for reference in citation["references"]:
+        assert {"type", "title", "authors"} <= set(reference)
+        assert all({"type", "value"} <= set(one) for one in reference.get("identifiers", []))
+        assert reference["year"] == 2024
 
 
 def test_the_example_of_the_readme_runs():
