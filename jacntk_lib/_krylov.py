@@ -59,6 +59,12 @@ class KrylovSolver:
         self.tolerance = TOLERANCE if tolerance is None else tolerance
         self._factor = None  # the last ridge and the preconditioner for it
 
+    def __getstate__(self):
+        """What is pickled: not the preconditioner, which is a function and soon made again."""
+        state = dict(vars(self), _factor=None)
+        state.pop("_preconditioner", None)
+        return state
+
     @cached_property
     def largest(self):
         """The largest eigenvalue of S, by Lanczos to ten digits (from below)."""

@@ -1,6 +1,7 @@
 """What products with the kernel alone give, against dense matrices."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -196,6 +197,13 @@ def test_regressor():
         assert iterative.report_.products > 0
         assert_allclose(iterative.predict(X_new), exact.predict(X_new), atol=1e-6)
         assert_allclose(iterative.predict_jacobian(X_new), exact.predict_jacobian(X_new), atol=1e-6)
+
+
+def test_pickles_and_goes_on():
+    iterative = RobustFlow(**problem("several outputs"), solver="iterative")
+    expected = iterative.at(1e3)
+    iterative.at(math.inf)
+    agree(expected, pickle.loads(pickle.dumps(iterative)).at(1e3), 1e-12)
 
 
 def test_a_kernel_that_is_recomputed_gives_the_same_answer(monkeypatch):
