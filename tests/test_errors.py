@@ -35,10 +35,12 @@ from jacntk_lib.degeneracies import degeneracies
 from jacntk_lib.errors import ConvergenceError, CorruptResultError, DataUnavailableError, SingularGramError
 from jacntk_lib.experiments import figure1, figure2, figure3, figure6
 from jacntk_lib.networks import FiniteMLP
+from jacntk_lib.robustness import accuracy_under_attack, attack, linearised_margin
 from jacntk_lib.spectrum import extreme_eigenvalues, smallest_eigenvalue
 from jacntk_lib.training import max_learning_rate, train
 
 X, Y = np.eye(3), np.array([1.0, -1.0, 0.5])
+SIGNS = np.array([1.0, -1.0, 1.0])
 NAN, INF = np.full((3, 3), np.nan), np.full((3, 3), np.inf)
 
 
@@ -89,6 +91,19 @@ def derivatives(*replaced):
 def result(**changes):
     given = {"config": {"widths": [64]}, "command": "jacntk toy", "seeds": [0], "wall_time": 1.0}
     return results.make(**{"name": "toy", "arrays": {"a": np.arange(3)}} | given | changes)
+
+
+def slope(Z):
+    """A model whose value is the first input: rows of value and derivatives."""
+    return np.concatenate([Z[:, :1], np.tile(X[:1], (len(Z), 1))], axis=1)
+
+
+def attacked(**options):
+    return attack(**{"model": slope, "X": X, "y": SIGNS, "size": 0.1} | options)
+
+
+def margin(**options):
+    return linearised_margin(**{"value": np.ones(3), "jacobian": X, "y": SIGNS, "size": 0.1} | options)
 
 
 def inner_negative(gram):
@@ -210,6 +225,7 @@ LIST = {
         (lambda: flow(lam=math.nan), V, "lam must be finite, got nan"),
         (lambda: flow(lam="0.1"), T, "lam has dtype <U3"),
         (lambda: flow(ridge=-1.0), V, "ridge must not be negative, got -1"),
+        (lambda: flow(solver="fast"), V, "solver must be 'auto', 'exact' or 'iterative', got 'fast'"),
         (lambda: flow(tolerance=-1.0), V, "tolerance must not be negative, got -1"),
         (lambda: flow(jacobian_targets=np.ones((3, 1))), V, r"jacobian_targets has shape \(3, 1\), but shape \(3, 3\)"),
         (lambda: flow(y=X[:, :2], jacobian_targets=X), V, r"jacobian_targets has shape .* shape \(3, 2, 3\) is needed"),
@@ -248,6 +264,7 @@ LIST = {
         (lambda: fit(time=math.nan), V, "time must be finite, got nan"),
         (lambda: fit(input_scale="unit"), V, "input_scale must be 'auto' or a positive number, got 'unit'"),
         (lambda: fit(input_scale=-1.0), V, "input_scale must be positive, got -1"),
+        (lambda: fit(solver="fast"), V, "solver must be 'auto', 'exact' or 'iterative', got 'fast'"),
         (lambda: fit().sample(X, 0), V, "n_samples must be at least 1, got 0"),
         (lambda: JacobianKernelRegressor().fit(X * 1j, Y), V, "Complex data not supported"),
         (lambda: JacobianKernelRegressor().fit(NAN, Y), V, "Input X contains NaN"),
@@ -321,6 +338,47 @@ LIST = {
             C,
             r"diverged: after \d+ steps .* use a rate well below",
         ),
+    ],
+    "robustness": [
+        (lambda: attacked(norm="l1"), V, "norm must be one of 'l2', 'linf', got 'l1'"),
+        (lambda: attacked(size=-0.1), V, "size must not be negative, got -0.1"),
+        (lambda: attacked(size=math.nan), V, "size must be finite, got nan"),
+        (lambda: attacked(size=[0.1]), T, r"size must be a real number, got \[0.1\]"),
+        (lambda: attacked(steps=0), V, "steps must be at least 1, got 0"),
+        (lambda: attacked(restarts=0), V, "restarts must be at least 1, got 0"),
+        (lambda: attacked(step_size=0.0), V, "step_size must be positive, got 0"),
+        (lambda: attacked(seed=-1), V, "seed must be at least 0, got -1"),
+        (lambda: attacked(X=NAN), V, "X contains 9 non-finite"),
+        (lambda: attacked(X=X[0]), V, r"X has shape \(3,\)"),
+        (lambda: attacked(y=SIGNS[:2]), V, r"y has shape \(2,\), but shape \(3,\) is needed"),
+        (lambda: attacked(y=SIGNS * np.nan), V, "y contains 3 non-finite"),
+        (
+            lambda: attacked(y=np.arange(3)),
+            V,
+            "labels must be -1 or [+]1 for a model with one output, got 0 at index 0",
+        ),
+        (lambda: attacked(bounds=1.0), V, "bounds must be a pair"),
+        (lambda: attacked(bounds=(0.0, 0.1, 0.2)), V, "bounds must be a pair"),
+        (lambda: attacked(bounds=("low", None)), T, "the lower bound must be numbers"),
+        (lambda: attacked(bounds=(None, [1.0, 2.0])), V, r"the upper bound has shape \(2,\)"),
+        (lambda: attacked(bounds=(math.nan, None)), V, "the lower bound contains NaN"),
+        (lambda: attacked(bounds=(None, 0.5)), V, r"X\[0, 0\] = 1 is outside its bounds \[-inf, 0.5\]"),
+        (lambda: attacked(bounds=(2.0, -2.0)), V, r"is outside its bounds \[2, -2\]"),
+        (lambda: attacked(model=3), T, "model must be a fitted JacobianKernelRegressor"),
+        (lambda: attacked(model=lambda Z: Z), V, r"model returned has shape \(3, 3\), but shape \(3, 4\) is needed"),
+        (lambda: attacked(model=lambda Z: np.zeros(())), V, "what the model returned has shape"),
+        (lambda: attacked(model=lambda Z: slope(Z) * np.nan), V, "what the model returned contains 12 non-finite"),
+        (lambda: attacked(model=lambda Z: np.zeros((3, 3, 4))), V, "must be classes 0 to 2 .* got -1"),
+        (lambda: attacked(model=lambda Z: np.zeros((3, 2, 4)), y=X[0] / 2), V, "must be classes 0 to 1 .* got 0.5"),
+        (lambda: accuracy_under_attack(slope, X, SIGNS, []), V, r"sizes has shape \(0,\): one or more sizes in a row"),
+        (lambda: accuracy_under_attack(slope, X, SIGNS, 0.1), V, r"sizes has shape \(\): one or more sizes in a row"),
+        (lambda: accuracy_under_attack(slope, X, SIGNS, [0.1, -0.1]), V, "size must not be negative, got -0.1"),
+        (lambda: margin(value=np.ones(2)), V, "jacobian has shape"),
+        (lambda: margin(value=np.ones((3, 2, 2))), V, r"value has shape \(3, 2, 2\): \(M,\) is needed"),
+        (lambda: margin(y=np.zeros(3)), V, "labels must be -1 or [+]1"),
+        (lambda: margin(size=-1.0), V, "size must not be negative, got -1"),
+        (lambda: margin(norm=2), V, "norm must be one of 'l2', 'linf', got 2"),
+        (lambda: margin(jacobian=INF), V, "jacobian contains 9 non-finite"),
     ],
     "datasets": [
         (lambda: datasets.load("mnist"), V, "unknown data set 'mnist'; known are algerian_forest_fires, .*, wine"),
@@ -403,7 +461,7 @@ CASES = [
 # Words by which a message says what is needed or how to go on.
 WAY_OUT = re.compile(
     r"\b(must|needed|needs?|use|pass|give|call|choose|remove|reduce|known are|exist for|restore|install|replace|put"
-    r"|set|unset|build|computes?|take|certify|convert|preprocess|it has|not supported|are equal|expecting"
+    r"|set|unset|build|computes?|take|certify|convert|widen|preprocess|it has|not supported|are equal|expecting"
     r"|misses the bound)\b",
     re.IGNORECASE,
 )

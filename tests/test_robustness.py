@@ -385,68 +385,8 @@ def test_classes_of_features():
 # ------------------------------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"norm": "l1"}, ValueError, "norm must be one of 'l2', 'linf', got 'l1'"),
-        ({"size": -0.1}, ValueError, "size must not be negative"),
-        ({"size": math.nan}, ValueError, "size must be finite"),
-        ({"size": [0.1]}, TypeError, "size must be a real number"),
-        ({"steps": 0}, ValueError, "steps must be at least 1"),
-        ({"restarts": 0}, ValueError, "restarts must be at least 1"),
-        ({"step_size": 0.0}, ValueError, "step_size must be positive"),
-        ({"seed": -1}, ValueError, "seed must be at least 0"),
-        ({"X": points() * np.nan}, ValueError, "X contains"),
-        ({"X": points()[0]}, ValueError, "X has shape"),
-        ({"y": labels(5)}, ValueError, r"y has shape \(5,\), but shape \(6,\)"),
-        ({"y": labels() * np.nan}, ValueError, "y contains"),
-        ({"y": np.arange(6)}, ValueError, "labels must be -1 or [+]1 for a model with one output, got 0 at index 0"),
-        ({"bounds": 1.0}, ValueError, "bounds must be a pair"),
-        ({"bounds": (0.0, 0.1, 0.2)}, ValueError, "bounds must be a pair"),
-        ({"bounds": ("low", None)}, TypeError, "the lower bound must be numbers"),
-        ({"bounds": (None, [1.0, 2.0])}, ValueError, r"the upper bound has shape \(2,\)"),
-        ({"bounds": (math.nan, None)}, ValueError, "the lower bound contains NaN"),
-        ({"bounds": (None, 0.0)}, ValueError, r"X\[0, 0\] = 0.125\d+ is outside its bounds \[-inf, 0\]"),
-        ({"bounds": (1.0, -1.0)}, ValueError, r"is outside its bounds \[1, -1\]"),
-        ({"model": 3}, TypeError, "model must be a fitted JacobianKernelRegressor"),
-        ({"model": lambda Z: Z}, ValueError, r"what the model returned has shape \(6, 3\), but shape \(6, 4\)"),
-        ({"model": lambda Z: np.zeros(())}, ValueError, "what the model returned has shape"),
-        ({"model": lambda Z: np.full((6, 4), np.nan)}, ValueError, "what the model returned contains"),
-        ({"model": lambda Z: np.zeros((6, 3, 4)), "y": labels()}, ValueError, "must be classes 0 to 2 .* got -1"),
-        ({"model": lambda Z: np.zeros((6, 2, 4)), "y": np.full(6, 0.5)}, ValueError, "must be classes 0 to 1"),
-    ],
-)
-def test_refuses(arguments, error, message):
-    with pytest.raises(error, match=message):
-        attack(**{"model": wavy, "X": points(), "y": labels(), "size": 0.1, **arguments})
-
-
-@pytest.mark.parametrize("sizes", [[], 0.1, [[0.1]]])
-def test_refuses_sizes(sizes):
-    with pytest.raises(ValueError, match="one or more sizes in a row"):
-        accuracy_under_attack(wavy, points(), labels(), sizes)
-    with pytest.raises(ValueError, match="size must not be negative"):
-        accuracy_under_attack(wavy, points(), labels(), [0.1, -0.1])
-
-
 def test_refuses_a_module_that_diverges():
     module = torch.nn.Linear(3, 1)
     torch.nn.init.constant_(module.weight, math.inf)
     with pytest.raises(ValueError, match="the model returned non-finite values"):
         attack(module, points(), labels(), 0.1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"value": np.ones(5)}, "jacobian has shape"),
-        ({"value": np.ones((6, 2, 2))}, "value has shape"),
-        ({"y": np.zeros(6)}, "labels must be -1 or [+]1"),
-        ({"size": -1.0}, "size must not be negative"),
-        ({"norm": 2}, "norm must be one of"),
-        ({"jacobian": np.full((6, 3), np.inf)}, "jacobian contains"),
-    ],
-)
-def test_linearisation_refuses(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        linearised_margin(**{"value": np.ones(6), "jacobian": np.ones((6, 3)), "y": labels(), "size": 0.1, **arguments})
