@@ -138,12 +138,11 @@ class KrylovSolver:
         return found.x, effort
 
     def _steps(self, schedule, b):
+        schedule(np.array([self.largest + self._ridge]), 0.0)  # refuses what would grow beyond float64
         q = np.zeros_like(b)
         for _ in range(schedule.steps):
             q += schedule.size * (b - self._weighted.multiply(q) - self._ridge * q)
-        if not np.isfinite(q).all():
-            schedule(np.array([self.largest + self._ridge]), 0.0)  # raises, with the reason
-        return q, Effort(schedule.steps, 0.0, math.inf)
+        return q, Effort(schedule.steps, 0.0, 1.0)
 
     def _rational(self, schedule, b):
         gamma = schedule.elapsed / _POLES_PER_TIME
@@ -170,11 +169,12 @@ class KrylovSolver:
             before, change = change, float(max(outputs.max(), inputs.max()))
             error = max(change, 0.1 * before)
             norms = np.linalg.norm(image, axis=0)
-            whole = m == len(b) or not norms.min() > 1e-14  # the space holds everything there is
+            norms[norms < 1e-14] = 0.0  # the space of that output holds everything there is
+            whole = m == len(b) or not norms.any()
             if whole or error <= self.tolerance:
                 break
             T[:, m, m - 1] = norms
-            basis.append(image / norms)
+            basis.append(np.divide(image, norms, out=np.zeros_like(image), where=norms > 0))
         else:
             raise ConvergenceError(
                 f"the network at elapsed time {schedule.elapsed:.1e} (t kappa^2 / N) was not reached to relative "
