@@ -21,7 +21,9 @@ Made from the docstrings: each name with its formula, shapes, errors and source.
 **Stable** are the names that the package itself exports,
 
 ```python
-from jacntk_lib import {exports}
+from jacntk_lib import (
+    {exports},
+)
 ```
 
 with their parameters and attributes, the command `jacntk` with its options and exit codes, the environment variables
@@ -91,7 +93,7 @@ def pages(root):
             files[name] = path
     names = [path[4:-3] for path in found]
     rows = "\n".join(f"| {{doc}}`{name} <api/{name}>` | {first_line(files[name])} |" for name in names)
-    found["api.md"] = INTRODUCTION.format(exports=", ".join(exports(root)), rows=rows)
+    found["api.md"] = INTRODUCTION.format(exports=",\n    ".join(exports(root)), rows=rows)
     return found
 
 
