@@ -174,4 +174,4 @@ clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 distclean: clean
-	rm -rf $(VENV) $(SNAKEMAKE) jacntk.egg-info
+	rm -rf $(VENV) .venv-latest $(SNAKEMAKE) jacntk.egg-info
