@@ -36,7 +36,7 @@ def jax_derivatives(phi):
     functions = [phi]
     for _ in range(4):
         functions.append(jax.grad(functions[-1]))
-    return [jnp.vectorize(f) for f in functions]
+    return [jax.jit(jnp.vectorize(f)) for f in functions]
 
 
 def by_quadrature(name):
