@@ -33,7 +33,7 @@ SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow latest check-all bench api readme-figure lock clean distclean
+.PHONY: help env book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow latest check-all mutants bench api readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -48,6 +48,7 @@ help:
 	@echo "make workflow   Snakemake in $(SNAKEMAKE), and the tests of the sweep (workflow/)"
 	@echo "make check-all  what is too long for every commit: an hour or more (STEP=certificate for one step)"
 	@echo "make latest     the unit tests with the newest versions allowed"
+	@echo "make mutants    do the tests notice 40 errors put into a copy of the library?"
 	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; a quarter of an hour, stored in benchmarks/results)"
 	@echo "make api        pages of the API reference, after adding a module"
 	@echo "make lock       the locks and environment.yml from what requirements.in asks for (needs uv)"
@@ -156,8 +157,13 @@ STEP ?=
 check-all: $(ENVIRONMENT)
 	$(BIN)/python tools/check_all.py $(STEP)
 
+# errors put into a copy of the library, one at a time; each has to be noticed (tests/mutants/mutants.toml)
+mutants: $(ENVIRONMENT)
+	$(BIN)/python tools/mutants.py
+
+# a missed target ends one script with an error, and the others run all the same
 bench: $(ENVIRONMENT)
-	@for one in $(filter-out benchmarks/report.py,$(wildcard benchmarks/[a-z]*.py)) benchmarks/report.py; do $(call stage,$$one,$(BIN)/python "$$one"); done
+	@failed=0; for one in $(filter-out benchmarks/report.py,$(wildcard benchmarks/[a-z]*.py)) benchmarks/report.py; do $(call stage,$$one,$(BIN)/python "$$one" || failed=1); done; exit $$failed
 
 # -- upkeep --------------------------------------------------------------------------------------------------
 
