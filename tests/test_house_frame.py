@@ -237,6 +237,6 @@ def test_the_example_of_the_readme_runs():
 def test_the_readme_names_commands_and_files_that_exist():
     readme = (ROOT / "README.md").read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"make ([a-z]+)\b(?! and)", " ".join(re.findall(r"`(make [^`]*)`", readme)))) <= targets
+    assert set(re.findall(r"make ([a-z-]+)\b(?! and)", " ".join(re.findall(r"`(make [^`]*)`", readme)))) <= targets
     for path in re.findall(r"\]\(([\w./-]+)\)", readme):
         assert (ROOT / path).is_file(), path
