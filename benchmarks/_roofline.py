@@ -9,7 +9,7 @@ from jacntk_lib import kernels
 
 
 def measured():
-    """Rates of one core, by processor time; call ``one_thread`` first."""
+    """Rates of one core, by processor time; call ``threads(1)`` first."""
     return {
         "matrix product, float64, GFLOP/s": round(_matrix_product(np.float64), 1),
         "matrix product, float32, GFLOP/s": round(_matrix_product(np.float32), 1),

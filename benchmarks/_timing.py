@@ -30,13 +30,13 @@ def fastest(contenders, rounds, synchronise=lambda: None):
     return best
 
 
-def one_thread():
-    """Linear algebra in one thread, so that processor time means work rather than waiting."""
+def threads(number=1):
+    """Linear algebra in so many threads; with one, processor time means work rather than waiting."""
     import torch
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
-    threadpool_limits(1)
+    torch.set_num_threads(number)
+    threadpool_limits(number)
 
 
 def processor_seconds(run, budget=1.0, rounds=50):

@@ -11,7 +11,7 @@ import argparse
 import numpy as np
 import torch
 from _baselines import by_autodiff, explicit, sphere
-from _timing import RESULTS, one_thread, processor_seconds, store, table
+from _timing import RESULTS, processor_seconds, store, table, threads
 from report import GROWTH, shown_growth
 
 from jacntk_lib import MLP, finite, jacobian_ntk
@@ -106,7 +106,7 @@ def main():
     parser.add_argument("--budget", type=float, default=0.5, help="seconds that each size may be repeated for")
     parser.add_argument("--out", default=RESULTS / "scaling.json")
     chosen = parser.parse_args()
-    one_thread()
+    threads(1)
     records = [measure(*case, chosen.budget) for case in CASES]
     print(table(map(shown_growth, records), GROWTH))
     store(chosen.out, records=records)

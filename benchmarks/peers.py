@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from _baselines import by_autodiff, explicit, sphere
 from _roofline import measured, operations
-from _timing import RESULTS, one_thread, processor_seconds, store, table
+from _timing import RESULTS, processor_seconds, store, table, threads
 from report import PEERS, shown_peer
 
 from jacntk_lib import MLP, finite, jacobian_ntk
@@ -160,7 +160,7 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS / "peers.json")
     chosen = parser.parse_args()
 
-    one_thread()
+    threads(1)
     missing = {}
     answers = [None] * len(LIMITS)
     if chosen.without_neural_tangents:

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-EXACT_ROWS = 5000  # at most, on which the preconditioner is exact: a Cholesky factor of 200 MB
+from ._scalars import batches
+
+EXACT_ROWS = 5000  # on which the preconditioner is exact, where that is enough: a Cholesky factor of 200 MB
+_LEADING = 4  # eigenvectors of k_C tensored with R^d that it is exact on in any case
 _TINY = 1e-13  # relative size of a direction of the block that depends on the others
 
 
@@ -27,17 +30,19 @@ class Preconditioner:
     ----------
     gram : symmetric and unscaled, N points in R^d.
     values, slopes : square roots of the weights D, of the value and of every derivative, (N,).
-    rows : how many rows to be exact on, about; ``None`` for four per point, at most EXACT_ROWS, at least the values.
+    rows : how many rows to be exact on, about; ``None`` for four per point, at most EXACT_ROWS, but in any case all
+        values and ``_LEADING`` eigenvectors of k_C tensored with R^d.
     """
 
     def __init__(self, gram, values, slopes, rows=None):
         N, d = gram.X.shape
-        rows = min(4 * N, EXACT_ROWS) if rows is None else rows
+        rows = max(min(4 * N, EXACT_ROWS), N + _LEADING * d) if rows is None else rows
         weighted = slopes[:, None] * gram.k_C * slopes
         self._e, self._U = scipy.linalg.eigh(weighted, overwrite_a=True, check_finite=False)
         self._e = np.maximum(self._e, 0.0)
         self._first = min(N, max(0, (rows - N) // d))
         self._shape = N, d
+        self._place = getattr(gram._jet, "matrix", np.asarray)  # to the devices, where the kernel is on some
         self._exact = _galerkin(gram, values, slopes, np.ascontiguousarray(self._U[:, N - self._first :]))
 
     @property
@@ -55,7 +60,7 @@ class Preconditioner:
         matrix[np.diag_indices_from(matrix)] += max(ridge, floor)
         factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
         U, V = self._U[:, rest:], self._U[:, :rest]
-        inverse = (V / (self._e[:rest] + max(ridge, floor))) @ V.T  # on the rest, (N, N)
+        inverse = self._place((V / (self._e[:rest] + max(ridge, floor))) @ V.T)  # on the rest, (N, N)
 
         def apply(x):
             K = x.shape[1]
@@ -82,18 +87,24 @@ def _galerkin(gram, values, slopes, U):
     Z = np.einsum("np,na->npa", u, X)
     flat = Z.reshape(N, P * d)
     out = np.empty((N + P * d, N + P * d))
-    out[:N, :N] = values[:, None] * gram.k * values
-    cross = 2 * (gram.k_B @ flat).reshape(N, P, d) + np.einsum("np,na->npa", gram.k_C @ u, X)
-    out[:N, N:] = values[:, None] * cross.reshape(N, P * d)
+    block, crossed = np.zeros((2, P * d, P * d))
+    sloped, curved = np.empty((2, N, P))
+    for rows in batches(N, N):  # each scalar is asked for once: they may be computed anew
+        k, _, B, C, AB, AC, _, CC = gram._jet.block(rows, slice(None))
+        out[rows, :N] = values[rows, None] * k * values
+        out[rows, N:] = 2 * (B @ flat)
+        sloped[rows], curved[rows] = C @ u, AC @ u
+        block += 4 * (flat[rows].T @ (AB @ flat))
+        crossed += flat[rows].T @ (CC @ flat)
+    out[:N, N:] += np.einsum("np,na->npa", sloped, X).reshape(N, P * d)
+    out[:N, N:] *= values[:, None]
     out[N:, :N] = out[:N, N:].T
-    block = 4 * (flat.T @ (gram.k_AB @ flat)).reshape(P, d, P, d)
-    block += (flat.T @ (gram.k_CC @ flat)).reshape(P, d, P, d).transpose(0, 3, 2, 1)
-    curved = gram.k_AC @ u  # (N, P)
+    block = block.reshape(P, d, P, d) + crossed.reshape(P, d, P, d).transpose(0, 3, 2, 1)
     for q in range(P):
         H = 2 * np.tensordot(Z * curved[:, q, None, None], X, axes=(0, 0))  # (P, d, d), symmetric in its last two
         block[:, :, q] += H
         block[q] += H.transpose(1, 0, 2)
-    own = u.T @ (gram.k_C @ u)
+    own = u.T @ sloped
     for a in range(d):
         block[:, a, :, a] += own
     out[N:, N:] = block.reshape(P * d, P * d)

@@ -12,7 +12,7 @@ def between(mlp, X, X2, *, tangent) -> Jet:
     """The scalars between two sets of points, (N, M) each."""
     lengths = np.einsum("nd,nd->n", X, X), np.einsum("nd,nd->n", X2, X2)
     jet = Jet(*(np.empty((len(X), len(X2))) for _ in Jet._fields))
-    for rows in _batches(len(X), len(X2)):
+    for rows in batches(len(X), len(X2)):
         C = X[rows] @ X2.T
         A = np.broadcast_to(lengths[0][rows, None], C.shape).ravel()
         B = np.broadcast_to(lengths[1][None, :], C.shape).ravel()
@@ -30,7 +30,7 @@ def within(mlp, X, *, tangent) -> Jet:
     N, lengths = len(X), np.einsum("nd,nd->n", X, X)
     k, A, C, AB, AC, CC = (np.empty((N, N)) for _ in range(6))
     jet = Jet(k, A, A.T, C, AB, AC, AC.T, CC)
-    for rows in _batches(N, N):
+    for rows in batches(N, N):
         i, j = np.triu_indices(rows.stop - rows.start, m=N - rows.start)
         i, j = i + rows.start, j + rows.start
         products = (X[rows] @ X[rows.start :].T)[i - rows.start, j - rows.start]
@@ -46,18 +46,18 @@ def within(mlp, X, *, tangent) -> Jet:
 class Recomputed:
     """The scalars between two sets of points, made anew whenever some of them are asked for.
 
-    ``self(rows, cols)`` is a :class:`Jet` of those of a slice of rows and a slice of columns; an attribute (k, A, ...)
-    is one whole (N, M) array.
+    It has the methods of a :class:`Jet`; an attribute (k, A, ...) is one whole (N, M) array.
     """
 
     def __init__(self, mlp, tangent, X, X2):
         self._mlp, self._tangent, self._X, self._X2 = mlp, tangent, X, X2
 
-    def __call__(self, rows, cols):
+    def block(self, rows, cols):
+        """Those of a slice of rows and a slice of columns."""
         return between(self._mlp, self._X[rows], self._X2[cols], tangent=self._tangent)
 
-    @property
-    def T(self):
+    def transposed(self):
+        """The points exchanged."""
         return Recomputed(self._mlp, self._tangent, self._X2, self._X)
 
     def diagonal(self):
@@ -70,10 +70,11 @@ class Recomputed:
     def __getattr__(self, field):
         if field not in Jet._fields:
             raise AttributeError(field)
-        parts = (self(rows, slice(None)) for rows in _batches(len(self._X), len(self._X2)))
+        parts = (self.block(rows, slice(None)) for rows in batches(len(self._X), len(self._X2)))
         return np.concatenate([getattr(part, field) for part in parts])
 
 
-def _batches(N, M):
+def batches(N, M):
+    """Slices that cover ``range(N)``, of so many rows that their pairs with M points are computed together."""
     size = max(1, _PAIRS_AT_ONCE // M)
     return [slice(start, min(start + size, N)) for start in range(0, N, size)]

@@ -13,7 +13,7 @@ from ._outcomes import Report
 from ._schedules import Limit
 from ._weighted import WeightedCholesky, WeightedGram, WeightedSpectrum
 from .errors import SingularGramError
-from .gram import jacobian_ntk
+from .gram import MEMORY, jacobian_ntk
 from .solve import relative_norm
 
 _PAIRS_AT_ONCE = 1 << 20  # pairs of points per batch of a prediction: 64 MiB of kernel scalars
@@ -30,14 +30,17 @@ class LinearSystem:
     points as the caller gave them; coefficients are (P, 1+d, C), on the P distinct points ``U``.
 
     ``solver`` is "exact" (dense matrices), "iterative" (products only) or "auto": iterative above EXACT_UP_TO unknowns,
-    with eigenvalues still to be had up to SPECTRUM_UP_TO.
+    with eigenvalues still to be had up to SPECTRUM_UP_TO. ``devices`` are those of :meth:`JacobianGram.on`, for
+    products among the training points; ``None`` is NumPy. ``memory`` is that of :func:`jacobian_ntk`, for the same.
     """
 
-    def __init__(self, mlp, X, lam, ridge, tolerance, solver="exact"):
+    def __init__(self, mlp, X, lam, ridge, tolerance, solver="exact", memory=MEMORY, devices=None):
         self.mlp, self.X, self.lam, self.ridge = mlp, X, lam, ridge
         self.distinct = Distinct.of(X, antipodes=mlp.phi.odd and mlp.sigma_b == 0)
         self.U = X[self.distinct.first]
-        self.gram = jacobian_ntk(mlp, self.U)
+        self.gram = jacobian_ntk(mlp, self.U, memory=memory)
+        if devices is not None:
+            self.gram = self.gram.on(devices)
         self._weights = self.distinct.sum(np.ones(len(X))), self.distinct.sum(lam)
         self._weighted = WeightedGram(self.gram, *self._weights)
         self._tolerance = tolerance

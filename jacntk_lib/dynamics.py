@@ -32,7 +32,7 @@ from ._schedules import GradientDescent, GradientFlow, Limit
 from ._system import LinearSystem, batches
 from ._validation import as_array, as_points, integer, non_negative_number, positive_number
 from .architecture import MLP
-from .gram import jacobian_nngp, jacobian_ntk
+from .gram import MEMORY, jacobian_nngp, jacobian_ntk
 from .solve import EPS, semidefinite_factor
 
 _ENTRIES_AT_ONCE = 1 << 23  # of a dense kernel slab in value_std: 64 MiB
@@ -64,6 +64,10 @@ class RobustFlow:
         and raises ConvergenceError rather than return what it did not reach. It offers no eigenvalues and no
         ensemble covariance. "auto" is exact up to 8192 unknowns (N(1+d), after the reductions above), and
         computes eigenvalues where they are asked for up to 20,000.
+    memory : bytes that the kernel scalars among the training points may take, as in :func:`jacobian_ntk`; where they do
+        not fit, every product recomputes them. The iterative solver keeps two or three N x N matrices besides.
+    devices : where products among the training points run, as in :meth:`JacobianGram.on`: "gpu", or some of
+        ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
 
     Attributes
     ----------
@@ -90,7 +94,20 @@ class RobustFlow:
     ((1,), (1, 2))
     """
 
-    def __init__(self, mlp, X, y, lam=0.01, jacobian_targets=None, ridge=0.0, *, tolerance=None, solver="auto"):
+    def __init__(
+        self,
+        mlp,
+        X,
+        y,
+        lam=0.01,
+        jacobian_targets=None,
+        ridge=0.0,
+        *,
+        tolerance=None,
+        solver="auto",
+        memory=MEMORY,
+        devices=None,
+    ):
         if not isinstance(mlp, MLP):
             raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
         self.mlp = mlp
@@ -115,7 +132,7 @@ class RobustFlow:
         if solver not in ("auto", "exact", "iterative"):
             raise ValueError(f"solver must be 'auto', 'exact' or 'iterative', got {solver!r}")
 
-        self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, tolerance, solver)
+        self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, tolerance, solver, memory, devices)
         self._last = None  # the last schedule from the zero function, its coefficients and report
 
     # ---------------------------------------------------------------- what the spectrum says

@@ -12,10 +12,10 @@ So N points in R^d need O(N^2) numbers and O(N^2 d) time per product in place of
 
 import numpy as np
 
+from ._devices import Placed
 from ._scalars import Recomputed, between, within
 from ._validation import as_array, as_points, integer, non_negative_number
 from .architecture import MLP
-from .kernels import Jet
 
 MEMORY = 4 << 30  # bytes that the scalars of one Gram matrix may take, unless the caller says otherwise
 _ROWS_AT_ONCE = 64  # points a slab of a dense matrix, or of a product, is made for: bounds the temporaries
@@ -165,9 +165,7 @@ class JacobianGram:
         """The transpose, sharing its memory."""
         if self.symmetric:
             return self
-        j = self._jet
-        j = Jet(j.k.T, j.B.T, j.A.T, j.C.T, j.AB.T, j.BC.T, j.AC.T, j.CC.T) if isinstance(j, Jet) else j.T
-        return JacobianGram(self.X2, self.X, j, self._right, self._left)
+        return JacobianGram(self.X2, self.X, self._jet.transposed(), self._right, self._left)
 
     def values(self) -> np.ndarray:
         """The value-value entries, (N, M): the ordinary NNGP kernel or NTK."""
@@ -182,11 +180,7 @@ class JacobianGram:
         """
         if len(self.X) != len(self.X2):
             raise ValueError(f"a matrix of shape {self.shape} has no diagonal: it needs as many points in X as in X2")
-        if isinstance(self._jet, Jet):
-            scalars = (np.diagonal(x)[:, None] for x in self._jet)
-        else:
-            scalars = (x[:, None] for x in self._jet.diagonal())
-        k, _, _, C, AB, AC, BC, CC = scalars
+        k, _, _, C, AB, AC, BC, CC = (x[:, None] for x in self._jet.diagonal())
         X, Y = self.X, self.X2
         slopes = 4 * AB * X * Y + 2 * AC * X * X + 2 * BC * Y * Y + CC * Y * X + C
         slopes *= _column(self._left) * _column(self._right)
@@ -215,7 +209,7 @@ class JacobianGram:
     def _slab(self, rows, cols):
         """Some rows of points against some columns of points, dense."""
         X, Y = self.X[rows], self.X2[cols]
-        k, A, B, C, AB, AC, BC, CC = (x[:, :, None] for x in self._scalars(rows, cols))
+        k, A, B, C, AB, AC, BC, CC = (x[:, :, None] for x in self._jet.block(rows, cols))
         n, m, d = len(X), len(Y), self.d
         slab = np.empty((n, 1 + d, m, 1 + d))
         slab[:, 0, :, 0] = k[..., 0]
@@ -261,6 +255,36 @@ class JacobianGram:
         left, right = (new if old is None else old * new for old, new in ((self._left, left), (self._right, right)))
         return JacobianGram(self.X, None if self.symmetric else self.X2, self._jet, left, right)
 
+    def on(self, devices=None) -> "JacobianGram":
+        """The same matrix with its scalars on jax devices, rows of points divided among them: products run there.
+
+        Vectors travel with every product, so it pays for graphics cards and large dimensions. Everything else
+        (``dense``, the scalars) stays on the host, and results are float64 NumPy arrays as before.
+
+        Parameters
+        ----------
+        devices : a platform such as "gpu", one or more of ``jax.devices()``, or ``None`` for all that jax uses.
+
+        Raises
+        ------
+        TypeError : something that is not a jax device.
+        ValueError : jax sees no such platform; the same device twice; scalars that were not kept in memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> G = jacobian_ntk(MLP(depth=2), np.eye(2))
+        >>> bool(np.allclose(G.on("cpu") @ np.ones(6), G @ np.ones(6)))
+        True
+        """
+        if isinstance(self._jet, Recomputed):
+            raise ValueError(
+                f"the scalars of {len(self.X)} x {len(self.X2)} points do not fit in memory= and are recomputed in "
+                "every product; raise memory to put them on devices"
+            )
+        jet = Placed(self._jet.host if isinstance(self._jet, Placed) else self._jet, devices)
+        return JacobianGram(self.X, None if self.symmetric else self.X2, jet, self._left, self._right, self.source)
+
     def __matmul__(self, v):
         """``G @ v`` for v of shape (M(1+d),) or (M(1+d), K): O(N M d) per column, nothing dense."""
         v = np.asarray(v)
@@ -284,6 +308,11 @@ class JacobianGram:
         (M, d, K), Y = V.shape, self.X2
         if self._right is not None:
             V = self._right[:, None, None] * V
+        if isinstance(self._jet, Placed):
+            self._jet.multiply(self.X, Y, v0, V, out)
+            if self._left is not None:
+                out[:, 1:] *= self._left[:, None, None]
+            return
         s = np.einsum("jd,jdk->jk", Y, V)
         flat, by_column = V.reshape(M, d * K), np.ascontiguousarray(V.transpose(2, 1, 0))  # (K, d, M)
         twice = 2 * s
@@ -291,7 +320,7 @@ class JacobianGram:
         for start in range(0, len(self.X), _ROWS_AT_ONCE):
             rows = slice(start, min(start + _ROWS_AT_ONCE, len(self.X)))
             n, X = rows.stop - start, self.X[rows]
-            k, A, B, C, AB, AC, BC, CC = self._scalars(rows, slice(None))
+            k, A, B, C, AB, AC, BC, CC = self._jet.block(rows, slice(None))
             slopes = (C @ flat).reshape(n, d, K)
             out[rows, 0] = k @ v0 + B @ twice + np.einsum("nd,ndk->nk", X, slopes)
             along_x = 2 * (A @ v0 + AB @ twice)
@@ -304,12 +333,6 @@ class JacobianGram:
                 slopes[:, :, column] += q @ Y
             slopes += X[:, :, None] * along_x[:, None, :]
             out[rows, 1:] = slopes if self._left is None else self._left[rows, None, None] * slopes
-
-    def _scalars(self, rows, cols):
-        """The scalars of some rows of points against some columns of points."""
-        if isinstance(self._jet, Jet):
-            return Jet(*(x[rows, cols] for x in self._jet))
-        return self._jet(rows, cols)
 
     def __rmatmul__(self, v):
         """``v @ G`` for v of shape (N(1+d),) or (K, N(1+d))."""

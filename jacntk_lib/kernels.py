@@ -43,6 +43,18 @@ class Jet(NamedTuple):
     BC: np.ndarray
     CC: np.ndarray
 
+    def block(self, rows, cols):
+        """Some rows against some columns, where the fields are matrices."""
+        return Jet(*(x[rows, cols] for x in self))
+
+    def diagonal(self):
+        """Every point with its partner, where the fields are square matrices."""
+        return Jet(*map(np.diagonal, self))
+
+    def transposed(self):
+        """The points exchanged, and with them A and B."""
+        return Jet(self.k.T, self.B.T, self.A.T, self.C.T, self.AB.T, self.BC.T, self.AC.T, self.CC.T)
+
 
 def _compose(f, fa, fb, fc, fab, fac, fbc, fcc, p, r, S):
     """The jet of f(a, b, c), with a = a(A), b = b(B), da/dA = p, db/dB = r, and c the function whose jet is S."""

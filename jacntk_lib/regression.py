@@ -12,6 +12,7 @@ from ._outcomes import Eigenfeatures, Prediction
 from ._validation import integer, positive_number
 from .architecture import MLP
 from .dynamics import RobustFlow
+from .gram import MEMORY
 
 
 class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
@@ -42,6 +43,8 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         the training inputs (1 for unit vectors). Jacobians are with respect to the inputs as given all the same.
     solver : "auto", "exact" or "iterative", as in :class:`~jacntk_lib.dynamics.RobustFlow`: dense matrices up to 8192
         unknowns N(1+d), products with the kernel alone beyond.
+    tolerance, memory, devices : as in RobustFlow: the relative residual at which the iteration stops (``None`` is
+        1e-9), bytes for kernel scalars, and where products run (``None``, "gpu", or some of ``jax.devices()``).
 
     Attributes
     ----------
@@ -75,6 +78,9 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         time=math.inf,
         input_scale="auto",
         solver="auto",
+        tolerance=None,
+        memory=MEMORY,
+        devices=None,
     ):
         self.depth = depth
         self.activation = activation
@@ -85,6 +91,9 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         self.time = time
         self.input_scale = input_scale
         self.solver = solver
+        self.tolerance = tolerance
+        self.memory = memory
+        self.devices = devices
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -109,7 +118,17 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
             sigma_b=self.sigma_b,
             input_scale=self._scale_of(X),
         )
-        self.flow_ = RobustFlow(mlp, X, y, lam=self.lam, ridge=self.ridge, solver=self.solver)
+        self.flow_ = RobustFlow(
+            mlp,
+            X,
+            y,
+            lam=self.lam,
+            ridge=self.ridge,
+            tolerance=self.tolerance,
+            solver=self.solver,
+            memory=self.memory,
+            devices=self.devices,
+        )
         self.time_ = time
         self.report_ = self.flow_.at(time).report
         return self

@@ -104,8 +104,8 @@ def iterative(gram: JacobianGram, b, *, ridge, tolerance=1e-9, max_iterations=20
     r"""Solve :math:`(G + \rho I) x = b` by preconditioned block conjugate gradients, with nothing dense of size n.
 
     The columns of b share one Krylov space. The preconditioner is exact on all values and on the leading eigenvectors
-    of k_C tensored with R^d, and k_C on the rest: an N x N eigenproblem and a Cholesky factor of at most about 5000
-    rows.
+    of k_C tensored with R^d, and k_C on the rest: an N x N eigenproblem and a Cholesky factor of 5000 rows or N + 4d,
+    whichever is more.
 
     Parameters
     ----------

@@ -392,6 +392,26 @@ def test_scalars_that_do_not_fit_are_computed_again_and_nothing_changes(square):
     assert not any(isinstance(held, np.ndarray) and held.size > 450 for held in vars(small._jet).values())
 
 
+def test_memory_of_a_product_whose_scalars_do_not_fit():
+    peak = run_python(
+        """
+        import resource
+        import numpy as np
+        from jacntk_lib.gram import jacobian_ntk
+        from jacntk_lib.architecture import MLP
+        X = np.random.default_rng(0).standard_normal((4000, 3)) / 2
+        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        small = jacobian_ntk(MLP(1), X[:100])
+        small @ np.ones(400)
+        before = peak()
+        G = jacobian_ntk(MLP(1), X, memory=2**20)
+        assert np.isfinite(G @ np.ones(16_000)).all()
+        print(peak() - before)
+        """
+    )
+    assert float(peak) < 400  # MiB; keeping the scalars takes 732
+
+
 @pytest.mark.parametrize("scaled", [True, False])
 def test_columns_together_are_columns_one_by_one(scaled):
     G = jacobian_ntk(MLP(3), points(130, 4))  # three slabs

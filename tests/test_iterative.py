@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 from numpy.testing import assert_allclose
 
-from jacntk_lib import MLP, _krylov, _system, jacobian_ntk, solve
+from jacntk_lib import MLP, _iterative, _krylov, _scalars, _system, jacobian_ntk, solve
 from jacntk_lib._iterative import Preconditioner, conjugate_gradients
 from jacntk_lib._weighted import WeightedGram, WeightedSpectrum
 from jacntk_lib.dynamics import RobustFlow
@@ -223,11 +223,15 @@ def test_pickles_and_goes_on():
     agree(expected, pickle.loads(pickle.dumps(iterative)).at(1e3), 1e-12)
 
 
-def test_a_kernel_that_is_recomputed_gives_the_same_answer(monkeypatch):
+def test_memory_reaches_the_flow_and_the_regressor():
     arguments, X_new = problem("gelu"), points(5, 4, seed=3)
     expected = RobustFlow(**arguments, solver="iterative").at(1e3, X_new)
-    monkeypatch.setattr(_system, "jacobian_ntk", lambda *sets: jacobian_ntk(*sets, memory=1))
-    agree(expected, RobustFlow(**arguments, solver="iterative").at(1e3, X_new), 1e-9)
+    tight = RobustFlow(**arguments, solver="iterative", memory=1)
+    assert isinstance(tight._system.gram._jet, _scalars.Recomputed)
+    agree(expected, tight.at(1e3, X_new), 1e-9)
+    regressor = JacobianKernelRegressor(solver="iterative", ridge=1e-2, memory=1, tolerance=1e-4)
+    assert regressor.fit(arguments["X"], arguments["y"]).report_.residual < 1e-4
+    assert isinstance(regressor.flow_._system.gram._jet, _scalars.Recomputed)
 
 
 # -------------------------------------------------------------------- its parts
@@ -320,3 +324,20 @@ def test_solutions_with_a_gram_matrix():
     assert_allclose(alone.value, exact.value[:, 0], atol=1e-8 * np.abs(exact.value).max())
     with pytest.raises(ConvergenceError, match="relative residual"):
         solve.iterative(gram, b, ridge=1e-3, max_iterations=2)
+
+
+def test_the_preconditioner_keeps_leading_eigenvectors_where_values_alone_are_many(monkeypatch):
+    monkeypatch.setattr(_iterative, "EXACT_ROWS", 20)
+    gram = jacobian_ntk(MLP(3), points(24, 5))
+    assert Preconditioner(gram, np.ones(24), np.full(24, 0.1)).exact_rows == 24 + 4 * 5
+
+
+def test_the_preconditioner_asks_a_recomputed_kernel_twice(monkeypatch):
+    calls = []
+    original = _scalars.between
+    monkeypatch.setattr(_scalars, "between", lambda *args, **more: calls.append(1) or original(*args, **more))
+    stored, tight = (jacobian_ntk(MLP(3), points(24, 5), memory=memory) for memory in (1 << 20, 1))
+    x = np.random.default_rng(0).standard_normal((24 * 6, 2))
+    one, other = (Preconditioner(gram, np.ones(24), np.full(24, 0.1)).at(1e-3)(x) for gram in (stored, tight))
+    assert_allclose(other, one, atol=1e-9 * np.abs(one).max())
+    assert len(calls) == 2  # k_C for its eigenvectors, and everything else in one pass
