@@ -24,6 +24,7 @@ __all__ = ["Curve", "Film", "Frame"]
 
 _STYLES = {
     "line": 'fill="none" stroke="{}" stroke-width="3"',
+    "dashed": 'fill="none" stroke="{}" stroke-width="3" stroke-dasharray="9 5"',
     "dotted": 'fill="none" stroke="{}" stroke-width="1.8" stroke-dasharray="2 4"',
     "band": 'fill="{}" fill-opacity=".25"',
 }
@@ -32,7 +33,7 @@ _INK = "#1b1b1b"
 
 
 class Curve(NamedTuple):
-    """What one of the lines is: its name in the legend ("" for none), a CSS colour, "line", "dotted" or "band"."""
+    """One of the lines: its name in the legend ("" for none), a CSS colour, "line", "dashed", "dotted" or "band"."""
 
     name: str
     colour: str
@@ -188,7 +189,9 @@ def _points(x, heights):
 
 def _in_key(curve):
     mark = f'<path d="M0 6H26" stroke="{curve.colour}" stroke-width="4"/>'
-    if curve.style == "dotted":
+    if curve.style == "dashed":
+        mark = f'<path d="M0 6H26" stroke="{curve.colour}" stroke-width="4" stroke-dasharray="7 3"/>'
+    elif curve.style == "dotted":
         mark = f'<path d="M0 6H26" stroke="{curve.colour}" stroke-width="2" stroke-dasharray="2 4"/>'
     elif curve.style == "band":
         mark = f'<path d="M0 6H26" stroke="{curve.colour}" stroke-opacity=".3" stroke-width="12"/>'

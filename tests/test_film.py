@@ -55,6 +55,21 @@ def test_the_still_picture_is_the_last_frame_and_says_so():
     assert "too far" not in html
 
 
+def test_every_style_is_drawn_in_its_own_way_in_the_picture_and_in_the_key():
+    """Two curves of one colour are told apart by their style alone: in grey, and by those who see few colours."""
+    styles = ("line", "dashed", "dotted", "band")
+    heights = [np.stack([X, X]) if style == "band" else X for style in styles]
+    film = a_film(
+        frames=[Frame("now", "Now.", heights)] * 2, curves=[Curve(style, "#123456", style) for style in styles]
+    )
+    html = film._repr_html_()
+    picture, key = html.split("</svg>", 1)
+    for part in (picture.split("<g ")[1], key):
+        looks = [re.sub(r' d="[^"]*"', "", path) for path in re.findall(r"<path [^>]*>", part)]
+        assert len(looks) == len(set(looks)) == len(styles)
+        assert [look.count("stroke-dasharray") for look in looks] == [0, 1, 1, 0]
+
+
 def test_the_same_curves_give_the_same_bytes():
     assert a_film()._repr_html_() == a_film()._repr_html_()
     assert repr(a_film()) == "Film('a-film', frames=2, curves=2)"
