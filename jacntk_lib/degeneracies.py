@@ -18,6 +18,7 @@ points are nearly singular, not singular.
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
@@ -77,7 +78,9 @@ def antipodal_pairs(mlp: MLP, X) -> Degeneracy | None:
     * phi odd (erf, sine): f(-x) = -f(x) and Jf(-x) = Jf(x), at every depth: 1 + d null vectors a pair.
     * phi(z) - phi(-z) linear (GELU, SiLU, softplus) and depth 1: f(x) - f(-x) is a linear function g . x with
       g = Jf(x) + Jf(-x) the same for every x: p pairs give p + d(p-1) null vectors, and d more if the origin, which is
-      its own antipode, is among the points. From depth 2 on the identity is gone.
+      its own antipode, is among the points. From depth 2 on the identity is gone. Where points of the pairs are
+      linearly dependent, as more than d always are, sum c_k x_k = 0 makes sum c_k [f(x_k) - f(-x_k)] = 0: as many of
+      the null vectors concern values alone, so the ordinary kernel is singular too.
 
     Only one copy of repeated points is counted: the others are :func:`duplicate_points`.
     """
@@ -95,9 +98,15 @@ def antipodal_pairs(mlp: MLP, X) -> Degeneracy | None:
         columns += [_vector(X, ((i, 1 + a, 1.0), (j, 1 + a, -1.0))) for i, j in pairs for a in range(d)]
     if linear and pairs:
         identities.append("f(x) - f(-x) = <x, Jf(x) + Jf(-x)>, and Jf(x) + Jf(-x) is the same for every x")
-        for i, j in pairs:
-            slopes = [(k, 1 + a, -X[i, a]) for k in (i, j) for a in range(d)]
-            columns.append(_vector(X, [(i, 0, 1.0), (j, 0, -1.0), *slopes]))
+        single = [
+            _vector(X, [(i, 0, 1.0), (j, 0, -1.0), *((k, 1 + a, -X[i, a]) for k in (i, j) for a in range(d))])
+            for i, j in pairs
+        ]
+        rest, dependent = _dependencies(X[[i for i, _ in pairs]])
+        columns += list((np.stack(single, axis=1) @ rest).T) if dependent.size else single
+        for c in dependent.T:
+            values = zip(pairs, c, strict=True)
+            columns.append(_vector(X, [entry for (i, j), c_k in values for entry in ((i, 0, c_k), (j, 0, -c_k))]))
         origin = first.get(_key(np.zeros(d)))
         sums = pairs + ([(origin, origin)] if origin is not None else [])
         (i, j), *others = sums
@@ -150,6 +159,32 @@ def null_space(found) -> np.ndarray:
     vectors = np.concatenate([item.null_vectors / np.linalg.norm(item.null_vectors, axis=0) for item in found], axis=1)
     left, singular, _ = np.linalg.svd(vectors, full_matrices=False)
     return left[:, singular > 1e-10 * singular[0]]
+
+
+def _dependencies(points):
+    """Orthonormal (p, r) and (p, p - r): of r, the rank of the points, and all c with sum_k c_k x_k = 0.
+
+    The entries of c are rounded; how many there are is decided exactly, since a proof of singularity rests on it.
+    """
+    left, singular, _ = np.linalg.svd(points)
+    rank = min(points.shape)
+    if singular[-1] <= 1e-8 * singular[0]:  # perhaps fewer: dependent points always come here
+        rank = _exact_rank(points)
+    return left[:, :rank], left[:, rank:]
+
+
+def _exact_rank(points):
+    rows, rank = [[Fraction(float(entry)) for entry in x] for x in points], 0
+    for column in range(points.shape[1]):
+        pivot = next((k for k in range(rank, len(rows)) if rows[k][column]), None)
+        if pivot is None:
+            continue
+        rows[rank], rows[pivot] = rows[pivot], rows[rank]
+        for k in range(rank + 1, len(rows)):
+            ratio = rows[k][column] / rows[rank][column]
+            rows[k] = [a - ratio * b for a, b in zip(rows[k], rows[rank], strict=True)]
+        rank += 1
+    return rank
 
 
 def _checked(mlp, X):

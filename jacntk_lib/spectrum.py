@@ -16,11 +16,10 @@ import numpy as np
 from scipy import linalg
 
 from . import enclosures
-from .architecture import MLP
 from .certificates import NEGATIVE, SINGULAR, Certificate, certify
 from .congruence import spectral_bound
 from .degeneracies import degeneracies
-from .gram import JacobianGram, jacobian_nngp, jacobian_ntk
+from .gram import JacobianGram
 
 
 def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=True) -> Certificate:
@@ -28,7 +27,7 @@ def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=Tr
 
     Three steps, the next one only where the last is undecided or its bounds are further apart than a factor of two:
     exact degeneracies of the data; float64 entries with running error bounds and Rump's Cholesky test (half a second at
-    1280 rows); entries and congruence in ball arithmetic (half a minute there, mostly matrix products).
+    1280 rows); entries and congruence in ball arithmetic (one minute there, or two: matrix products, mostly).
 
     Parameters
     ----------
@@ -50,7 +49,7 @@ def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=Tr
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from jacntk_lib import MLP, jacobian_ntk
     >>> octahedron = np.concatenate([np.eye(3), -np.eye(3)])
     >>> smallest_eigenvalue(jacobian_ntk(MLP(1, "gelu"), octahedron)).verdict
     'certified singular'
@@ -75,44 +74,43 @@ def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=Tr
     return replace(found, lower=max(found.lower, 0.0), statement=statement)
 
 
-def extreme_eigenvalues(mlp: MLP, X, *, kernel="ntk", dtype=np.float64) -> dict[str, float]:
-    """Smallest and largest eigenvalues as an ordinary routine gives them, uncertified, for plots.
+def extreme_eigenvalues(G: JacobianGram, *, values_only=False, dtype=np.float64) -> tuple[float, float]:
+    """Smallest and largest eigenvalue as an ordinary routine returns them: uncertified, and noise where they are small.
 
     Parameters
     ----------
-    mlp, X : network and points (N, d).
-    kernel : ``"ntk"`` or ``"nngp"``.
-    dtype : precision that the matrix is rounded to before its eigenvalues are computed in that precision.
+    G : a symmetric JacobianGram.
+    values_only : of the ordinary kernel, ``G.values()``, instead.
+    dtype : float64 or float32, to which the matrix is rounded and in which the routine works.
 
-    Returns
-    -------
-    dict with ``jacobian_smallest``, ``jacobian_largest``, ``values_smallest`` and ``values_largest``.
+    Raises
+    ------
+    TypeError : G is not a JacobianGram.
+    ValueError : G is not symmetric.
 
     Examples
     --------
-    >>> found = extreme_eigenvalues(MLP(depth=3), np.eye(3))
-    >>> 0 < found["jacobian_smallest"] < found["values_smallest"] < found["jacobian_largest"]
+    >>> from jacntk_lib import MLP, jacobian_ntk
+    >>> smallest, largest = extreme_eigenvalues(jacobian_ntk(MLP(depth=3), np.eye(3)))
+    >>> 0 < smallest < largest
     True
     """
-    builders = {"ntk": jacobian_ntk, "nngp": jacobian_nngp}
-    if kernel not in builders:
-        raise ValueError(f"kernel must be one of {', '.join(map(repr, builders))}, got {kernel!r}")
-    G = builders[kernel](mlp, X)
-    result = {}
-    for name, matrix in (("jacobian", G.dense()), ("values", G.values())):
-        eigenvalues = linalg.eigvalsh(matrix.astype(dtype))
-        result[f"{name}_smallest"], result[f"{name}_largest"] = float(eigenvalues[0]), float(eigenvalues[-1])
-    return result
+    _check_symmetric(G)
+    eigenvalues = linalg.eigvalsh((G.values() if values_only else G.dense()).astype(dtype))
+    return float(eigenvalues[0]), float(eigenvalues[-1])
 
 
-def _source(G):
+def _check_symmetric(G):
     if not isinstance(G, JacobianGram):
         raise TypeError(
-            f"smallest_eigenvalue needs a JacobianGram, got {type(G).__name__}; "
-            "for a plain matrix use jacntk_lib.certificates.certify"
+            f"a JacobianGram is needed, got {type(G).__name__}; for a plain matrix use jacntk_lib.certificates.certify"
         )
     if not G.symmetric:
         raise ValueError(f"a Gram matrix between two sets of points (shape {G.shape}) has no eigenvalues; use X2=None")
+
+
+def _source(G):
+    _check_symmetric(G)
     if G.source is None:
         raise ValueError(
             "this Gram matrix is scaled: certify the unscaled one, which is positive definite "

@@ -66,6 +66,8 @@ CASES = {
     "antipodes, GELU, depth 1": (MLP(1, "gelu"), symmetric(3, 3), 3 + 3 * 2),
     "antipodes, GELU, one pair": (MLP(1, "gelu"), np.concatenate([symmetric(1, 3), generic(2, 3, 5)]), 1),
     "antipodes, GELU, and the origin": (MLP(1, "gelu"), np.concatenate([symmetric(3, 2), np.zeros((1, 2))]), 3 + 4 + 3),
+    "antipodes, GELU, dependent": (MLP(1, "gelu"), symmetric(5, 2), 5 + 2 * 4),
+    "antipodes, GELU, in a plane": (MLP(1, "gelu"), symmetric(3, 2) @ np.eye(2, 3), 3 + 3 * 2),
     "antipodes, softplus": (MLP(1, softplus()), symmetric(3, 2), 3 + 2 * 2),
     "antipodes and duplicates": (MLP(2, "erf"), np.concatenate([symmetric(2, 3), symmetric(2, 3)[:1]]), 8 + 4),
     "Euler, square": (MLP(1, monomial(2)), generic(2, 3), 2),
@@ -140,6 +142,17 @@ def test_no_false_alarm(mlp, X):
     if mlp.phi.homogeneity is None:
         eigenvalues = np.linalg.eigvalsh(jacobian_ntk(mlp, X).dense())
         assert eigenvalues[0] > 1e-13 * eigenvalues[-1]
+
+
+# Euler's relations and evenness combine to more, see test_nothing_else_is_singular
+@pytest.mark.parametrize("name", [name for name in CASES if "Euler" not in name and "sine" not in name])
+def test_null_vectors_of_values_are_columns_of_their_own(name):
+    mlp, X, _ = CASES[name]
+    vectors = np.concatenate([one.null_vectors for one in degeneracies(mlp, X)], axis=1)
+    vectors = vectors.reshape(len(X), 1 + X.shape[1], -1)
+    values = vectors[:, 0, ~vectors[:, 1:].any(axis=(0, 1))]
+    eigenvalues = np.linalg.eigvalsh(jacobian_ntk(mlp, X).values())
+    assert (eigenvalues < 1e-13 * eigenvalues[-1]).sum() == np.linalg.matrix_rank(values)
 
 
 def test_causes_are_named_with_their_points():

@@ -1,5 +1,7 @@
 """The smallest eigenvalue of the limiting kernels, with proof."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,29 @@ def test_values_may_be_positive_where_the_jacobian_is_singular():
     assert smallest_eigenvalue(jacobian_ntk(MLP(2), OCTAHEDRON), values_only=True).verdict == "certified singular"
 
 
+CELL24 = np.concatenate([np.eye(4), -np.eye(4), list(itertools.product((0.5, -0.5), repeat=4))])  # 12 antipodal pairs
+IN_A_PLANE = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0.3, 0, 0.7, 0]])  # one more than their span has dimensions
+NEARLY = IN_A_PLANE + 1e-30 * np.eye(3, 4)  # independent, though no float64 routine can tell
+
+
+@pytest.mark.parametrize(
+    ("half", "nullity"),
+    [(CELL24, 12 - 4), (np.eye(3), 0), (IN_A_PLANE, 1), (NEARLY, 0)],
+    ids=["24-cell", "octahedron", "in a plane", "nearly in a plane"],
+)
+def test_values_are_singular_where_pairs_are_dependent(half, nullity):
+    """GELU at depth 1: sum c_k x_k = 0 makes the same combination of f(x_k) - f(-x_k) vanish."""
+    points = np.unique(np.concatenate([half, -half]), axis=0)
+    G = jacobian_ntk(MLP(1, "gelu"), points)
+    found = smallest_eigenvalue(G, values_only=True, high_precision=False)
+    assert (found.verdict == "certified singular") == (nullity > 0)
+    eigenvalues = np.linalg.eigvalsh(G.values())
+    if nullity:
+        assert (eigenvalues < 1e-13 * eigenvalues[-1]).sum() == nullity
+        assert np.abs(G.values() @ found.vector).max() < 1e-14
+        assert np.linalg.norm(found.vector) == pytest.approx(1)
+
+
 def test_rounding_to_float32_can_be_certified_negative():
     # the rounded matrix is another matrix, and provably not a Gram matrix
     pytest.importorskip("flint")
@@ -129,19 +154,17 @@ def test_rounding_to_float32_can_be_certified_negative():
 
 
 def test_extreme_eigenvalues():
-    found = extreme_eigenvalues(MLP(3, "gelu"), X)
-    eigenvalues = np.linalg.eigvalsh(jacobian_ntk(MLP(3, "gelu"), X).dense())
-    assert found["jacobian_smallest"] == pytest.approx(eigenvalues[0], rel=1e-8)
-    assert found["jacobian_largest"] == pytest.approx(eigenvalues[-1])
+    G = jacobian_ntk(MLP(3, "gelu"), X)
+    smallest, largest = extreme_eigenvalues(G)
+    eigenvalues = np.linalg.eigvalsh(G.dense())
+    assert smallest == pytest.approx(eigenvalues[0], rel=1e-8)
+    assert largest == pytest.approx(eigenvalues[-1])
     # a principal submatrix: Cauchy interlacing
-    assert found["jacobian_smallest"] < found["values_smallest"] < found["values_largest"] < found["jacobian_largest"]
-    single = extreme_eigenvalues(MLP(3, "gelu"), X, dtype=np.float32)
-    assert single["jacobian_largest"] == pytest.approx(found["jacobian_largest"], rel=1e-4)
-    assert single["jacobian_largest"] != found["jacobian_largest"]
-    nngp = extreme_eigenvalues(MLP(3, "gelu"), X, kernel="nngp")
-    assert nngp["jacobian_largest"] < found["jacobian_largest"]
-    with pytest.raises(ValueError, match="'ntk', 'nngp'"):
-        extreme_eigenvalues(MLP(3), X, kernel="tangent")
+    value_smallest, value_largest = extreme_eigenvalues(G, values_only=True)
+    assert smallest < value_smallest < value_largest < largest
+    single = extreme_eigenvalues(G, dtype=np.float32)
+    assert single[1] == pytest.approx(largest, rel=1e-4)
+    assert single[1] != largest
 
 
 def test_an_activation_is_not_known_by_its_name():
