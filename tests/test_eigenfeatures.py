@@ -142,9 +142,20 @@ def test_mean_interval():
         bootstrap.mean_interval([1.0])
 
 
-def test_interval_over_splits():
-    assert eigenfeatures.over_splits([0.1, 0.2, 0.4])[1:] == bootstrap.mean_interval([0.1, 0.2, 0.4])[1:]
-    assert all(math.isnan(number) for number in eigenfeatures.over_splits([0.1, math.nan]))
+def test_mean_over_the_splits_that_have_one():
+    everywhere = eigenfeatures.over_splits([0.1, 0.2, 0.4])
+    assert everywhere[:3] == bootstrap.mean_interval([0.1, 0.2, 0.4])
+    assert (everywhere.defined, everywhere.splits, str(everywhere)) == (3, 3, "0.23")
+    some = eigenfeatures.over_splits([0.1, math.nan, 0.2, 0.4])
+    assert some[:3] == everywhere[:3]  # an undefined split neither counts as zero nor makes the rest undefined
+    assert (some.defined, some.splits, str(some)) == (3, 4, "0.23 (3 of 4)")
+    one = eigenfeatures.over_splits([math.nan, 0.3])
+    assert (one.mean, one.defined, str(one)) == (0.3, 1, "0.30 (1 of 2)")
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    none = eigenfeatures.over_splits([math.nan, math.nan])
+    assert all(math.isnan(number) for number in none[:3])
+    assert (none.defined, none.splits, str(none)) == (0, 2, "undefined")
 
 
 # One cell
@@ -281,6 +292,55 @@ def test_measures_by_name(result):
         eigenfeatures.rows_of(result, "sonar")
 
 
+@pytest.mark.parametrize("when", [{}, {"t": 3.0}, {"t": 300.0}, {"ridge": 0.5}])
+def test_selection_at_a_time_or_with_a_ridge(result, split, when):
+    """The strongest features of the flow itself, at that time or with that ridge, by the shortest route."""
+    train, test = split
+    t, ridge = when.get("t", math.inf), when.get("ridge", 0.0)
+    flow = RobustFlow(MLP(3, "gelu", kappa=1.0), train.X, train.y, lam=2.0, ridge=ridge)
+    value, slope = flow.eigenfeatures(test.X, t)
+    strongest = np.argsort(-(value**2).sum(axis=0))[:20]
+    signed, size = test.y[:, None] * value, np.linalg.norm(slope, axis=-1)
+    accuracy, robust = ((signed - eps * size > 0).sum(axis=0)[strongest] for eps in (0.0, 0.2))
+    (got,) = eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, **when)  # of two splits one is kept
+    assert got == pytest.approx(stats.spearmanr(accuracy, robust)[0], abs=1e-9)
+    (count,) = eigenfeatures.measured_at(result, "accurate", "wine", 2.0, 0.2, **when)
+    assert count == (accuracy > 0.7 * 40).sum()
+    if not when:
+        rows = eigenfeatures.rows_of(result, "wine", 2.0)
+        assert got == pytest.approx(
+            eigenfeatures.measured(result, "correlation", rows, 0.2, selection="strongest")[0], abs=1e-6
+        )
+
+
+def test_time_and_ridge_change_the_selection(result):
+    """Otherwise the test above could not tell them from none."""
+    found = [
+        eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, **when)[0]
+        for when in ({}, {"t": 3.0}, {"ridge": 0.5})
+    ]
+    assert len(set(found)) == 3
+    with pytest.raises(ValueError, match="give one of the two"):
+        eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, t=1.0, ridge=1.0)
+    with pytest.raises(ValueError, match="t must be positive"):
+        eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, t=0.0)
+    with pytest.raises(ValueError, match="ridge must not be negative"):
+        eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, ridge=-1.0)
+
+
+def test_correlation_under_attacks_carried_out(result):
+    whole = figure4.run_cell(CONFIG, CELL)["attacked"]
+    (strongest,) = eigenfeatures.attacked(result, "wine", 2.0)  # one split was attacked, and 3 of 6 are the strongest
+    np.testing.assert_array_equal(strongest, whole[:, :, :3])
+    for attack, name in enumerate(eigenfeatures.ATTACKS):
+        (got,) = eigenfeatures.attacked_correlation(result, "wine", 2.0, 0.4, attack=name)
+        accuracy, robust = strongest[attack, 0], strongest[attack, 2]
+        if np.ptp(robust) == 0:
+            assert math.isnan(got)
+        else:
+            assert got == pytest.approx(stats.spearmanr(accuracy, robust)[0], abs=1e-9)
+
+
 def test_figure_5_is_without_penalty():
     assert all(preset.lams == (0.0,) for preset in figure5.PRESETS.values())
     config = dataclasses.replace(CONFIG, lams=(0.0,), attacked_lams=(), other_data=(), data=("wine",))
@@ -292,10 +352,22 @@ def test_figure_5_is_without_penalty():
     plt.close(picture)
 
 
+@pytest.mark.parametrize("figure", [figure4, figure5])
+def test_summary_says_undefined_in_words(figure):
+    """No feature of wine survives so large an attack: there is nothing to correlate."""
+    lams = (2.0,) if figure is figure4 else (0.0,)
+    few = {"lams": lams, "attacked_lams": (), "other_data": (), "data": ("wine",), "splits": 1}
+    result = figure.run(dataclasses.replace(CONFIG, **few, eps=(500.0,)))
+    text = figure.summary(result)
+    assert "rank correlation undefined (shuffled labels undefined)" in text
+    assert "nan" not in text
+
+
 def test_summary_and_plot(result):
     text = figure4.summary(result)
     assert len(text.splitlines()) == 2 + 4
     assert "wine, lambda 0.1: rank correlation" in text
+    assert "nan" not in text
     picture = figure4.plot(result)
     assert len(picture.axes) == 2
     picture.canvas.draw()

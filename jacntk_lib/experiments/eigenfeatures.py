@@ -5,8 +5,9 @@ The prediction of a network trained with the penalty lambda is a sum of eigenfea
 count the points at which it has the sign of the label, and those at which it still has after an attack of size eps on
 that feature alone. Figure 4 is with a penalty, figure 5 without: lambda = 0, where the kernel is the ordinary NTK.
 
-Neither the time of training nor a ridge occurs here: both multiply a feature by a positive number, which changes
-neither its sign nor the attack that turns it. They matter for the sum of the features, which is measured beside them.
+Neither the time of training nor a ridge changes a feature: both multiply it by a positive number, which changes
+neither its sign nor the attack that turns it. They do change which features are strong (:func:`measured_at`), and the
+sum of the features, which is measured beside them.
 """
 
 import itertools
@@ -32,13 +33,14 @@ from ._fragility import (
     counts,
     linear_margins,
     mechanical_correlation,
+    rank_correlation,
     select,
 )
 
 __all__ = [
-    "ACCURATE", "ATTACKS", "FRAGILE", "MEASURES", "SELECTIONS", "TABLES", "VIEWS", "Cell", "Config", "Table", "cells",
-    "collect", "kept", "measured", "mechanical", "over_splits", "parts", "plot", "rows_of", "run_cell", "scatter",
-    "seeds", "summary", "table",
+    "ACCURATE", "ATTACKS", "FRAGILE", "MEASURES", "SELECTIONS", "TABLES", "VIEWS", "Cell", "Config", "OverSplits",
+    "Table", "attacked", "attacked_correlation", "cells", "collect", "kept", "measured", "measured_at", "mechanical",
+    "over_splits", "parts", "plot", "rows_of", "run_cell", "scatter", "seeds", "summary", "table",
 ]  # fmt: skip
 
 VIEWS = ("test", "linf", "sphere", "train", "centred")
@@ -377,14 +379,18 @@ def rows_of(result, data, lam=None, *, activation=None, depth=None, rows=None):
 
 
 def measured(result, measure, cell_rows, eps, *, view="test", selection="all"):
-    """One of ``MEASURES`` of the cells named by :func:`rows_of`, one number per cell."""
+    """One of ``MEASURES`` of the cells named by :func:`rows_of`, one number per cell.
+
+    A correlation is NaN where it is undefined: where all features, say, have lost all robust accuracy. Take the mean
+    with :func:`over_splits`, which says how many splits are behind it.
+    """
     e = int(np.flatnonzero(np.isclose(result["eps"], eps))[0])
     place = VIEWS.index(view), SELECTIONS.index(selection), e, MEASURES.index(measure)
     return result["statistics"][(cell_rows, *place)]
 
 
 def mechanical(result, cell_rows, eps, *, selection="all"):
-    """The correlation that shuffled labels leave, one number per cell."""
+    """The correlation that shuffled labels leave, one number per cell, NaN where it is undefined."""
     e = int(np.flatnonzero(np.isclose(result["eps"], eps))[0])
     return result["mechanical"][cell_rows, SELECTIONS.index(selection), e]
 
@@ -405,37 +411,111 @@ def kept(result, data, lam, split=0):
     )
 
 
+def measured_at(result, measure, data, lam, eps, *, t=math.inf, ridge=0.0, selection="strongest"):
+    r"""As :func:`measured`, where strength is that at time t (in units of 1/kappa^2), or with a ridge: one number per
+    kept split.
+
+    Of the features themselves nothing depends on either. Their strength, a sum of squares at infinite time without
+    ridge, is multiplied by the square of the filter, :math:`1 - e^{-t w_i / N}` or :math:`w_i / (w_i + \rho)`.
+    """
+    if t != math.inf and ridge != 0:
+        raise ValueError(f"t = {t} and ridge = {ridge}: give one of the two")
+    t = t if t == math.inf else positive_number(t, "t")
+    ridge = non_negative_number(ridge, "ridge")
+    e, which = 1 + int(np.flatnonzero(np.isclose(result["eps"], eps))[0]), SELECTIONS.index(selection)
+    found = []
+    for cell in rows_of(result, data, lam):
+        place = slice(result["start"][cell], result["start"][cell + 1])
+        if place.start == place.stop:
+            continue
+        train, test = result["sizes"][cell][:2]
+        correct, w = result["test_correct"][:, place].astype(int), result["eigenvalues"][place].astype(float)
+        factor = w / (w + ridge) if ridge else 1.0 if t == math.inf else -np.expm1(-t * w / train)
+        mask = select(correct[0], w, result["strength"][place] * factor**2, test, largest=train)[[which]]
+        found.append(battery(correct[[0, e]], mask, test)[0, 0, MEASURES.index(measure)])
+    return np.array(found)
+
+
+def attacked(result, data, lam):
+    """Accuracy of the strongest features under ``ATTACKS``: (split, attack, 1 + attack_eps, feature), attacked splits.
+
+    The first size is without attack, the others are ``result["attack_eps"]``.
+    """
+    found = result["attacked"][rows_of(result, data, lam)]
+    return found[np.isfinite(found[:, 0, 0, 0])][..., : found.shape[-1] // 2]
+
+
+def attacked_correlation(result, data, lam, eps, *, attack="pgd"):
+    """Rank correlation of accuracy and accuracy under one of ``ATTACKS`` over the features of :func:`attacked`.
+
+    One number per attacked split, NaN where it is undefined.
+    """
+    e = 1 + int(np.flatnonzero(np.isclose(result["attack_eps"], eps))[0])
+    return np.array(
+        [rank_correlation(split[0], split[e]) for split in attacked(result, data, lam)[:, ATTACKS.index(attack)]]
+    )
+
+
+class OverSplits(NamedTuple):
+    """Mean over the splits in which a measure is defined, its 95 % interval, and in how many of how many that is."""
+
+    mean: float
+    low: float
+    high: float
+    defined: int
+    splits: int
+
+    def __str__(self):
+        """The mean in two digits, with its number of splits where these are not all; or "undefined"."""
+        if not self.defined:
+            return "undefined"
+        return f"{self.mean:.2f}" + (f" ({self.defined} of {self.splits})" if self.defined < self.splits else "")
+
+
 def over_splits(values):
-    """Mean over splits with its 95 % bootstrap interval, of (S,); NaN where a split has none.
+    """Mean over splits with its 95 % bootstrap interval, of (S,), as :class:`OverSplits`.
+
+    NaN marks a split in which the measure is undefined. The mean is over the others, and so it speaks of those alone:
+    a split drops out of a correlation when no feature survives. It is NaN where none is left, the interval where fewer
+    than two are.
 
     Splits are what is resampled, not features: those of one split share its points, training and test. The splits of
     one table share rows too, so the interval speaks of this table.
+
+    >>> print(over_splits([0.25, 0.75]), "/", over_splits([0.25, math.nan]), "/", over_splits([math.nan]))
+    0.50 / 0.25 (1 of 2) / undefined
     """
     values = np.asarray(values, dtype=float)
-    if len(values) < 2 or not np.isfinite(values).all():
-        mean = values.mean() if len(values) else np.nan
-        return float(mean), np.nan, np.nan
-    return bootstrap.mean_interval(values)
+    defined = values[np.isfinite(values)]
+    mean, low, high = defined.mean() if len(defined) else math.nan, math.nan, math.nan
+    if len(defined) > 1:
+        mean, low, high = bootstrap.mean_interval(defined)
+    return OverSplits(float(mean), float(low), float(high), len(defined), len(values))
 
 
 def summary(result, title):
     """By table and lambda, at four sizes of attack: correlation, the mechanical part, accurate and fragile features."""
     shown = [eps for eps in (0.05, 0.1, 0.2, 0.3) if np.isclose(result["eps"], eps).any()] or list(result["eps"])
-    lines = [title, f"means over splits; sizes of attack {', '.join(f'{eps:g}' for eps in shown)}"]
+    lines = [
+        title,
+        f"means over splits (k of n: over the k in which it is defined); sizes of attack "
+        f"{', '.join(f'{eps:g}' for eps in shown)}",
+    ]
     for data in dict.fromkeys(result["cell_data"].tolist()):
         for lam in dict.fromkeys(result["cell_lam"][result["cell_main"]].tolist()):
             rows = rows_of(result, data, lam)
 
             def mean(measure, eps, rows=rows):
-                return measured(result, measure, rows, eps).mean()
+                return over_splits(measured(result, measure, rows, eps))
 
             lines.append(
                 f"  {data}, lambda {lam:g}: rank correlation "
-                + ", ".join(f"{mean('correlation', eps):.2f}" for eps in shown)
+                + ", ".join(str(mean("correlation", eps)) for eps in shown)
                 + " (shuffled labels "
-                + ", ".join(f"{mechanical(result, rows, eps).mean():.2f}" for eps in shown)
-                + f"); {mean('accurate', shown[0]):.1f} of {mean('features', shown[0]):.0f} features accurate, fragile "
-                + ", ".join(f"{mean('fragile', eps):.1f}" for eps in shown)
+                + ", ".join(str(over_splits(mechanical(result, rows, eps))) for eps in shown)
+                + f"); {mean('accurate', shown[0]).mean:.1f} of {mean('features', shown[0]).mean:.0f} features"
+                + " accurate, fragile "
+                + ", ".join(f"{mean('fragile', eps).mean:.1f}" for eps in shown)
             )
     return "\n".join(lines)
 
@@ -468,8 +548,7 @@ def plot(result, lam, colour, data=None):
                     accuracy = kept(result, name, lam, split)[2]
                     scatter(ax, accuracy[0], accuracy[1 + k], plotting.COLOURS[colour])
             found = measured(result, "correlation", rows_of(result, name, lam), result["eps"][k])
-            words = "undefined" if np.isnan(found).any() else f"{found.mean():.2f}"
-            ax.set_title(rf"$\epsilon$ = {result['eps'][k]:g}, rank correlation {words}", fontsize=8)
+            ax.set_title(rf"$\epsilon$ = {result['eps'][k]:g}" + f"\nrank correlation {over_splits(found)}", fontsize=8)
         row[0].set_ylabel(name.replace("_", " ") + "\nrobust accuracy", fontsize=8)
     for ax in axes[-1]:
         ax.set_xlabel("accuracy")
