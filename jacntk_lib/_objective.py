@@ -39,6 +39,16 @@ class RobustObjective:
 
     ``parameters`` and ``gradients`` are matching lists: the weights of every layer, then the biases, if any. The
     points are taken in chunks whose arrays fit ``memory`` bytes.
+
+    Examples
+    --------
+    >>> from jacntk_lib.architecture import MLP
+    >>> from jacntk_lib.networks import FiniteMLP
+    >>> net = FiniteMLP(MLP(depth=1, kappa=1.0), width=64, input_dim=2)
+    >>> objective = RobustObjective(net, np.eye(2), [1.0, -1.0], lam=0.1)
+    >>> loss, outputs = objective.evaluate()  # values and Jacobians of both points
+    >>> outputs.shape, [tuple(gradient.shape) for gradient in objective.gradients]
+    (torch.Size([2, 3]), [(64, 2), (1, 64)])
     """
 
     def __init__(self, net, X, y, lam, *, memory=finite.MEMORY):

@@ -17,6 +17,11 @@ def library_hash():
     """SHA-256 over every Python file of the library (path and text, line ends as LF), as it is when first asked.
 
     Two checkouts of one commit agree whatever their line ends; any edit of the library, a comment too, changes it.
+
+    Examples
+    --------
+    >>> len(library_hash())
+    64
     """
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -26,7 +26,14 @@ _INFLATE = 1 + 2.0**-48  # covers the handful of roundings made while a radius i
 
 
 class Ball:
-    """Midpoints and radii, two float64 arrays of one shape (see the module)."""
+    """Midpoints and radii, two float64 arrays of one shape (see the module).
+
+    Examples
+    --------
+    >>> product = Ball(2.0, 0.1) * Ball(3.0, 0.1)  # from 1.9 * 2.9 to 2.1 * 3.1
+    >>> float(product.mid), round(float(product.rad), 6)
+    (6.0, 0.51)
+    """
 
     __slots__ = ("mid", "rad")
     __array_ufunc__ = None  # so that array * Ball comes here
@@ -109,7 +116,14 @@ def atan2(y, x):
 
 
 def exp(x):
-    """The exponential; |e^x - e^m| <= e^m (e^rad - 1)."""
+    """The exponential; |e^x - e^m| <= e^m (e^rad - 1).
+
+    Examples
+    --------
+    >>> one = exp(exact(0.0))
+    >>> float(one.mid), bool(0 < one.rad < 1e-15)
+    (1.0, True)
+    """
     value = np.exp(x.mid)
     return _rounded(value, value * np.expm1(x.rad) * (1 + 32 * UNIT), LIBRARY_ULPS)
 

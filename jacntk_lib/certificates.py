@@ -141,7 +141,7 @@ def bracket_in_float64(A, error=0.0):
     return Certificate(lower, upper, _verdict(lower, upper), "float64 Cholesky", vector=vector)
 
 
-def certify(A, *, error=0.0, enclosure=None, high_precision=True):
+def certify(A, *, error=0.0, enclosure=None, high_precision=True) -> Certificate:
     """A bracket of the smallest eigenvalue of a symmetric matrix, and what it proves.
 
     Float64 first; where that leaves it undecided, or the bounds further apart than a factor of two, exact arithmetic

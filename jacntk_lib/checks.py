@@ -31,6 +31,11 @@ def check(name, value, bound, *, at_least=False, rounding=False):
     CHECK coverage of the 95 % band: 0.951 (>= 0.9) ok
     >>> check("closed form = autodiff", 3.2e-16, 1e-12, rounding=True)
     CHECK closed form = autodiff: < 1e-12 ok
+    >>> try:
+    ...     check("slope of the error in the width", -0.3, -0.4)
+    ... except CheckFailed as failed:
+    ...     print(failed)
+    CHECK slope of the error in the width: -0.3 misses the bound <= -0.4
     """
     value, bound = float(value), float(bound)
     holds = value >= bound if at_least else value <= bound

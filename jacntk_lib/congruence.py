@@ -71,7 +71,14 @@ def bracket_in_balls(matrix, start):
 
 
 def spectral_bound(radius):
-    """A bound of the spectral norm of any symmetric matrix whose entries are at most ``radius`` in size."""
+    """A bound of the spectral norm of any symmetric matrix whose entries are at most ``radius`` in size.
+
+    Examples
+    --------
+    >>> radius = np.full((3, 3), 0.1)
+    >>> bool(0.3 <= spectral_bound(radius) < 0.3 + 1e-12)
+    True
+    """
     n = len(radius)
     row_sum, frobenius = float(radius.sum(axis=1).max()), float(np.linalg.norm(radius))
     return min(row_sum, frobenius) * (1 + 2 * n * UNIT)

@@ -64,7 +64,14 @@ def duplicate_points(mlp: MLP, X) -> Degeneracy | None:
 
 
 def origin_points(mlp: MLP, X) -> Degeneracy | None:
-    """A point at the origin, with phi(0) = 0 and no bias: every such network vanishes there."""
+    """A point at the origin, with phi(0) = 0 and no bias: every such network vanishes there.
+
+    Examples
+    --------
+    >>> origin_points(MLP(2, "gelu"), [[1.0, 2.0], [0.0, 0.0]]).points
+    ((1,),)
+    >>> origin_points(MLP(2, "gelu", sigma_b=0.1), [[1.0, 2.0], [0.0, 0.0]])
+    """
     mlp, X = _checked(mlp, X)
     if mlp.sigma_b > 0 or not mlp.phi.vanishes_at_zero:
         return None
@@ -83,6 +90,12 @@ def antipodal_pairs(mlp: MLP, X) -> Degeneracy | None:
       the null vectors concern values alone, so the ordinary kernel is singular too.
 
     Only one copy of repeated points is counted: the others are :func:`duplicate_points`.
+
+    Examples
+    --------
+    >>> found = antipodal_pairs(MLP(3, "erf"), [[1.0, 2.0], [-1.0, -2.0]])
+    >>> found.identity, found.count
+    ('f(-x) = -f(x), Jf(-x) = Jf(x)', 3)
     """
     mlp, X = _checked(mlp, X)
     linear = mlp.phi.odd_part_linear and mlp.depth == 1
@@ -124,6 +137,14 @@ def homogeneous_activation(mlp: MLP, X) -> Degeneracy | None:
     f is then homogeneous of degree q^L, so :math:`q^L f(x) = \langle x, Jf(x) \rangle`: the vector (q^L, -x). Of
     the smooth activations only the monomials z^q qualify, and of those with k continuous derivatives also
     c z^q for z > 0, c' |z|^q for z < 0 with q > k.
+
+    Examples
+    --------
+    >>> from jacntk_lib.activations import Activation
+    >>> shapes = [lambda z: z**2, lambda z: 2 * z, lambda z: 0 * z + 2.0, lambda z: 0 * z, lambda z: 0 * z]
+    >>> square = Activation.from_derivatives("square", shapes, homogeneity=2)
+    >>> homogeneous_activation(MLP(2, square), [[1.0, 2.0]]).identity
+    '4 f(x) = <x, Jf(x)>'
     """
     mlp, X = _checked(mlp, X)
     if mlp.sigma_b > 0 or mlp.phi.homogeneity is None:

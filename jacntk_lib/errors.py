@@ -1,4 +1,18 @@
-"""The few exceptions that are the library's own; everything else is a ValueError or a TypeError."""
+"""The few exceptions that are the library's own; everything else is a ValueError or a TypeError.
+
+>>> from jacntk_lib import MLP, RobustFlow
+>>> flow = RobustFlow(MLP(2), [[1.0, 2.0], [1.0, 2.0]], [1.0, -1.0])  # one point with two labels
+>>> try:
+...     flow.at(float("inf"))
+... except SingularGramError:
+...     print("a finite time or a ridge")
+a finite time or a ridge
+
+>>> issubclass(ConvergenceError, RuntimeError), issubclass(DataUnavailableError, RuntimeError)
+(True, True)
+>>> issubclass(CorruptResultError, ValueError)
+True
+"""
 
 
 class SingularGramError(ValueError):

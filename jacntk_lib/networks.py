@@ -31,6 +31,8 @@ from ._validation import as_points, integer
 from ._weights import check_seed, draw_biases, draw_weights, weight_shapes
 from .architecture import MLP
 
+__all__ = ["FiniteMLP", "full_precision"]
+
 
 class FiniteMLP(torch.nn.Module):
     r"""A network sampled from an :class:`~jacntk_lib.architecture.MLP`, all its entries standard normal.
@@ -165,7 +167,18 @@ def bytes_per_point(widths, X):
 
 @contextlib.contextmanager
 def full_precision(device):
-    """Products of float32 matrices in full float32: no TF32, bfloat16 or autocast; restores the caller's settings."""
+    """Products of float32 matrices in full float32: no TF32, bfloat16 or autocast; restores the caller's settings.
+
+    Examples
+    --------
+    >>> third = torch.full((1, 1), 1 / 3)
+    >>> with full_precision("cpu"), torch.autocast("cpu"):
+    ...     inside = third @ third
+    >>> with torch.autocast("cpu"), full_precision("cpu"):
+    ...     exact = third @ third
+    >>> inside.dtype, exact.dtype  # what is set innermost counts
+    (torch.bfloat16, torch.float32)
+    """
     settings = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
     before = [setting.fp32_precision for setting in settings]
     try:

@@ -11,8 +11,11 @@ normal. Nothing is differentiated here: derivatives come from Price's theorem, s
 >>> rule.check_derivatives()
 >>> with jax.enable_x64(True):
 ...     moment, _ = rule.formulas_for(1.0).moment(jnp.ones(()))
+...     all_of_them = rule.formulas_for(1.0).expectations(*jnp.ones((3, 1)))
 >>> round(float(moment), 6)  # E[sin(z)^2] = (1 - exp(-2)) / 2
 0.432332
+>>> isinstance(all_of_them, Expectations), round(float(all_of_them.k11[0]), 6)  # E[cos(z)^2]
+(True, 0.567668)
 """
 
 from collections.abc import Callable

@@ -55,7 +55,14 @@ _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZ
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """``result["errors"]`` is an array (read-only), ``result.record`` is everything known about its origin."""
+    """``result["errors"]`` is an array (read-only), ``result.record`` is everything known about its origin.
+
+    Examples
+    --------
+    >>> result = make("toy", {"a": np.arange(3)}, config={"n": 3}, command="by hand", seeds=[0], wall_time=0.1)
+    >>> isinstance(result, Result), result["a"], result.library_changed
+    (True, array([0, 1, 2]), False)
+    """
 
     name: str
     arrays: Mapping
@@ -102,7 +109,16 @@ class Result:
 
 
 def folder() -> Path:
-    """Where results are: ``JACNTK_RESULTS_DIR`` if set, else ``book/results`` beside the installed source."""
+    """Where results are: ``JACNTK_RESULTS_DIR`` if set, else ``book/results`` beside the installed source.
+
+    Examples
+    --------
+    >>> before = os.environ.get("JACNTK_RESULTS_DIR")
+    >>> os.environ["JACNTK_RESULTS_DIR"] = "elsewhere"
+    >>> folder()
+    PosixPath('elsewhere')
+    >>> _ = os.environ.pop("JACNTK_RESULTS_DIR") if before is None else os.environ.update(JACNTK_RESULTS_DIR=before)
+    """
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else _provenance.PACKAGE.parent / "book" / "results"
 
@@ -113,6 +129,14 @@ def benchmark(name) -> dict:
     Raises
     ------
     FileNotFoundError : there is none of that name (the ones that exist are listed).
+
+    Examples
+    --------
+    >>> try:
+    ...     benchmark("weather")
+    ... except FileNotFoundError as error:
+    ...     print(str(error).split(" (")[0])
+    no benchmark 'weather' is stored
     """
     where = _provenance.PACKAGE.parent / "benchmarks" / "results"
     path = where / f"{name}.json"
@@ -227,12 +251,24 @@ def stored(where=None) -> list[str]:
 
 
 def plain(config):
-    """A configuration as it comes back from a file: tuples as lists, keys as text."""
+    """A configuration as it comes back from a file: tuples as lists, keys as text.
+
+    Examples
+    --------
+    >>> plain({"depths": (1, 3), "rows": None})
+    {'depths': [1, 3], 'rows': None}
+    """
     return json.loads(_canonical(config))
 
 
 def config_hash(config) -> str:
-    """SHA-256 of a configuration of plain values, whatever the order of its keys."""
+    """SHA-256 of a configuration of plain values, whatever the order of its keys.
+
+    Examples
+    --------
+    >>> config_hash({"depth": 3, "lam": 0.1}) == config_hash({"lam": 0.1, "depth": 3})
+    True
+    """
     return hashlib.sha256(_canonical(config).encode()).hexdigest()
 
 
@@ -242,6 +278,17 @@ class Cells:
     The folder's name holds a hash of ``config``, the library's source and the kind of device: a rerun of the same
     computation finds its parts, and any other computation, or another version of the library, does not.
     Processes may share it: a part is there whole or not at all, and the first to store one wins.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as where:
+    ...     cells = Cells(where, "toy", {"n": 3})
+    ...     cells.load("first") is None
+    ...     _ = cells.store("first", {"a": np.arange(3)}, seconds=0.5)
+    ...     Cells(where, "toy", {"n": 3}).load("first")  # as another process would find it
+    True
+    ({'a': array([0, 1, 2])}, 0.5)
     """
 
     def __init__(self, where, name, config, device="cpu"):

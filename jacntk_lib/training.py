@@ -65,7 +65,7 @@ def train(
     progress=False,
     allow_unstable=False,
     memory=finite.MEMORY,
-):
+) -> TrainingHistory:
     """Train ``net`` in place by full-batch gradient descent on the robust loss, in float32 or float64 as the net is.
 
     Parameters

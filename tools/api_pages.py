@@ -30,8 +30,8 @@ with their parameters and attributes, the command `jacntk` with its options and 
 `JACNTK_DATA_DIR` and `JACNTK_RESULTS_DIR`, and the files of results, which carry the number of their schema: a newer
 jacntk reads older ones. What changes there is announced in the changelog, and warns for one minor version first.
 
-**Public** are the functions and classes of the modules below whose names do not begin with an underscore. They may
-change from one minor version to the next, with a line in the changelog. Everything else is nobody's business but ours.
+**Public** are the functions and classes that the pages of the modules below show. They may change from one minor
+version to the next, with a line in the changelog. Everything else is nobody's business but ours.
 
 Numbers are not part of the promise to the last digit: a change of rounding, in this library or beneath it, is none of
 meaning. Everything on the kernel side takes and returns float64 NumPy arrays; nothing changes jax's global

@@ -8,11 +8,26 @@ Every module has the same few names:
 - ``run(config, device="cpu", where=None)``: all of it, as a :class:`~jacntk_lib.results.Result`;
 - ``summary(result)``: what came out, in a few lines; ``plot(result)``: the figure.
 
->>> from jacntk_lib.experiments import figure2
+>>> figure2 = figure(2)
 >>> config = figure2.Config(activations=("erf",), depths=(1,), widths=(16, 32), seeds=2, points=8)
 >>> result = figure2.run(config)
 >>> result["frobenius"].shape  # activation, depth, width, seed
 (1, 1, 2, 2)
+
+``run`` does no more than this, with parts kept on disk:
+
+>>> cells = figure2.cells(config)
+>>> outcomes = {cell: figure2.run_cell(config, cell, device="cpu") for cell in cells}
+>>> arrays = figure2.collect(config, outcomes)
+>>> len(cells), bool((arrays["frobenius"] == result["frobenius"]).all())
+(2, True)
+>>> number, dtype = figure2.operations(config, cells[0])  # for the expected time
+>>> number > 0, dtype, figure2.seeds(config, cells[0])
+(True, 'float64', range(0, 2))
+>>> print(figure2.summary(result).splitlines()[0])
+JNTK of a finite network against Theta: median relative Frobenius error over 2 seeds
+>>> figure2.plot(result).axes[0].get_ylabel()
+'relative error of the JNTK'
 """
 
 import importlib

@@ -7,7 +7,13 @@ FLOAT32 = ("float32", "float32_throughout")
 
 
 def positive_from(smallest, depths):
-    """The first depth from which on every smallest eigenvalue is positive, or None."""
+    """The first depth from which on every smallest eigenvalue is positive, or None.
+
+    Examples
+    --------
+    >>> positive_from([-1e-9, 1e-9, -1e-9, 1e-8], depths=[1, 3, 6, 11])
+    11
+    """
     positive = np.asarray(smallest) > 0
     return next((int(depth) for k, depth in enumerate(depths) if positive[k:].all()), None)
 

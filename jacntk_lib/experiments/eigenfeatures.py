@@ -8,6 +8,34 @@ that feature alone. Figure 4 is with a penalty, figure 5 without: lambda = 0, wh
 Neither the time of training nor a ridge changes a feature: both multiply it by a positive number, which changes
 neither its sign nor the attack that turns it. They do change which features are strong (:func:`measured_at`), and the
 sum of the features, which is measured beside them.
+
+>>> from jacntk_lib.experiments import figure4
+>>> few = {"rows": 8, "depth": 2, "splits": 2, "test_rows": 20, "eps": (0.1,), "attack_eps": (0.1,), "attack_steps": 2}
+>>> config = Config(lams=(1.0,), data=("wine",), attacked_splits=1, attacked_lams=(1.0,), attacked_features=8, **few)
+>>> TABLES["digits"] == Table(rows=32, positive=3, negative=8)  # threes against eights, 32 rows to train on
+True
+>>> table("wine").task, parts("wine", 8, 20, seed=0)[1].X.shape  # one class of wine against the others
+('two classes', (20, 13))
+>>> result = figure4.run(config)
+>>> both = rows_of(result, "wine", 1.0)  # the cells of the two splits
+>>> correlation = measured(result, "correlation", both, 0.1)
+>>> found = over_splits(correlation)
+>>> isinstance(found, OverSplits), found.splits, mechanical(result, both, 0.1).shape
+(True, 2, (2,))
+>>> measured_at(result, "correlation", "wine", 1.0, 0.1, t=10.0).shape  # where strength is that at time 10
+(2,)
+>>> attacked(result, "wine", 1.0).shape  # split, attack, without and with, the strongest features
+(1, 3, 2, 4)
+>>> attacked_correlation(result, "wine", 1.0, 0.1).shape
+(1,)
+>>> eigenvalues, strength, accuracy, at_training_points = kept(result, "wine", 1.0, split=1)
+>>> accuracy.shape == (2, len(eigenvalues))  # without attack and with one of size 0.1
+True
+>>> from matplotlib.figure import Figure
+>>> ax = Figure().subplots()
+>>> scatter(ax, accuracy[0], accuracy[1], "#00664b")
+>>> len(ax.lines)  # the diagonal and the dots
+2
 """
 
 import itertools

@@ -7,6 +7,17 @@ to the norm of the limit Theta, and the largest entries of the same differences:
   it by chance, so it shows constancy only indirectly;
 - ``drift``: of K_t from the same network's K_0, which is constancy itself. It falls like 1/n, faster than the sampling
   error's n^{-1/2}.
+
+>>> few = {"rows": 4, "widths": (16, 64, 256), "seeds": (2, 2, 2), "steps": (0, 4)}
+>>> config = Config(data="breast_cancer", depth=1, kappa=0.5, **few)
+>>> data_of(config).X.shape
+(4, 30)
+>>> result = run(config)
+>>> seed_counts(result)  # activation, width
+array([[2, 2, 2]])
+>>> slope, low, high = drift_slopes(result)["erf"]
+>>> bool(slope < -0.5)  # faster than the sampling error
+True
 """
 
 import itertools

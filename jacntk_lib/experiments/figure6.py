@@ -182,7 +182,13 @@ def _uniform(n, d, seed):
 
 
 def inputs_of(config, data, seed=None):
-    """The points of one of ``config.data``, (N, d); ``seed`` for another set than that of ``config.points_seed``."""
+    """The points of one of ``config.data``, (N, d); ``seed`` for another set than that of ``config.points_seed``.
+
+    Examples
+    --------
+    >>> inputs_of(Config(points=5, input_dim=3), "uniform").shape
+    (5, 3)
+    """
     seed = config.points_seed if seed is None else seed
     if data in SPHERES:
         return _net(config.points, config.input_dim, seed, antipodal_range=SPHERES[data])
