@@ -374,6 +374,8 @@ def test_summary_and_plot(result):
     plt.close(picture)
     (ax,) = figure4.plot(result, data=["wine"]).axes
     assert ax.get_ylabel().startswith("wine")
+    features = result["sizes"][eigenfeatures.rows_of(result, "wine", 2.0)[0], 2]
+    assert [len(line.get_xdata()) for line in ax.lines] == [2, features]  # the diagonal, and the split that was kept
     plt.close("all")
 
 

@@ -570,21 +570,15 @@ def plot(result, lam, colour, data=None):
     )
     for row, name in zip(axes, names, strict=True):
         splits = sorted(set(result["cell_split"][rows_of(result, name, lam)]))
+        accuracy = np.concatenate([kept(result, name, lam, split)[2] for split in splits], axis=1)
         for ax, k in zip(row, shown, strict=True):
-            for split in splits:
-                if result["start"][(cell := _cell(result, name, lam, split))] < result["start"][cell + 1]:
-                    accuracy = kept(result, name, lam, split)[2]
-                    scatter(ax, accuracy[0], accuracy[1 + k], plotting.COLOURS[colour])
+            scatter(ax, accuracy[0], accuracy[1 + k], plotting.COLOURS[colour])
             found = measured(result, "correlation", rows_of(result, name, lam), result["eps"][k])
             ax.set_title(rf"$\epsilon$ = {result['eps'][k]:g}" + f"\nrank correlation {over_splits(found)}", fontsize=8)
         row[0].set_ylabel(name.replace("_", " ") + "\nrobust accuracy", fontsize=8)
     for ax in axes[-1]:
         ax.set_xlabel("accuracy")
     return figure
-
-
-def _cell(result, data, lam, split):
-    return next(row for row in rows_of(result, data, lam) if result["cell_split"][row] == split)
 
 
 def scatter(ax, accuracy, robust, colour, **style):
