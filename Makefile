@@ -28,7 +28,7 @@ ENVIRONMENT := $(STAMPS)/project
 SNAKEMAKE := $(VENV)-workflow
 SITE := _build/html
 FIRST_PAGE = $(abspath $(SITE))/book/intro.html
-SOURCES := $(shell find book jacntk_lib _config.yml _toc.yml -type f -not -path '*/__pycache__/*' -not -path '*/.ipynb_checkpoints/*')
+SOURCES := $(shell find book jacntk_lib benchmarks/results _config.yml _toc.yml -type f -not -path '*/__pycache__/*' -not -path '*/.ipynb_checkpoints/*')
 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"

@@ -8,9 +8,11 @@ of Z and b holds an approximation of :math:`\tau(S + \rho I) b` whose error fall
 not depend on S at all (van den Eshof and Hochbruck 2006): a dozen or two solves with S + (rho + 1/gamma) I, whatever
 the condition. The basis is orthogonalised in full; it is short.
 
-*Steps* of gradient descent up to ``STEPS_ONE_BY_ONE`` are taken one by one; more are treated like time.
+*Steps* of gradient descent up to ``STEPS_ONE_BY_ONE`` are taken one by one, an exact recursion; more are treated like
+time.
 
-Errors are relative: the residual of the solve at infinite time; else, estimated by how far apart the last two
+Errors are relative: the residual of the solve at infinite time; 0 for an exact recursion, and for nothing to do; else,
+estimated by how far apart the last two
 approximations are, the larger of :math:`|(S + \rho I)(q - q^*)| / |b|`, how wrong the training outputs are, and
 :math:`|q - q^*| / |q|`. The first alone is blind to directions that have trained fully, which matter at new points.
 """
@@ -21,7 +23,7 @@ from functools import cached_property
 
 import numpy as np
 import scipy.linalg
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from ._iterative import Preconditioner, conjugate_gradients
 from ._schedules import GradientDescent, Limit
@@ -37,7 +39,14 @@ _POLES_PER_TIME = 10  # elapsed time over gamma
 
 @dataclass(frozen=True)
 class Effort:
-    """What an answer took: products with S (all outputs at once), and how accurate it is (relative residual)."""
+    """What an answer took and how good it is.
+
+    Attributes
+    ----------
+    products : with S, all outputs at once.
+    residual : relative; 0 where the answer is an exact recursion and only rounding is left (see the module's text).
+    condition : a bound on that of the matrix solved with; where none was, of S + rho I.
+    """
 
     products: int
     residual: float
@@ -67,13 +76,24 @@ class KrylovSolver:
 
     @cached_property
     def largest(self):
-        """The largest eigenvalue of S, by Lanczos to ten digits (from below)."""
+        """The largest eigenvalue of S, by Lanczos to ten digits (from below).
+
+        Raises
+        ------
+        ConvergenceError : Lanczos did not get there.
+        """
         n = self._weighted.unknowns
         if n < 3:
             return float(np.linalg.eigvalsh(self._weighted.multiply(np.eye(n))).max(initial=0.0))
         start = np.random.default_rng(0).standard_normal(n)
         operator = LinearOperator((n, n), lambda v: self._weighted.multiply(v.reshape(n, 1))[:, 0], dtype=np.float64)
-        inside = float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-10, return_eigenvectors=False)[0])
+        try:
+            inside = float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-10, return_eigenvectors=False)[0])
+        except ArpackNoConvergence as error:
+            raise ConvergenceError(
+                f"the largest eigenvalue of S, {n} unknowns, which step sizes and condition numbers are measured by, "
+                f"was not found to ten digits by Lanczos ({error}); take solver='exact'"
+            ) from error
         return max(inside, float(self._outside[0].max(initial=0.0)))
 
     def condition(self, ridge):
@@ -111,7 +131,7 @@ class KrylovSolver:
         if isinstance(schedule, Limit):
             return self._solve(self._ridge, b)
         if schedule.elapsed == 0 or not b.any():
-            return np.zeros_like(b), Effort(0, 0.0, 1.0)
+            return np.zeros_like(b), Effort(0, 0.0, self.condition(self._ridge))
         if isinstance(schedule, GradientDescent) and schedule.steps <= STEPS_ONE_BY_ONE:
             return self._steps(schedule, b)
         return self._rational(schedule, b)
@@ -142,7 +162,7 @@ class KrylovSolver:
         q = np.zeros_like(b)
         for _ in range(schedule.steps):
             q += schedule.size * (b - self._weighted.multiply(q) - self._ridge * q)
-        return q, Effort(schedule.steps, 0.0, 1.0)
+        return q, Effort(schedule.steps, 0.0, self.condition(self._ridge))
 
     def _rational(self, schedule, b):
         gamma = schedule.elapsed / _POLES_PER_TIME

@@ -1,5 +1,6 @@
 """What products with the kernel alone give, against dense matrices."""
 
+import functools
 import math
 import pickle
 
@@ -143,6 +144,40 @@ def test_the_error_is_not_underestimated():
         products.append(got.report.products)
     assert products == sorted(products)
     assert products[0] < products[-1]
+
+
+@pytest.mark.parametrize("case", ["several outputs", "gelu", "more dimensions than points", "duplicates and antipodes"])
+def test_the_reported_error_holds_at_new_points_within_a_factor_of_ten(case):
+    """Measured on the training outputs and the coefficients; elsewhere it tells how far off values and Jacobians are."""
+    arguments = problem(case)
+    X_new = points(40, arguments["X"].shape[1], seed=3)
+    exact = RobustFlow(**arguments, solver="exact")
+    for tolerance in (1e-3, 1e-6, 1e-9):
+        flow = RobustFlow(**arguments, solver="iterative", tolerance=tolerance)
+        for t in (100.0, 1e5, 1e7, math.inf):
+            got, expected = flow.at(t, X_new), exact.at(t, X_new)
+            assert got.report.residual <= tolerance
+            for mine, true in ((got.value, expected.value), (got.jacobian, expected.jacobian)):
+                mine, true = (x.reshape(len(X_new), arguments["y"].shape[1], -1) for x in (mine, true))
+                errors, sizes = (np.sqrt((x**2).sum(axis=(0, 2))) for x in (mine - true, true))
+                assert (errors <= 10 * got.report.residual * sizes).all()
+
+
+def test_condition_where_nothing_was_solved():
+    """At the start, and after steps taken one by one, the condition is still that of S + ridge I."""
+    exact, iterative, _ = both("several outputs")
+    rate = 0.5 * exact.max_learning_rate
+    for report in (iterative.at(0.0).report, iterative.after(3, rate).report):
+        assert report.residual == 0.0
+        assert report.condition >= 0.99 * exact._system.spectrum.condition(exact.ridge) > 100
+    no_ridge = RobustFlow(**{**problem("several outputs"), "ridge": 0.0}, solver="iterative")
+    assert no_ridge.after(3, rate).report.condition == math.inf
+
+
+def test_lanczos_that_does_not_converge_is_said_so(monkeypatch):
+    monkeypatch.setattr(_krylov, "eigsh", functools.partial(_krylov.eigsh, maxiter=1, ncv=2))
+    with pytest.raises(ConvergenceError, match=r"largest eigenvalue of S, 120 unknowns.*solver='exact'"):
+        _ = RobustFlow(**problem("several outputs"), solver="iterative").max_learning_rate
 
 
 def test_largest_eigenvalue():

@@ -34,10 +34,11 @@ BADGES = ("derived here", "measured here", "not reproduced", "not checked yet")
 def execution_key(root):
     """Hash of everything that a chapter's output depends on and that its own cells do not show.
 
-    Library source, stored results, the lock, and what the lock leaves open: Python and torch.
+    Library source, stored results and benchmarks, the lock, and what the lock leaves open: Python and torch.
     """
     root = Path(root)
-    files = [*root.glob("jacntk_lib/**/*.py"), *root.glob("book/results/**/*"), root / "requirements.lock"]
+    sources = ("jacntk_lib/**/*.py", "book/results/**/*", "benchmarks/results/*.json", "requirements.lock")
+    files = [path for pattern in sources for path in root.glob(pattern)]
     digest = hashlib.sha256(f"{sys.version_info[:2]} {_installed('torch')}".encode())
     for path in sorted(path for path in files if path.is_file()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()

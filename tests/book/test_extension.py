@@ -72,8 +72,9 @@ def project(tmp_path):
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/intro\nchapters:\n  - file: book/references\n")
     (tmp_path / "book" / "intro.md").write_text(CHAPTER.replace("ROOT", str(tmp_path)))
     (tmp_path / "book" / "references.md").write_text("# References\n\n```{bibliography}\n```\n")
-    (tmp_path / "book" / "results").mkdir()
-    (tmp_path / "book" / "results" / "figure-1.json").write_text("{}")
+    for stored in (Path("book", "results", "figure-1.json"), Path("benchmarks", "results", "scale.json")):
+        (tmp_path / stored).parent.mkdir(parents=True)
+        (tmp_path / stored).write_text("{}")
     (tmp_path / "jacntk_lib").mkdir()
     (tmp_path / "jacntk_lib" / "__init__.py").write_text("")
     (tmp_path / "jacntk_lib" / "value.py").write_text("VALUE = 1\n")
@@ -91,7 +92,10 @@ def page(project):
     return (project / "_build" / "html" / "book" / "intro.html").read_text()
 
 
-@pytest.mark.parametrize("changed", ["jacntk_lib/value.py", "book/results/figure-1.json", "requirements.lock"])
+@pytest.mark.parametrize(
+    "changed",
+    ["jacntk_lib/value.py", "book/results/figure-1.json", "benchmarks/results/scale.json", "requirements.lock"],
+)
 def test_the_key_follows_library_results_and_lock(project, changed):
     before = jacntk_book.execution_key(project)
     assert jacntk_book.execution_key(project) == before
