@@ -49,7 +49,7 @@ help:
 	@echo "make check-all  what is too long for every commit: an hour or more (STEP=certificate for one step)"
 	@echo "make latest     the unit tests with the newest versions allowed"
 	@echo "make mutants    do the tests notice 40 errors put into a copy of the library?"
-	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; a quarter of an hour, stored in benchmarks/results)"
+	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; half an hour, stored in benchmarks/results)"
 	@echo "make api        pages of the API reference, after adding a module"
 	@echo "make lock       the locks and environment.yml from what requirements.in asks for (needs uv)"
 	@echo "make clean      remove the built book; make distclean: the environment, too"

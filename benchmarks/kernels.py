@@ -3,8 +3,10 @@
     python benchmarks/kernels.py [--points 256] [--dimension 4] [--depth 11] [--rounds 7]
 
 Both compute the same blocks from the same closed forms in float64 and are compared before they are timed. Autodiff runs
-at depths up to 3: composed with itself it takes jax minutes to compile at depth 11. The first call, compilation
-included, is timed in this fresh process, before anything else, and in two more that share jax's compilation cache.
+at depths up to 3: what it takes jax to compile them grows with the depth. The first call, compilation included, is
+timed in this fresh process, before anything else, and in two more that share jax's compilation cache. The scalars are
+timed by the clock and by what all cores spent in the same call. A missed target ends the run with an error, once
+everything is written.
 """
 
 import argparse
@@ -17,9 +19,12 @@ from pathlib import Path
 
 import numpy as np
 from _baselines import by_autodiff
-from _timing import fastest, write
+from _timing import RESULTS, clock_and_cores, fastest, write
 
 from jacntk_lib import MLP, jacobian_ntk
+
+# the targets of the project: seconds of the clock for the scalars of 256 points at depth 11, and for a first call
+SCALARS, FIRST = 0.010, 3.0
 
 FIRST_CALL = """
 import time
@@ -47,40 +52,58 @@ def main():
     parser.add_argument("--dimension", type=int, default=4)
     parser.add_argument("--depth", type=int, default=11)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "kernels.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "kernels.json")
     chosen = parser.parse_args()
     X = np.random.default_rng(0).standard_normal((chosen.points, chosen.dimension))
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     deep, size = MLP(chosen.depth, "gelu"), f"{chosen.points} points in R^{chosen.dimension}, GELU"
     v = np.ones(chosen.points * (1 + chosen.dimension))
 
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     jacobian_ntk(deep, X) @ v
-    first = time.perf_counter() - start
-    seconds = fastest(
-        {"kernel": lambda: jacobian_ntk(deep, X), "both": lambda: jacobian_ntk(deep, X) @ v}, chosen.rounds
+    first, first_cores = time.perf_counter() - start[0], time.process_time() - start[1]
+    both = clock_and_cores(
+        {"scalars": lambda: jacobian_ntk(deep, X), "with a product": lambda: jacobian_ntk(deep, X) @ v}, chosen.rounds
     )
-    pairs = chosen.points * (chosen.points + 1) // 2
+    steps = chosen.points * (chosen.points + 1) // 2 * chosen.depth
+    (clock, cores), product, filled = both["scalars"], both["with a product"][0], first_calls()
+    scalars = {
+        "what": f"kernel scalars, {size}, depth {chosen.depth}",
+        "clock_seconds": clock,
+        "core_seconds": cores,
+        "clock ns a pair and layer": clock / steps * 1e9,
+        "core ns a pair and layer": cores / steps * 1e9,
+        "with a product, clock_seconds": product,
+        "target_seconds": SCALARS,
+    }
+    first_call = {
+        "what": "kernel and one product, first call in a process",
+        "clock_seconds": first,
+        "core_seconds": first_cores,
+        "target_seconds": FIRST,
+        "filling the compilation cache, clock_seconds": filled[0],
+        "with the compilation cache, clock_seconds": filled[1],
+    }
     rows = [
         {
-            "what": f"kernel and one product, {size}, depth {chosen.depth}",
-            "time": f"{seconds['both'] * 1e3:.1f} ms",
-            "baseline": f"the kernel alone: {seconds['kernel'] * 1e3:.1f} ms",
-            "ratio": f"{seconds['kernel'] / pairs / chosen.depth * 1e9:.0f} ns a pair and layer",
-            "target": "at most 10 ms",
+            "what": scalars["what"],
+            "time": f"{clock * 1e3:.1f} ms",
+            "baseline": f"of all cores: {cores * 1e3:.1f} ms; with one product: {product * 1e3:.1f} ms",
+            "ratio": f"{scalars['clock ns a pair and layer']:.0f} ns a pair and layer",
+            "target": f"at most {SCALARS * 1e3:.0f} ms",
         },
         {
-            "what": "the same, first call in a process",
+            "what": first_call["what"],
             "time": f"{first:.2f} s",
-            "baseline": "of which compilation is all but the row above",
+            "baseline": f"of all cores: {first_cores:.2f} s, nearly all of it compilation",
             "ratio": "",
-            "target": "at most 3 s",
+            "target": f"at most {FIRST:.0f} s",
         },
         {
             "what": "the same with jax's compilation cache, filled by another process",
-            "time": f"{(cached := first_calls())[1]:.2f} s",
-            "baseline": f"the process that filled it: {cached[0]:.2f} s",
-            "ratio": f"{cached[0] / cached[1]:.1f} times faster",
+            "time": f"{filled[1]:.2f} s",
+            "baseline": f"the process that filled it: {filled[0]:.2f} s",
+            "ratio": f"{filled[0] / filled[1]:.1f} times faster",
             "target": "",
         },
     ]
@@ -102,7 +125,10 @@ def main():
                 "target": "",
             }
         )
-    write(chosen.out, rows)
+    write(chosen.out, rows, scalars=scalars, first_call=first_call)
+    missed = [one["what"] for one in (scalars, first_call) if one["clock_seconds"] > one["target_seconds"]]
+    if missed:
+        raise SystemExit(f"missed: {'; '.join(missed)}")
 
 
 if __name__ == "__main__":

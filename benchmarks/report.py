@@ -1,4 +1,4 @@
-"""The stored results of peers.py and growth.py as Markdown tables and as a figure.
+"""The stored results of all benchmarks as Markdown tables, and those of peers.py and growth.py as a figure.
 
     python benchmarks/report.py [--results FOLDER] [--figure _build/bench/peers.png]
 
@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from _timing import RESULTS, table
+import scale
+from _timing import RESULTS, ROWS, table
 
 from jacntk_lib import plotting
 
@@ -29,6 +30,19 @@ GROWTH = {
     "time": "time at the largest",
     "fit": "exponent",
     "expected": "expected",
+}
+# results of which every row says itself what it measured: title -> file
+ROWS_OF = {
+    "The limiting kernel beside autodiff, and the first call of a process": "kernels",
+    "Every training time from one eigendecomposition": "dynamics",
+    "The smallest eigenvalue, certified": "spectrum",
+    "Finite networks": "finite-cpu",
+    "Finite networks, weights drawn block by block": "finite-streamed-cpu",
+    "One training step": "training-cpu",
+    "Finite networks, on a graphics card": "finite-cuda",
+    "Finite networks, weights drawn block by block, on a graphics card": "finite-streamed-cuda",
+    "One training step, on a graphics card": "training-cuda",
+    "One wider training step, on a graphics card": "training-cuda-8192",
 }
 
 
@@ -55,23 +69,88 @@ def shown_growth(one):
     }
 
 
-def markdown(peers, growth):
-    """Both tables, the rates of the machine and what was missing."""
-    machine, kernel = peers["machine"], peers["kernel"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+def where(machine):
+    """Processor, threads, versions and commit in one line."""
+    versions = machine.get("versions") or {name: machine[name] for name in ("numpy", "torch") if name in machine}
+    named = [
+        machine.get("accelerator"),
+        f"{machine['processor']}, {machine['cores']} cores",
+        f"{machine['memory in GB']} GB" if machine.get("memory in GB") else None,
+        f"torch in {machine['torch threads']} threads" if "torch threads" in machine else None,
+        ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"commit {(machine.get('commit') or 'unknown')[:12]}{' with changes' if machine.get('dirty') else ''}",
+    ]
+    return "; ".join(filter(None, named)) + "."
+
+
+def peers_text(peers):
+    """The table of peers, the rates of the machine, and what was missing."""
     rates = "; ".join(f"{name}: {rate:g}" for name, rate in peers["roofline"].items())
-    lines = [
-        f"{machine['processor']}, processor time, linear algebra in one thread; {versions}; commit {machine['commit']}"
-        + (" with changes." if machine["dirty"] else "."),
+    kernel, product = peers["kernel"], peers["roofline"]["matrix product, float64, GFLOP/s"]
+    return [
+        "## Beside other ways",
+        f"Processor time, linear algebra in one thread. {where(peers['machine'])}",
+        table(map(shown_peer, peers["records"]), PEERS),
+        *(f"Missing: {name} ({reason})." for name, reason in peers["missing"].items()),
         f"One core at its best: {rates}.",
         f"{kernel['what']}: {kernel['core ns a pair and layer']:.0f} core ns a pair and layer, "
-        f"{kernel['operations a pair and layer']} operations, "
-        f"{kernel['share of the elementwise rate']:.0%} of the elementwise rate.",
-        *(f"Missing: {name} ({reason})." for name, reason in peers["missing"].items()),
-        table(map(shown_peer, peers["records"]), PEERS),
-        table(map(shown_growth, growth["records"]), GROWTH),
+        f"{kernel['operations a pair and layer']} operations, {kernel['GFLOP/s']:.2g} GFLOP/s: "
+        f"{kernel['share of the elementwise rate']:.0%} of the elementwise rate, "
+        f"{kernel['GFLOP/s'] / product:.0%} of that of a matrix product.",
     ]
-    return "\n\n".join(lines) + "\n"
+
+
+def scale_text(record):
+    """The table of scale.json, and what ended the dense methods."""
+    setting = ", ".join(f"{name} {value}" for name, value in record["setting"].items())
+    return [
+        "## How far dense matrices go, and how far products",
+        f"{record.get('data', 'digits')}, ten outputs, {setting}; linear algebra in "
+        f"{record.get('threads', 1)} thread(s). {where(record['machine'])}",
+        table(map(scale.shown, record["records"]), scale.COLUMNS),
+        *(f"{solver} ended with {reason}." for solver, reason in record.get("ended", {}).items()),
+    ]
+
+
+def times_text(times):
+    """Stages of `make test`, pages of the book and slowest tests by seconds, beside what was asked for."""
+    stages = [{"what": f"make test, {name}", "time": f"{seconds} s"} for name, seconds in times["stages"].items()]
+    pages = [{"what": f"page {name}", "time": f"{seconds:.0f} s"} for name, seconds in times["pages"].items()]
+    tests = [
+        {"what": f"`{name}`".replace("|", "\\|"), "time": f"{seconds:.0f} s"}
+        for name, seconds in times["tests"].items()
+    ]
+    targets = [
+        {"what": what, "time": f"{seconds:.0f} s", "target": f"at most {times['targets'][what]} s"}
+        for what, seconds in times["totals"].items()
+    ]
+    columns = {"what": "what", "time": "seconds of the clock", "target": "asked for"}
+    note = [times["note"]] if times.get("note") else []
+    return [
+        "## Where the time goes",
+        *note,
+        where(times["machine"]),
+        table([*targets, *stages, *pages, *tests], columns),
+    ]
+
+
+def markdown(results):
+    """Every table, from ``{name of the file: its content}``; what is not there is left out."""
+    parts = ["# Results of the benchmarks\n\nWritten by `benchmarks/report.py`; do not edit."]
+    if "peers" in results:
+        parts += peers_text(results["peers"])
+    if "scaling" in results:
+        growth = results["scaling"]
+        parts += ["## Growth, beside the expected exponents", where(growth["machine"])]
+        parts += [table(map(shown_growth, growth["records"]), GROWTH)]
+    if "scale" in results:
+        parts += scale_text(results["scale"])
+    for title, name in ROWS_OF.items():
+        if name in results:
+            parts += [f"## {title}", where(results[name]["machine"]), table(results[name]["rows"], ROWS)]
+    if "times" in results:
+        parts += times_text(results["times"])
+    return "\n\n".join(parts) + "\n"
 
 
 def draw(peers, growth, path):
@@ -101,12 +180,14 @@ def main():
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--figure", type=Path, default=Path("_build/bench/peers.png"))
     chosen = parser.parse_args()
-    peers, growth = (json.loads((chosen.results / name).read_text()) for name in ("peers.json", "scaling.json"))
-    text = markdown(peers, growth)
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(chosen.results.glob("*.json"))}
+    text = markdown(results)
     print(text)
     (chosen.results / "table.md").write_text(text)
-    draw(peers, growth, chosen.figure)
-    print(f"written to {chosen.results / 'table.md'} and {chosen.figure}")
+    print(f"written to {chosen.results / 'table.md'}")
+    if "peers" in results and "scaling" in results:
+        draw(results["peers"], results["scaling"], chosen.figure)
+        print(f"and to {chosen.figure}")
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def test_the_error_is_not_underestimated():
 
 @pytest.mark.parametrize("case", ["several outputs", "gelu", "more dimensions than points", "duplicates and antipodes"])
 def test_the_reported_error_holds_at_new_points_within_a_factor_of_ten(case):
-    """Measured on the training outputs and the coefficients; elsewhere it tells how far off values and Jacobians are."""
+    """Measured on the training outputs and the coefficients; elsewhere it tells how far off both are."""
     arguments = problem(case)
     X_new = points(40, arguments["X"].shape[1], seed=3)
     exact = RobustFlow(**arguments, solver="exact")
