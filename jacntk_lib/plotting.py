@@ -29,8 +29,9 @@ __all__ = [
 TEXT_WIDTH = 7.0
 """Width of the book's text column in inches, at the 100 dots per inch of a figure."""
 
-# Near Okabe and Ito's colours, darker where white paper asks for it. Colours of one row meet in one figure:
-# they differ in lightness too, so that grey printing and colour blindness keep them apart (tested).
+# Near Okabe and Ito's colours, darker where white paper asks for it. Colours of one row differ in lightness too, so
+# that grey printing and colour blindness keep them apart. Where colours of different rows meet in a figure of the book,
+# they do so as well, or marker, dash or place tells them apart (tests/test_house_pages.py).
 COLOURS = {
     "limit": "#1b1b1b", "network": "#2a8fd0", "reference": "#767676",
     "value": "#56499c", "jacobian": "#d98200",
@@ -41,8 +42,9 @@ COLOURS = {
 }  # fmt: skip
 """What is drawn -> its colour, the same in every chapter."""
 
-# for lines that have no name above, in order
-_CYCLE = ["#00507d", "#d98200", "#2a8fd0", "#a33f00", "#009e73", "#cc79a7"]
+# For lines that have no name above, in order. The first three differ in lightness; more of them than three do not fit
+# between black and white, so the others differ by hue alone.
+_CYCLE = ["#003f5c", "#c2510c", "#56b4e9", "#009e73", "#56499c", "#cc79a7"]
 
 
 def use_house_style():

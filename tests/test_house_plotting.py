@@ -1,10 +1,14 @@
 """bootstrap and plotting: intervals that cover, plots that draw what they get, colours that keep apart."""
 
+import base64
+
 import matplotlib as mpl
 import matplotlib.colors
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 
 from jacntk_lib import bootstrap, plotting
 
@@ -87,6 +91,23 @@ def test_house_style_has_a_white_canvas_of_the_text_width(ax):
     assert ax.figure.get_size_inches()[0] == plotting.TEXT_WIDTH
 
 
+def test_in_a_notebook_figures_are_sharp_on_fine_screens():
+    """A PNG has twice the pixels of the width that it is shown at: 100 dots per inch."""
+    code = """
+from jacntk_lib import plotting
+import matplotlib.pyplot as plt
+plotting.use_house_style()
+figure, ax = plt.subplots(figsize=(7, 3))
+plt.show()"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, kernel_name="python3", timeout=300).execute()
+    (output,) = (one for one in notebook.cells[0].outputs if "image/png" in one.get("data", {}))
+    pixels = int.from_bytes(base64.b64decode(output.data["image/png"])[16:20], "big")  # the width in IHDR
+    shown = output.metadata["image/png"]["width"]
+    assert pixels == pytest.approx(2 * shown, abs=1)
+    assert shown == pytest.approx(700, rel=0.03)  # the margins are cut off
+
+
 # What readers with colour blindness see: Machado, Oliveira and Fernandes (2009), severity 1, in linear RGB.
 SIGHT = {
     "full": np.eye(3),
@@ -125,6 +146,14 @@ def test_colours_that_meet_differ_in_lightness(names, sight):
     seen = sorted(lightness(plotting.COLOURS[name], SIGHT[sight]) for name in names)
     assert min(np.diff(seen)) > 15
     assert seen[-1] < 75  # stands out from white
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_the_first_three_lines_without_a_name_differ_in_lightness(ax, sight):
+    drawn = [ax.plot([0, 1])[0].get_color() for _ in range(3)]
+    seen = sorted(lightness(colour, SIGHT[sight]) for colour in drawn)
+    assert min(np.diff(seen)) > 15
+    assert seen[-1] < 75
 
 
 def test_every_colour_is_in_a_tested_group():
