@@ -31,7 +31,8 @@ def write(path, save, *, replace=True):
             return True
         return _put_if_absent(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is in place by now, or else left to a sweep
+            temporary.unlink()
 
 
 def _put_if_absent(temporary, path):
@@ -42,6 +43,21 @@ def _put_if_absent(temporary, path):
     except OSError:  # a file system without hard links: the last writer wins, which is whole as well
         os.replace(temporary, path)
     return True
+
+
+@contextlib.contextmanager
+def made(folder):
+    """Make ``folder`` and those that it lies in; after a failure inside, those of them that are empty go again."""
+    folder = Path(folder)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in new:
+            with contextlib.suppress(OSError):  # it is not empty, or not there
+                path.rmdir()
+        raise
 
 
 @contextlib.contextmanager

@@ -47,6 +47,8 @@ def _data():
 
 def _results():
     folder = results.folder()
+    if folder.is_file():
+        return [f"results: none, {folder} is a file; set {results.FOLDER_VARIABLE} to a folder, or unset it"]
     names = results.stored(folder)
     lines = [f"results in {folder}:" + ("" if names else " none")]
     for name in names:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import _atomic
 from .errors import DataUnavailableError
 
 FOLDER_VARIABLE = "JACNTK_DATA_DIR"
@@ -146,7 +147,7 @@ def _download(name, source):
             f"data set {name!r} has to be downloaded, which needs the package pooch (pip install pooch). {ways_out}"
         ) from error
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix="jacntk-") as folder:
             # The zip has no recorded hash: UCI repacks it. What counts is the member inside, checked below.
             path = pooch.retrieve(source.url, known_hash=None, fname="uci.zip", path=folder)
             with zipfile.ZipFile(path) as archive:
@@ -174,16 +175,11 @@ def cache_folder():
 
 
 def _keep(path, content):
-    """Write to a temporary file beside ``path``, then rename: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    """A reader never sees half a file; what a process left behind that was killed here goes."""
+    with _atomic.made(path.parent), _atomic.lock(path.parent) as held:
+        if held:
+            _atomic.sweep(path.parent)
+        _atomic.write(path, lambda file: file.write(content))
 
 
 def _digest(content):

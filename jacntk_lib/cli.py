@@ -4,7 +4,7 @@
 2
 """
 
-import argparse
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -13,13 +13,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+from . import _arguments, _failures, _provenance, datasets, experiments, results
 from . import _info as _report
-from . import _provenance, datasets, experiments, results
-from .errors import ConvergenceError, DataUnavailableError
+from .errors import CorruptResultError, SingularGramError
 from .experiments import _runner
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-EXIT_CODES = "exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted"
 
 
 class _WrongUsage(Exception):
@@ -32,7 +31,7 @@ def main(arguments=None) -> int:
     0 success, 1 failure (its reason on stderr), 2 wrong usage, 130 interrupted. A mistake of the user's never shows
     a traceback; a mistake of ours does.
     """
-    parser = _parser()
+    parser = _arguments.parser(_version())
     try:
         chosen = parser.parse_args(arguments)
     except SystemExit as stop:  # argparse has printed help or the mistake
@@ -41,7 +40,7 @@ def main(arguments=None) -> int:
         parser.print_help()
         return USAGE
     try:
-        code = chosen.function(chosen)
+        code = _COMMANDS[chosen.command](chosen)
         sys.stdout.flush()
         return code
     except _WrongUsage as mistake:
@@ -53,156 +52,37 @@ def main(arguments=None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; finished parts are kept, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
-    except (_runner.Unfinished, DataUnavailableError, ConvergenceError, OSError) as error:
-        print(f"jacntk: {error}", file=sys.stderr)
+    except Exception as error:
+        said = _failures.in_words(error, getattr(chosen, "where", None))
+        if said is None:
+            raise
+        print(f"jacntk: {said}", file=sys.stderr)
         return FAILED
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="jacntk",
-        description="Infinite-width kernels of networks together with their input Jacobians: figures, data, versions.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_examples(
-            "jacntk figure 2 --preset demo          the JNTK against its limit, in under a minute",
-            "jacntk figure 3 --preset paper --device cuda --out results",
-            "jacntk cells 3 --preset paper          its independent parts, for sweeps on many machines",
-            "jacntk datasets                        what can be loaded, from where, under which licence",
-            "jacntk info                            versions, hardware, and the data and results at hand",
-        )
-        + "\n\n"
-        + EXIT_CODES,
-    )
-    parser.add_argument("--version", action="version", version=f"jacntk {_version()}")
-    commands = parser.add_subparsers(dest="command", metavar="command")
-
-    figure = commands.add_parser(
-        "figure",
-        help="compute one of the paper's figures and draw it",
-        description="Compute one of the paper's figures: NAME.npz (arrays), NAME.json (their record) and NAME.png\n"
-        "in the results folder, NAME being figure-<number>-<preset>. Finished parts are kept on the way:\n"
-        "after an interrupt the same command goes on where it stopped, and a finished figure is not\n"
-        "computed again.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_examples(
-            "jacntk figure 2",
-            "jacntk figure 2 --preset cpu --out results",
-            "jacntk figure 3 --preset paper --device cuda --time-limit 540",
-        ),
-    )
-    _add_choice(figure)
-    figure.add_argument(
-        "--time-limit", type=_seconds, metavar="SECONDS", help="begin no part that is not expected to end by then"
-    )
-    figure.add_argument(
-        "--partial",
-        action="store_true",
-        help="at the time limit draw and store what is finished; a later run completes it (figure 3)",
-    )
-    figure.add_argument("--fresh", action="store_true", help="compute again what is stored already")
-    figure.set_defaults(function=_figure)
-
-    cells = commands.add_parser(
-        "cells",
-        help="list the parts of a figure, or compute some of them",
-        description="List the cells of a figure, the independent parts of its computation, or compute some of them.\n"
-        "They are kept in the results folder, and `jacntk figure` puts the figure together from what it\n"
-        "finds there. So the cells can be spread over machines that share that folder; the workflow/ folder\n"
-        "of the source does it with Snakemake.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_examples(
-            "jacntk cells 3 --preset paper --out results",
-            "jacntk cells 3 --preset paper --out results --compute erf-width64-seed0",
-            "jacntk figure 3 --preset paper --out results",
-        ),
-    )
-    _add_choice(cells)
-    cells.add_argument("--compute", nargs="+", metavar="KEY", help="compute these and keep them")
-    cells.add_argument("--json", action="store_true", help="the list for programs: keys, work, the folder of the cells")
-    cells.add_argument(
-        "--library",
-        metavar="SHA256",
-        help="compute nothing if the library is another one by now (its hash, see --json)",
-    )
-    cells.set_defaults(function=_cells)
-
-    listing = commands.add_parser(
-        "datasets",
-        help="list the data sets",
-        description="List the data sets, their sources and licences.",
-        epilog=_examples("jacntk datasets"),
-    )
-    listing.set_defaults(function=_datasets)
-
-    info = commands.add_parser(
-        "info",
-        help="versions, hardware, data, results",
-        description="Show versions, hardware, threads and caches, which data sets are at hand and from where, and the\n"
-        "stored results with their origin. Downloads and writes nothing.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_examples("jacntk info", "JACNTK_DATA_DIR=raw JACNTK_RESULTS_DIR=out jacntk info"),
-    )
-    info.set_defaults(function=_info)
-    return parser
-
-
-def _add_choice(command):
-    """Which figure, at which size, where: the same for all that computes."""
-    command.add_argument("number", type=int, choices=experiments.FIGURES, help="figure of the paper")
-    size = command.add_mutually_exclusive_group()
-    size.add_argument(
-        "--preset",
-        metavar="NAME",
-        default="demo",
-        help="demo: under a minute on two cores (default); cpu: up to half an hour; paper: the reported grid; for "
-        "figures 1 and 2 also wide: widths to 65,536, on a GPU of 80 GB; for figure 3 also sonar and banknote on a "
-        "GPU, sonar-cpu and banknote-cpu on two cores; for figure 6 also tables",
-    )
-    size.add_argument(
-        "--config", type=Path, metavar="FILE", help="a grid of your own: JSON with fields of the figure's Config"
-    )
-    command.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder for the results (default: $JACNTK_RESULTS_DIR, else book/results)",
-    )
-    command.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:<number>")
-
-
-def _examples(*lines):
-    return "examples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-def _seconds(text):
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"a positive number of seconds is needed, got {text}")
-    return value
-
-
 def _figure(chosen):
+    experiment, config, where = _choice(chosen, writes=True)
     _use_device(chosen.device)
-    experiment, config, where = _choice(chosen)
     if chosen.partial and not getattr(experiment, "PARTIAL", False):
         raise _WrongUsage(f"figure {chosen.number} has no partial results")
     name = _runner.result_name(experiment, config)
     stored = None if chosen.fresh else _runner.stored(experiment, config, chosen.device, where)
     print(f"Figure {chosen.number}: {experiment.TITLE} ({_runner.preset_name(experiment, config)})")
-    if stored is None:
-        seconds = _runner.expected_seconds(experiment, config, chosen.device, None if chosen.fresh else where)
-        print(f"expected time: {_duration(seconds)} on {_machine(chosen.device)}", flush=True)
-    else:
-        print("computed already, with this library and on this kind of device: drawing it again (--fresh computes)")
-    result = experiment.run(
-        config,
-        device=chosen.device,
-        where=where,
-        progress=True,
-        time_limit=chosen.time_limit,
-        partial=chosen.partial,
-        fresh=chosen.fresh,
-    )
+    with _blamed_on(chosen.config):
+        if stored is None:
+            seconds = _runner.expected_seconds(experiment, config, chosen.device, None if chosen.fresh else where)
+            print(f"expected time: {_duration(seconds)} on {_machine(chosen.device)}", flush=True)
+        else:
+            print("computed already, with this library and on this kind of device: drawing it again (--fresh computes)")
+        result = experiment.run(
+            config,
+            device=chosen.device,
+            where=where,
+            progress=True,
+            time_limit=chosen.time_limit,
+            partial=chosen.partial,
+            fresh=chosen.fresh,
+        )
     try:
         _draw(experiment, result, where / f"{name}.png")
         summary = experiment.summary(result)
@@ -219,21 +99,21 @@ def _figure(chosen):
 
 
 def _cells(chosen):
-    if chosen.compute is not None:
-        _use_device(chosen.device)
-    experiment, config, where = _choice(chosen)
+    experiment, config, where = _choice(chosen, writes=chosen.compute is not None)
     if chosen.compute is None:
         found = _runner.listing(experiment, config, chosen.device, where)
         print(json.dumps(found, indent=1) if chosen.json else _described(found))
         return OK
+    _use_device(chosen.device)
     if chosen.library is not None and chosen.library != results.library_hash():
         print("jacntk: the library has changed since the sweep was planned; start the sweep again", file=sys.stderr)
         return FAILED
     try:
-        new = _runner.compute(
-            experiment, config, chosen.compute, device=chosen.device, where=where, progress=sys.stderr.isatty()
-        )
-    except ValueError as error:
+        with _blamed_on(chosen.config):
+            new = _runner.compute(
+                experiment, config, chosen.compute, device=chosen.device, where=where, progress=sys.stderr.isatty()
+            )
+    except _runner.UnknownCell as error:
         raise _WrongUsage(error) from error
     print(f"{new} computed, {len(chosen.compute) - new} there already")
     return OK
@@ -247,13 +127,18 @@ def _described(found):
     return "\n".join([f"{found['name']}: {len(cells)} cells, {state}", *lines])
 
 
-def _choice(chosen):
-    """The experiment, its configuration and the folder that the arguments name."""
+def _choice(chosen, *, writes):
+    """The experiment, its configuration and the folder that the arguments name; ``chosen`` gets folder and device."""
     experiment = experiments.figure(chosen.number)
-    where = chosen.out if chosen.out is not None else _results_folder()
+    chosen.where = where = chosen.out if chosen.out is not None else _results_folder()
     there = next(path for path in (where, *where.absolute().parents) if path.exists())
     if not there.is_dir():  # said now, and not after the first hour of computing
         raise _WrongUsage(f"results need a folder, but {there} is a file; give another with --out")
+    if writes and not os.access(there, os.W_OK):
+        raise _WrongUsage(f"{there} cannot be written; give another folder with --out, or change its permissions")
+    asked, chosen.device = chosen.device, _runner.device_of(experiment, chosen.device)
+    if chosen.device != asked:
+        print(f"figure {chosen.number} is work for the processor: --device {asked} changes nothing", file=sys.stderr)
     if chosen.config is not None:
         return experiment, _own_config(experiment, chosen.config), where
     if chosen.preset not in experiment.PRESETS:
@@ -270,9 +155,20 @@ def _own_config(experiment, path):
     known = [field.name for field in dataclasses.fields(experiment.Config)]
     if not isinstance(fields, dict) or not set(fields) <= set(known):
         raise _WrongUsage(f"{path} must hold an object with some of the fields {', '.join(known)}")
-    try:
+    with _blamed_on(path):
         return experiment.Config(**{key: _tuples(value) for key, value in fields.items()})
+
+
+@contextlib.contextmanager
+def _blamed_on(path):
+    """What the library refuses in a grid of the user's own is the user's mistake; in a preset it is ours."""
+    try:
+        yield
+    except (CorruptResultError, SingularGramError, _runner.UnknownCell):  # ValueErrors, but nobody's grid is wrong
+        raise
     except (TypeError, ValueError) as error:
+        if path is None:
+            raise
         raise _WrongUsage(f"{path}: {error}") from error
 
 
@@ -364,3 +260,6 @@ def _duration(seconds):
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+_COMMANDS = {"figure": _figure, "cells": _cells, "datasets": _datasets, "info": _info}

@@ -197,8 +197,7 @@ def save(result, where=None) -> Path:
     """
     where = Path(where) if where is not None else folder()
     text = json.dumps(result.record, indent=1, ensure_ascii=False) + "\n"
-    where.mkdir(parents=True, exist_ok=True)
-    with _atomic.lock(where) as held:
+    with _atomic.made(where), _atomic.lock(where) as held:
         if held:
             _atomic.sweep(where)
         _atomic.write(where / f"{result.name}.npz", lambda file: np.savez_compressed(file, **result.arrays))
@@ -325,10 +324,10 @@ class Cells:
         seconds = float(seconds)
 
         def write():
-            self.path.mkdir(parents=True, exist_ok=True)
             marks = {"__cell__": self._own_name(key), "__seal__": _seal(arrays, seconds), "__seconds__": seconds}
             contents = {name: np.array(mark) for name, mark in marks.items()} | arrays
-            _atomic.write(self._file(key), lambda file: np.savez(file, **contents), replace=False)
+            with _atomic.made(self.path):
+                _atomic.write(self._file(key), lambda file: np.savez(file, **contents), replace=False)
 
         try:
             write()

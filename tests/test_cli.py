@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from jacntk_lib import _uci, cli, datasets, experiments, results
-from jacntk_lib.errors import DataUnavailableError
+from jacntk_lib.errors import ConvergenceError, DataUnavailableError, SingularGramError
 from jacntk_lib.experiments import _runner, figure2
 
 TINY = figure2.Config(activations=("erf",), depths=(1, 2), widths=(8, 16), seeds=2, points=5, input_dim=2)
@@ -116,13 +117,62 @@ def test_float32_cells_count_half(tmp_path, capsys):
     assert work[1] == work[0] / 2
 
 
-def test_planning_needs_no_gpu_and_no_data(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("number", experiments.FIGURES)
+def test_planning_needs_no_gpu_and_no_data(number, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path))  # empty
-    assert run("cells", 3, "--preset", "paper", "--device", "cuda", "--json", "--out", tmp_path) == 0
-    on_gpu = json.loads(capsys.readouterr().out)
-    assert len(on_gpu["cells"]) == 80
-    assert run("cells", 3, "--preset", "paper", "--json", "--out", tmp_path) == 0
-    assert json.loads(capsys.readouterr().out)["folder"] != on_gpu["folder"]
+    experiment = experiments.figure(number)
+    for preset, config in experiment.PRESETS.items():
+        planned = {}
+        for device in ("cpu", "cuda"):
+            assert run("cells", number, "--preset", preset, "--device", device, "--json", "--out", tmp_path) == 0
+            planned[device] = json.loads(capsys.readouterr().out)
+            assert [cell["key"] for cell in planned[device]["cells"]] == [cell.key for cell in experiment.cells(config)]
+            assert all(cell["work"] > 0 for cell in planned[device]["cells"])
+        # results of a GPU are kept apart, but for the figures that use none
+        assert (planned["cpu"]["folder"] != planned["cuda"]["folder"]) == (number <= 3)
+        assert [planned[device]["device"] for device in ("cpu", "cuda")] == ["cpu", "cuda" if number <= 3 else "cpu"]
+
+
+@pytest.mark.parametrize("number", [4, 5, 6])
+def test_a_figure_for_the_processor_claims_no_gpu(number, tmp_path, capsys, monkeypatch):
+    """Asked for a GPU, on whatever machine, it says that it uses none, and its record names none."""
+    grid = {
+        4: {
+            "data": ["wine"],
+            "lams": [1.0],
+            "splits": 1,
+            "depth": 1,
+            "rows": 12,
+            "test_rows": 20,
+            "attacked_splits": 0,
+        },
+        5: {
+            "data": ["wine"],
+            "lams": [0.0],
+            "splits": 1,
+            "depth": 1,
+            "rows": 12,
+            "test_rows": 20,
+            "attacked_splits": 0,
+        },
+        6: {"activations": ["erf"], "depths": [1, 2], "points": 6, "input_dim": 3},
+    }[number]
+    file = tmp_path / "grid.json"
+    file.write_text(json.dumps(grid))
+    assert run("figure", number, "--config", file, "--out", tmp_path, "--device", "cuda:99") == 0
+    shown = capsys.readouterr()
+    assert f"figure {number} is work for the processor: --device cuda:99 changes nothing" in shown.err
+    assert "cores of" in shown.out
+    record = results.load(f"figure-{number}-custom", tmp_path).record
+    assert record["hardware"]["gpu"] is None
+    assert "cuda" not in record["command"]
+    assert run("figure", number, "--config", file, "--out", tmp_path) == 0
+    assert "computed already" in capsys.readouterr().out
+    experiment = experiments.figure(number)
+    alone = experiment.run(
+        cli._own_config(experiment, file), device="cuda"
+    )  # nor does the library, without the command
+    assert alone.record["hardware"]["gpu"] is None
 
 
 def test_own_grid(tmp_path, capsys):
@@ -145,7 +195,8 @@ def test_own_grid(tmp_path, capsys):
         ("[1]", "must hold an object with some of the fields activations, depths, widths, seeds"),
         ('{"layers": 3}', "must hold an object with some of the fields"),
         ('{"widths": [0]}', "each of widths must be at least 1, got 0"),
-        ('{"widths": 3}', "grid.json: "),
+        ('{"widths": 3}', "grid.json: widths must be a list of values, got 3"),
+        ('{"widths": "8"}', "grid.json: widths must be a list of values, got '8'"),
     ],
 )
 def test_own_grid_that_is_none(tmp_path, capsys, text, message):
@@ -154,6 +205,41 @@ def test_own_grid_that_is_none(tmp_path, capsys, text, message):
     for command in ("figure", "cells"):
         assert run(command, 2, "--config", file, "--out", tmp_path) == 2
         assert message in capsys.readouterr().err
+
+
+TRAINED = {"rows": 4, "widths": [8, 16], "seeds": [2, 2], "steps": [0, 1]}
+ONE_DIMENSION = {"activations": ["erf"], "depths": [1], "widths": [8, 16], "seeds": 2, "points": 5, "input_dim": 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "grid", "key", "message"),
+    [
+        (2, ONE_DIMENSION, "erf-depth1-width8", "the sphere of R^1 is the two points -1 and 1"),
+        (3, TRAINED | {"data": "wine"}, "erf-width8-seed0", "'wine' has several classes: the training here has one"),
+        (
+            3,
+            TRAINED | {"data": "breast_cancer", "learning_rate": 1e9},
+            "erf-width8-seed0",
+            "learning_rate 1e+09 is not below",
+        ),
+        (
+            3,
+            TRAINED | {"data": "breast_cancer", "seeds": 2},
+            "erf-width8-seed0",
+            "seeds must be a list of values, got 2",
+        ),
+    ],
+)
+def test_own_grid_that_cannot_be_computed(tmp_path, capsys, number, grid, key, message):
+    """What only shows while it is computed is the user's mistake all the same, with the name of the file."""
+    file, out = tmp_path / "grid.json", tmp_path / "out"
+    file.write_text(json.dumps(grid))
+    for command in (["figure", number], ["cells", number, "--compute", key]):
+        assert run(*command, "--config", file, "--out", out) == 2
+        shown = capsys.readouterr().err
+        assert f"jacntk {command[0]}: {file}: " in shown
+        assert message in shown
+    assert not out.exists()
 
 
 def test_own_grid_that_is_not_there(tmp_path, capsys):
@@ -208,6 +294,7 @@ def test_no_command_shows_help(capsys):
         (["--help"], "jacntk figure 3 --preset paper --device cuda"),
         (["figure", "--help"], "jacntk figure 3 --preset paper --device cuda"),
         (["cells", "--help"], "jacntk cells 3 --preset paper --out results"),
+        (["datasets", "--help"], "examples:\n  jacntk datasets\n  jacntk info "),
     ],
 )
 def test_help_has_examples(arguments, example, capsys):
@@ -222,7 +309,15 @@ def test_help_has_examples(arguments, example, capsys):
     [
         (DataUnavailableError("no data"), 1, "jacntk: no data\n"),
         (_runner.Unfinished("stopped at the limit"), 1, "jacntk: stopped at the limit\n"),
-        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (ConvergenceError("residual 1, condition 2; raise it"), 1, "jacntk: residual 1, condition 2; raise it\n"),
+        (SingularGramError("points 0 and 3 are equal"), 1, "jacntk: points 0 and 3 are equal\n"),
+        (OSError(28, "No space left on device"), 1, "No space left on device): free some, then repeat the command"),
+        (OSError(5, "Input/output error"), 1, "Input/output error): see to the disk, then repeat the command"),
+        (OSError("the network is away"), 1, "jacntk: the network is away\n"),
+        (FileNotFoundError(2, "No such file", "elsewhere"), 1, "jacntk: [Errno 2] No such file: 'elsewhere'\n"),
+        (MemoryError(), 1, "jacntk: out of memory (MemoryError): take a smaller preset or a grid of your own"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "jacntk: out of memory (CUDA out of memory): take a smaller"),
+        (RuntimeError("RESOURCE_EXHAUSTED: 8 bytes"), 1, "jacntk: out of memory (RESOURCE_EXHAUSTED: 8 bytes): take"),
         (KeyboardInterrupt(), 130, "the same command goes on from there"),
     ],
 )
@@ -238,12 +333,20 @@ def test_failures_have_no_traceback(tiny, tmp_path, monkeypatch, capsys, error, 
     assert results.stored(tmp_path) == []
 
 
-def test_our_own_mistakes_show_themselves(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("allocate", [lambda: np.empty(2**58), lambda: torch.empty(2**58)])
+def test_no_memory_for_true(tiny, tmp_path, monkeypatch, capsys, allocate):
+    monkeypatch.setattr(figure2, "run_cell", lambda *_, **__: allocate())
+    assert run("figure", 2, "--out", tmp_path) == 1
+    assert "jacntk: out of memory (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mistake", [ZeroDivisionError(), ValueError("a preset"), RuntimeError("of ours")])
+def test_our_own_mistakes_show_themselves(tiny, tmp_path, monkeypatch, mistake):
     def fail(*_, **__):
-        raise ZeroDivisionError
+        raise mistake
 
     monkeypatch.setattr(figure2, "run_cell", fail)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(mistake)):
         run("figure", 2, "--out", tmp_path)
 
 
@@ -271,6 +374,9 @@ def test_info(tiny, tmp_path, monkeypatch, capsys):
     assert "cores" in shown
     assert "figure-2-demo: jacntk figure 2 --preset demo" in shown
     assert "broken: unusable." in shown
+    monkeypatch.setenv("JACNTK_RESULTS_DIR", str(tmp_path / "broken.json"))
+    assert run("info") == 0
+    assert f"{tmp_path / 'broken.json'} is a file; set JACNTK_RESULTS_DIR to a folder" in capsys.readouterr().out
 
 
 def test_info_says_where_data_come_from(monkeypatch, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -242,6 +243,30 @@ def test_two_cores_train_the_appendix_for_the_same_time(name):
     assert max(part.widths) <= 1024 < max(whole.widths)
 
 
+COMPUTED_ON_TWO_CORES = [
+    name for name in results.stored() if re.fullmatch(r"figure-\d-\w+(-\w+)?", name) and name != "figure-3-inputs"
+]
+COMPUTED_ON_TWO_CORES = [name for name in COMPUTED_ON_TWO_CORES if results.load(name).record["hardware"]["gpu"] is None]
+
+
+@pytest.mark.parametrize("name", COMPUTED_ON_TWO_CORES)
+def test_expected_time_is_near_the_time_it_took(name, monkeypatch):
+    """Of every stored result that processors computed, at one rate for all of them."""
+    rates = {"float64": 6e10, "float32": 1.2e11}  # operations a second of those two cores
+    monkeypatch.setattr(_runner, "matrix_product_rate", lambda device, dtype: rates[dtype])
+    result, figure = results.load(name), experiments.figure(int(name.split("-")[1]))
+    config = figure.Config(**{key: tuples(value) for key, value in result.config.items()})
+    assert 1 / 3 < _runner.expected_seconds(figure, config) / result.record["wall_time_s"] < 3
+
+
+def tuples(value):
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
+def test_every_kind_of_figure_has_its_time_compared():
+    assert {name.split("-")[1] for name in COMPUTED_ON_TWO_CORES} == set("123456")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
 @pytest.mark.parametrize(
     ("figure", "cell"), [(figure1, ("erf", 2, 32)), (figure2, ("gelu", 2, 32)), (figure3, ("erf", 16, 0))]
@@ -400,7 +425,7 @@ KILLED = textwrap.dedent(
 
     @dataclass(frozen=True)
     class Toy:
-        count: int = 40
+        count: int = 100
 
     @dataclass(frozen=True)
     class Cell:
@@ -447,11 +472,11 @@ def test_killed_at_twenty_random_moments(tmp_path):
     assert kills == 20
     assert subprocess.run(worker, timeout=60).returncode == 0
     result = results.load("figure-0-demo", where)
-    np.testing.assert_array_equal(result["values"], np.repeat(np.arange(40)[:, None], 500, axis=1))
+    np.testing.assert_array_equal(result["values"], np.repeat(np.arange(100)[:, None], 500, axis=1))
     assert sorted(path.name for path in where.iterdir()) == ["figure-0-demo.json", "figure-0-demo.npz"]
     computed = [int(line) for line in log.read_text().split()]
-    assert set(computed) == set(range(40))
-    assert len(computed) - 40 <= kills
+    assert set(computed) == set(range(100))
+    assert len(computed) - 100 <= kills
 
 
 @pytest.mark.skipif(os.name != "posix", reason="compares with the test of kills")
@@ -460,5 +485,5 @@ def test_two_runs_at_once(tmp_path):
     workers = [subprocess.Popen([sys.executable, "-c", KILLED, str(where), str(log)]) for _ in range(2)]
     assert [worker.wait(60) for worker in workers] == [0, 0]
     result = results.load("figure-0-demo", where)
-    np.testing.assert_array_equal(result["values"][:, 0], np.arange(40))
+    np.testing.assert_array_equal(result["values"][:, 0], np.arange(100))
     assert sorted(path.name for path in where.iterdir()) == ["figure-0-demo.json", "figure-0-demo.npz"]

@@ -442,9 +442,14 @@ def test_killed_saves_leave_the_old_file_or_the_new_one(tmp_path):
     torn = 0
     for kill in range(8):
         worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "100000", str(kill)])
-        time.sleep(0.2 + 0.1 * draw.random())
+        begun = time.monotonic()
+        while json.loads((tmp_path / "shared.json").read_text())["config"]["tag"] != kill:  # its first save
+            assert worker.poll() is None
+            assert time.monotonic() - begun < 60
+            time.sleep(0.002)
+        time.sleep(0.1 * draw.random())
         worker.send_signal(signal.SIGKILL)
-        worker.wait(20)
+        assert worker.wait(20) == -signal.SIGKILL  # it was at work until then
         for ending in ("json", "npz"):  # each file is whole, whatever happened
             path = tmp_path / f"shared.{ending}"
             if ending == "json":

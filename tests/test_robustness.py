@@ -3,6 +3,8 @@
 import math
 from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
@@ -265,6 +267,49 @@ def test_torch_and_numpy_give_one_attack(norm, device):
         assert_allclose(other.margin, one.margin, rtol=0, atol=1e-10)
     assert (one.margin < one.clean_margin).all()
     assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
+
+
+class Wavy(torch.nn.Module):
+    """:func:`wavy` for torch, which finds the gradient itself."""
+
+    def forward(self, Z):
+        return torch.sin(3 * Z).sum(dim=1) + Z[:, 0] * Z[:, 1]
+
+
+def two_layers():
+    """One small network with equal weights, as a torch module and as a jax function."""
+    draw = np.random.default_rng(5)
+    W, b, v = draw.standard_normal((16, 3)), draw.standard_normal(16), draw.standard_normal(16)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)).double()
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), (W, b, v[None], np.array([0.2])), strict=True):
+            parameter.copy_(torch.from_numpy(value))
+    rows = jax.vmap(jax.value_and_grad(lambda z: v @ jnp.tanh(W @ z + b) + 0.2))
+
+    def in_jax(Z):
+        with jax.enable_x64(True):
+            value, slope = rows(Z)
+        assert value.dtype == jnp.float64
+        return np.column_stack([value, slope])
+
+    return module, in_jax
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("pair", [lambda: (Wavy(), wavy), two_layers], ids=["torch and numpy", "torch and jax"])
+def test_one_function_in_two_frameworks_gives_one_attack(pair, norm):
+    """Each framework with its own derivatives: the attacks agree to rounding, restarts and bounds included."""
+    X, y = points(12), labels(12)
+    options = {"norm": norm, "steps": 8, "restarts": 3, "bounds": (X.min(axis=0) - 0.1, [2.5, 3.0, 2.8])}
+    one, two = (attack(model, X, y, 0.4, **options) for model in pair())
+    assert_allclose(two.X, one.X, rtol=0, atol=1e-10)
+    assert_allclose(two.margin, one.margin, rtol=0, atol=1e-10)
+    assert_allclose(two.clean_margin, one.clean_margin, rtol=0, atol=1e-10)
+    assert (one.margin < one.clean_margin).all()
+    assert (one.margin < one.clean_margin - 0.1).mean() > 0.9  # not all stand still
+    assert (options["bounds"][0] == one.X).any()  # the bounds were met
+    unbounded = attack(pair()[0], X, y, 0.4, norm=norm, steps=8)
+    assert (one.margin != unbounded.margin).any()
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from jacntk_lib import experiments, results
-from jacntk_lib.experiments import figure2, figure3
+from jacntk_lib.experiments import figure2, figure3, figure6
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "workflow"
@@ -48,6 +48,7 @@ def sweep(folder, *options, profile="local", python=sys.executable, **settings):
     command = [SNAKEMAKE, "--snakefile", WORKFLOW / "Snakefile", "--profile", WORKFLOW / "profiles" / profile]
     command += ["--directory", folder, *options, "--config", *settings]
     environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    environment["JACNTK_DATA_DIR"] = str(folder)  # which holds none: nothing here may need data
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, timeout=300, check=False
     )
@@ -62,17 +63,18 @@ def planned(output):
 
 
 def test_full_grid_is_planned(folder):
-    """Figures 1 to 3 at paper scale: every cell in one job, and no job longer than it should be."""
-    jobs = planned(sweep(folder, "--dry-run", "--printshellcmds", minutes=10, speed=3e10))
+    """All figures at paper scale, without data: every cell in one job, and no job longer than it should be."""
+    figures = ",".join(map(str, experiments.FIGURES))
+    jobs = planned(sweep(folder, "--dry-run", "--printshellcmds", figures=figures, minutes=10, speed=3e10))
     every = [(figure, key) for figure, keys in jobs for key in keys]
     expected = {
         number: {
             cell.key: cell for cell in experiments.figure(number).cells(experiments.figure(number).PRESETS["paper"])
         }
-        for number in (1, 2, 3)
+        for number in experiments.FIGURES
     }
     assert Counter(every) == Counter((number, key) for number, cells in expected.items() for key in cells)
-    assert len(every) > 150
+    assert len(every) > 900
     for number, keys in jobs:
         experiment = experiments.figure(number)
         work = [experiment.operations(experiment.PRESETS["paper"], expected[number][key])[0] for key in keys]
@@ -116,7 +118,7 @@ def test_two_by_two_by_two(folder):
 def test_cluster_profile(folder):
     """Every job asks slurm for one GPU, and for a quarter of an hour and three times its planned time."""
     said = sweep(
-        folder, "--dry-run", "--printshellcmds", profile="slurm", figures=3, device="cuda", minutes=10, speed=1e12
+        folder, "--dry-run", "--printshellcmds", profile="slurm", figures=3, device="cuda", minutes=10, gpu_speed=1e12
     )
     config = figure3.PRESETS["paper"]
     work = {cell.key: figure3.operations(config, cell)[0] for cell in figure3.cells(config)}
@@ -124,6 +126,22 @@ def test_cluster_profile(folder):
     assert 10 < len(jobs) < len(work)
     asked = [15 + round(3 * sum(work[key] for key in keys) / 1e12 / 60) for keys in jobs]
     assert re.findall(r"mem_mb=16000.*, gpu=1, runtime=(\d+)", said) == [*map(str, asked), "60"]
+
+
+def test_figures_for_the_processor_ask_for_no_gpu(folder):
+    """In one sweep with a figure that does: their jobs get no GPU, and the time that processors take."""
+    settings = {"figures": "3,6", "device": "cuda", "preset": "demo", "minutes": 1, "speed": 1e10, "gpu_speed": 1e30}
+    said = sweep(folder, "--dry-run", "--printshellcmds", profile="slurm", **settings)
+    jobs = planned(said)
+    asked = re.findall(r"gpu=(\d), runtime=(\d+)", said)[:-1]  # without the last rule, which puts figures together
+    assert len(asked) == len(jobs)
+    gpus, minutes = zip(*asked, strict=True)
+    assert [int(gpu) for gpu in gpus] == [int(number == 3) for number, _ in jobs]
+    assert sum(number == 3 for number, _ in jobs) == 1  # at that speed all in one job
+    config = figure6.PRESETS["demo"]
+    work = {cell.key: figure6.operations(config, cell)[0] for cell in figure6.cells(config)}
+    expected = [15 + (round(3 * sum(work[key] for key in keys) / 1e10 / 60) if n == 6 else 0) for n, keys in jobs]
+    assert [int(m) for m in minutes] == expected
 
 
 def test_failure_says_why(tmp_path):

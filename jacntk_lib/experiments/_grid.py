@@ -8,6 +8,7 @@ import numpy as np
 from .. import activations, datasets
 from .._validation import integer
 from ..architecture import MLP
+from ._fields import as_tuples
 
 BLOCKS = ("value-value", "value-Jacobian", "Jacobian-Jacobian")
 
@@ -35,11 +36,7 @@ class Config:
     float32_from: int = 2**14
 
     def __post_init__(self):
-        for name in ("activations", "depths", "widths"):
-            values = tuple(getattr(self, name))
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must be one or more different values, got {values}")
-            object.__setattr__(self, name, values)
+        as_tuples(self, "activations", "depths", "widths")
         for name in self.activations:
             activations.get(name)
         for name in ("depths", "widths"):
@@ -176,15 +173,15 @@ def collect(config, outcomes, limit_kernel):
     }
 
 
-def operations(config, cell, backwards):
-    """Floating-point operations of the matrix products of a cell, and their dtype."""
+def operations(config, cell, backwards, slower):
+    """Floating-point operations of the matrix products of a cell, times ``slower`` for all else, and their dtype."""
     rows, n, L = config.points * (1 + config.input_dim), cell.width, cell.depth
     passes = 2 if backwards else 1
     through = 2 * rows * n * n * (L - 1) * passes  # tangent pass, and the cotangents' pass
     grams = rows * rows * n * (2 * L if backwards else 1)  # symmetric: half of 2 rows^2 n each
     # A normal number costs about as much as 400 operations of a product
     draws = 400 * n * n * (L - 1)
-    return config.seeds * (through + grams + draws), config.dtype(n)
+    return slower * config.seeds * (through + grams + draws), config.dtype(n)
 
 
 def slopes(result):

@@ -17,6 +17,10 @@ class Unfinished(RuntimeError):
     """The time limit came before the end; what is finished is kept, and the same call goes on from there."""
 
 
+class UnknownCell(ValueError):
+    """A key that the configuration does not have."""
+
+
 def run(experiment, config, *, device="cpu", where=None, progress=False, time_limit=None, partial=False, fresh=False):
     """Compute every cell and return the :class:`~jacntk_lib.results.Result`.
 
@@ -24,7 +28,7 @@ def run(experiment, config, *, device="cpu", where=None, progress=False, time_li
     ----------
     experiment : a figure module.
     config : its ``Config``.
-    device : "cpu" or what torch calls a GPU.
+    device : "cpu" or what torch calls a GPU; a figure that is work for the processor takes that whatever is asked for.
     where : folder that gets ``figure-<n>-<preset>.npz`` and ``.json`` and, on the way, every finished cell. A rerun
         goes on from those, and returns a stored result of this configuration, library and kind of device at once.
     progress : show a progress bar on stderr, in shares of the expected work.
@@ -38,6 +42,7 @@ def run(experiment, config, *, device="cpu", where=None, progress=False, time_li
     Unfinished : ``time_limit`` was reached, and no partial result was asked for or not one cell is finished.
     ValueError : a partial result was asked for, but the figure allows none.
     """
+    device = device_of(experiment, device)
     cells = list(experiment.cells(config))
     if partial and not getattr(experiment, "PARTIAL", False):
         raise ValueError(f"figure {experiment.NUMBER} has no partial results: its parts make sense together only")
@@ -80,12 +85,13 @@ def compute(experiment, config, keys, *, device="cpu", where, progress=False):
 
     Raises
     ------
-    ValueError : a key that this configuration does not have.
+    UnknownCell : a key that this configuration does not have; a ValueError.
     """
+    device = device_of(experiment, device)
     known = {cell.key: cell for cell in experiment.cells(config)}
     for key in keys:
         if key not in known:
-            raise ValueError(f"figure {experiment.NUMBER} in this configuration has no cell {key!r}")
+            raise UnknownCell(f"figure {experiment.NUMBER} in this configuration has no cell {key!r}")
     if stored(experiment, config, device, where) is not None:
         return 0
     keep = kept(experiment, config, device, where)
@@ -97,14 +103,16 @@ def compute(experiment, config, keys, *, device="cpu", where, progress=False):
 def listing(experiment, config, device, where):
     """What a scheduler has to know, as plain values; :func:`compute` takes the keys.
 
-    Work is in operations of float64 products; a float32 one counts half.
+    Work is in operations of float64 products; a float32 one counts half. ``device`` is what the cells are computed on.
     """
+    device = device_of(experiment, device)
     keep = kept(experiment, config, device, where)
     operations = {cell.key: experiment.operations(config, cell) for cell in experiment.cells(config)}
     return {
         "figure": experiment.NUMBER,
         "name": result_name(experiment, config),
         "library": results.library_hash(),
+        "device": device,
         "stored": stored(experiment, config, device, where) is not None,
         "folder": str(keep.path),
         "cells": [
@@ -137,6 +145,11 @@ def command(experiment, config, device="cpu"):
     if name == "custom":
         return f"{figure}.run({figure}.{config!r}, device={device!r})"
     return f"jacntk figure {experiment.NUMBER} --preset {name}" + (f" --device {device}" if device != "cpu" else "")
+
+
+def device_of(experiment, device):
+    """``device``, or "cpu" in place of a GPU that the figure has no use for: one with ``USES_GPU = False``."""
+    return device if getattr(experiment, "USES_GPU", True) or kind(device) != "cuda" else "cpu"
 
 
 def kind(device):
@@ -178,14 +191,15 @@ def stored(experiment, config, device, where):
 
 def expected_seconds(experiment, config, device="cpu", where=None):
     """A guess for the cells not kept in ``where``, from their operations and this machine's present speed."""
+    device = device_of(experiment, device)
     cells = list(experiment.cells(config))
     if where is not None:
         keep = kept(experiment, config, device, where)
         cells = [cell for cell in cells if keep.load(cell.key) is None]
     operations = [experiment.operations(config, cell) for cell in cells]
     rate = {dtype: matrix_product_rate(device, dtype) for dtype in {dtype for _, dtype in operations}}
-    # Beside the products: elementwise work; and for every cell limits, compilation, files
-    return sum(1.5 * number / rate[dtype] + 0.05 for number, dtype in operations)
+    # What else a figure does is in its number of operations; this is for every cell's compilation and files
+    return sum(number / rate[dtype] + 0.05 for number, dtype in operations)
 
 
 def matrix_product_rate(device="cpu", dtype="float64"):

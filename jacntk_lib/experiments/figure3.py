@@ -30,6 +30,7 @@ from .. import activations, bootstrap, datasets, gram
 from .._validation import integer, non_negative_number, positive_number
 from ..architecture import MLP
 from . import _runner
+from ._fields import as_tuples
 
 __all__ = [
     "PRESETS",
@@ -79,11 +80,7 @@ class Config:
     float32_from: int = 2**14
 
     def __post_init__(self):
-        for name in ("activations", "widths", "seeds", "steps"):
-            values = tuple(getattr(self, name))
-            if not values or (name != "seeds" and len(set(values)) < len(values)):
-                raise ValueError(f"{name} must be one or more different values, got {values}")
-            object.__setattr__(self, name, values)
+        as_tuples(self, "activations", "widths", "seeds", "steps", repeats=("seeds",))
         if len(self.seeds) != len(self.widths):
             raise ValueError(f"seeds {self.seeds} must give a number for each of the {len(self.widths)} widths")
         if list(self.steps) != sorted(self.steps) or self.steps[0] != 0:

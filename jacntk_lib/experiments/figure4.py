@@ -13,6 +13,7 @@ __all__ = [
 
 NUMBER = 4
 TITLE = "Accuracy and robustness of eigenfeatures with the Jacobian penalty"
+USES_GPU = False
 KERNELS = (*(("gelu", depth) for depth in (1, 2, 3, 6, 11, 14)), *(("erf", depth) for depth in (1, 3, 6, 11, 14)))
 LAMS = (1e-4, 1e-2, 1e-1, 1.0, 10.0)
 

@@ -14,6 +14,7 @@ __all__ = [
 
 NUMBER = 5
 TITLE = "Accuracy and robustness of eigenfeatures without a penalty"
+USES_GPU = False
 PLAIN = (0.0,)
 
 

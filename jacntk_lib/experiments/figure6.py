@@ -26,6 +26,7 @@ from .._validation import integer
 from ..architecture import MLP
 from . import _runner
 from ._brackets import FLOAT32, KERNELS, plot, positive_from, summary
+from ._fields import as_tuples
 
 __all__ = [
     "PRESETS", "Cell", "Config", "cells", "collect", "inputs_of", "plot", "positive_from", "run", "run_cell", "seeds",
@@ -34,11 +35,14 @@ __all__ = [
 
 NUMBER = 6
 TITLE = "The smallest eigenvalue of the limiting kernels against depth"
+USES_GPU = False
 SPHERES = {"sphere": 0.5, "plain_sphere": 0.0}  # -> antipodal_range of the net
 UNIFORM = "uniform"
 THINNED = {"banknote_distinct": 1, "banknote_eighth": 8}
 """Every so many rows of banknote_authentication, whose repeated rows are left out first."""
+_THINNED_FROM = "banknote_authentication"
 TABLES = (*datasets.NAMES, *THINNED)
+_CLOSE = (UNIFORM, "plain_sphere", *THINNED)
 _NUMBERS = ("lower", "upper", "float64", "float32", "float32_throughout", "largest")
 _BATCH = {"sampled": 32, "shared": 2048}  # samples really drawn, see sampled_ntk
 
@@ -77,12 +81,8 @@ class Config:
 
     def __post_init__(self):
         if self.table_depths is None:
-            object.__setattr__(self, "table_depths", tuple(self.depths))
-        for name in ("data", "activations", "depths", "table_depths"):
-            values = tuple(getattr(self, name))
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must be one or more different values, got {values}")
-            object.__setattr__(self, name, values)
+            object.__setattr__(self, "table_depths", self.depths)
+        as_tuples(self, "data", "activations", "depths", "table_depths")
         for name in self.data:
             if name not in (known := (*SPHERES, *TABLES, UNIFORM)):
                 raise ValueError(f"unknown data {name!r}; known are {', '.join(known)}")
@@ -200,7 +200,7 @@ def inputs_of(config, data, seed=None):
 def _table(name):
     if name not in THINNED:
         return datasets.load(name).X
-    X = datasets.load("banknote_authentication").X
+    X = datasets.load(_THINNED_FROM).X
     first = np.unique(X, axis=0, return_index=True)[1]
     return X[np.sort(first)[:: THINNED[name]]]
 
@@ -318,16 +318,27 @@ def collect(config, outcomes):
 
 def operations(config, cell):
     """(number, dtype) of the floating-point operations of a cell, for the expected time."""
-    N, d = inputs_of(config, cell.data).shape
+    N, d = _shape_of(config, cell.data)
     rows = N * (1 + d)
     if cell.kind == "certificate":
-        if datasets.separation(inputs_of(config, cell.data)).smallest_distance == 0:
+        if datasets.REPEATED.get(cell.data):
             return N * N * d, "float64"  # singular, as equal rows show
-        balls = cell.depth <= 3 and rows <= config.high_precision_rows  # a guess: shallow kernels are the hard ones
+        # a guess: float64 decides all but shallow kernels of points that no repulsion keeps apart, and most tables
+        balls = cell.data in _CLOSE and cell.depth <= 3 and rows <= config.high_precision_rows
         eigenvalues = rows <= config.eigenvalue_rows
-        return rows**3 * (2 + 23 * eigenvalues + 500 * balls), "float64"
+        return rows**3 * (6 + 23 * eigenvalues + 800 * balls), "float64"
     layer = {**dict.fromkeys(FLOAT32, 0), "sampled": 16000 * rows * N, "shared": 30000 * rows**2}[cell.kind]
     return len(config.depths) * (8 * rows**3 + layer), "float64"
+
+
+def _shape_of(config, data):
+    """Of :func:`inputs_of`; a machine that only plans the run needs no data."""
+    if data in (*SPHERES, UNIFORM):
+        return config.points, config.input_dim
+    if data in THINNED:
+        N, d = datasets.SHAPES[_THINNED_FROM]
+        return -(-(N - datasets.REPEATED[_THINNED_FROM]) // THINNED[data]), d
+    return datasets.SHAPES[data]
 
 
 def run(config, **options):
