@@ -109,6 +109,7 @@ def scale_text(record):
         f"{record.get('threads', 1)} thread(s). {where(record['machine'])}",
         table(map(scale.shown, record["records"]), scale.COLUMNS),
         *(f"{solver} ended with {reason}." for solver, reason in record.get("ended", {}).items()),
+        *filter(None, [record.get("note")]),
     ]
 
 
