@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from _baselines import by_autodiff
-from _timing import RESULTS, clock_and_cores, fastest, write
+from _timing import RESULTS, clock_and_cores, end_with_missed, fastest, write
 
 from jacntk_lib import MLP, jacobian_ntk
 
@@ -128,7 +128,7 @@ def main():
     write(chosen.out, rows, scalars=scalars, first_call=first_call)
     missed = [one["what"] for one in (scalars, first_call) if one["clock_seconds"] > one["target_seconds"]]
     if missed:
-        raise SystemExit(f"missed: {'; '.join(missed)}")
+        end_with_missed("; ".join(missed))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 from _baselines import by_autodiff
-from _timing import RESULTS, store, table, threads
+from _timing import RESULTS, end_with_missed, store, table, threads
 
 SETTING = {"depth": 3, "activation": "erf", "lam": 0.01, "ridge": 1e-3}
 FLOW_TIME = 1e3  # kappa^2 t, for the runs at a finite time
@@ -237,7 +237,7 @@ def main():
         records=records,
     )
     if missed(records):
-        raise SystemExit(f"missed: {TARGET}")
+        end_with_missed(TARGET)
 
 
 if __name__ == "__main__":

@@ -194,3 +194,10 @@ def test_the_report_holds_every_table(script):
 def test_the_stored_report_is_that_of_the_stored_results(script):
     results = {path.stem: json.loads(path.read_text()) for path in (FOLDER / "results").glob("*.json")}
     assert (FOLDER / "results" / "table.md").read_text() == script("report").markdown(results)
+
+
+def test_a_missed_target_has_an_exit_status_of_its_own(script, capsys):
+    with pytest.raises(SystemExit) as ended:
+        script("_timing").end_with_missed("10 ms")
+    assert ended.value.code == 3  # what `make bench` reports and does not take for a crash
+    assert capsys.readouterr().err == "missed: 10 ms\n"
