@@ -104,7 +104,7 @@ def _add_choice(command):
         default="demo",
         help="demo: under a minute on two cores (default); cpu: up to half an hour; paper: the reported grid; for "
         "figures 1 and 2 also wide: widths to 65,536, on a GPU of 80 GB; for figure 3 also sonar and banknote on a "
-        "GPU, sonar-cpu and banknote-cpu on two cores; for figure 6 also tables",
+        "GPU, sonar-cpu and banknote-cpu on two cores; for figure 6 also tables and tables-by-depth",
     )
     size.add_argument(
         "--config", type=Path, metavar="FILE", help="a grid of your own: JSON with fields of the figure's Config"

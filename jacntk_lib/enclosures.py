@@ -4,7 +4,7 @@ r"""Gram matrices with proof: the layer recursion in ball arithmetic.
 again, by formulas written out a second time and *generic in the number type*: every function below takes a ``field``,
 a module or object with ``exact, pi, sqrt, atan2, exp``. Two fields exist,
 
-* :mod:`jacntk_lib.balls`: float64 arrays over all pairs at once with running error bounds, about a second;
+* :mod:`jacntk_lib.balls`: float64 arrays over all pairs at once with running error bounds, the fast ones;
 * :func:`arb_field`: python-flint's arbitrary precision balls, one pair at a time, as accurate as wanted.
 
 The enclosed matrix is the Gram matrix of *exactly the float64 inputs*, of the network whose sigmas and input scale

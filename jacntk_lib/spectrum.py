@@ -27,7 +27,7 @@ def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=Tr
 
     Three steps, the next one only where the last is undecided or its bounds are further apart than a factor of two:
     exact degeneracies of the data; float64 entries with running error bounds and Rump's Cholesky test (half a second at
-    1280 rows); entries and congruence in ball arithmetic (one minute there, or two: matrix products, mostly).
+    1280 rows); entries and congruence in ball arithmetic (about a minute there, most of it for matrix products).
 
     Parameters
     ----------

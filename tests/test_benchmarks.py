@@ -201,3 +201,18 @@ def test_a_missed_target_has_an_exit_status_of_its_own(script, capsys):
         script("_timing").end_with_missed("10 ms")
     assert ended.value.code == 3  # what `make bench` reports and does not take for a crash
     assert capsys.readouterr().err == "missed: 10 ms\n"
+
+
+@pytest.mark.parametrize(("ratio", "status"), [("3.00", None), ("3.01", 3)])
+def test_certificates_slower_than_asked_for_end_the_script_after_writing(script, monkeypatch, tmp_path, ratio, status):
+    row = {"what": "the test", "time": "1 s", "baseline": "one Cholesky", "ratio": "9.99", "target": "-"}
+    spectrum, out = script("spectrum"), tmp_path / "out.json"
+    monkeypatch.setattr(spectrum, "fast", lambda X, rounds: [row, {**row, "ratio": ratio, "target": "<= 3"}])
+    monkeypatch.setattr("sys.argv", ["spectrum.py", "--points", "2", "--skip-high-precision", "--out", str(out)])
+    code = None
+    try:
+        spectrum.main()
+    except SystemExit as ended:
+        code = ended.code
+    assert code == status
+    assert [row["ratio"] for row in json.loads(out.read_text())["rows"]] == ["9.99", ratio]

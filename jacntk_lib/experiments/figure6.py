@@ -60,8 +60,8 @@ class Config:
     for they can be large; None means all.
 
     Matrices of at most ``high_precision_rows`` rows that float64 cannot decide go on to ball arithmetic (python-flint),
-    which takes one minute at 1280 rows, or two; larger ones, and all with 0, stay "undecided". Those of more than
-    ``eigenvalue_rows`` rows get a certificate alone: an eigenvalue routine takes ten times as long as that.
+    which takes about a minute at 1280 rows; larger ones, and all with 0, stay "undecided". Those of more than
+    ``eigenvalue_rows`` rows get a certificate alone, for an eigenvalue routine takes several times as long.
 
     The sampled kernels are those of "sphere", with averages of ``samples`` (the paper's 10^6), or left out with 0.
     ``uniform_seeds`` is the number of further sets of uniform points for float32.
