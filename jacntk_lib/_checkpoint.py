@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from . import _atomic
 from .errors import CorruptResultError
 
 
@@ -17,18 +16,9 @@ def save(path, settings, arrays):
 
     The old file stays whole until the new one is on the disk, whatever happens in between.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, settings=np.array(json.dumps(settings, sort_keys=True)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    text = np.array(json.dumps(settings, sort_keys=True))
+    with _atomic.made(Path(path).parent):
+        _atomic.write(path, lambda file: np.savez(file, settings=text, **arrays))
 
 
 def load(path):

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 
-def _as_float64(value, name):
+def as_float64(value, name):
     """``value`` as a float64 array, refusing whatever has no faithful float64 form."""
     jax = sys.modules.get("jax")
     if jax is not None and isinstance(value, jax.core.Tracer):
@@ -47,7 +47,7 @@ def as_points(X, name="X", dimension=None):
 
     ``dimension`` is the d that other points already have, if any.
     """
-    array = _as_float64(X, name)
+    array = as_float64(X, name)
     if array.ndim != 2:
         hint = (
             f"; for a single point use {name}[None, :], for points on a line {name}[:, None]" if array.ndim == 1 else ""
@@ -67,7 +67,7 @@ def as_points(X, name="X", dimension=None):
 
 def as_array(value, name, shape):
     """``value`` as a float64 array of exactly ``shape``."""
-    array = _as_float64(value, name)
+    array = as_float64(value, name)
     if array.shape != tuple(shape):
         raise ValueError(f"{name} has shape {array.shape}, but shape {tuple(shape)} is needed")
     return array

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._validation import _as_float64, integer
+from ._validation import as_float64, integer
 
 
 def fitted_slope(widths, errors, n_boot=2000, seed=0):
@@ -82,7 +82,7 @@ def mean_interval(samples, n_boot=2000, seed=0):
 
 
 def _statistic_interval(samples, statistic, n_boot, seed):
-    samples = _as_float64(samples, "samples")
+    samples = as_float64(samples, "samples")
     if samples.ndim == 0 or samples.shape[-1] < 2 or samples.size == 0:
         raise ValueError(f"samples has shape {samples.shape}: its last axis needs at least two repetitions")
     low, high = _interval(samples, statistic, n_boot, seed)
@@ -98,7 +98,7 @@ def _interval(samples, statistic, n_boot, seed):
 
 
 def _log_table(widths, errors):
-    widths, errors = _as_float64(widths, "widths"), _as_float64(errors, "errors")
+    widths, errors = as_float64(widths, "widths"), as_float64(errors, "errors")
     if widths.ndim != 1 or errors.ndim != 2 or len(widths) != len(errors):
         raise ValueError(
             f"widths has shape {widths.shape} and errors {errors.shape}: (W,) and (W, S) are needed, "

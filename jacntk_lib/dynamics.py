@@ -72,6 +72,7 @@ class RobustFlow:
     Attributes
     ----------
     mlp, X, y, ridge : as given; ``lam`` one per point.
+    tolerance : that of the eigenvalues, as given or its default.
     eigenvalues : (p,), descending: w + ridge on the distinct points, on the rows that carry weight.
     max_learning_rate : gradient descent is stable below 2N / (kappa^2 max eigenvalue).
     horizon : the time N / (kappa^2 floor) from which unresolved directions matter; ``inf`` where there are none.

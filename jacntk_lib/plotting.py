@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 
-from ._validation import _as_float64, integer
+from ._validation import as_float64, integer
 from .bootstrap import _log_table, fitted_slope, median_interval
 
 __all__ = [
@@ -31,7 +31,7 @@ TEXT_WIDTH = 7.0
 
 # Near Okabe and Ito's colours, darker where white paper asks for it. Colours of one row differ in lightness too, so
 # that grey printing and colour blindness keep them apart. Where colours of different rows meet in a figure of the book,
-# they do so as well, or marker, dash or place tells them apart (tests/test_house_pages.py).
+# they do so as well, or marker, dash or place tells them apart (tests/test_house_plotting.py).
 COLOURS = {
     "limit": "#1b1b1b", "network": "#2a8fd0", "reference": "#767676",
     "value": "#56499c", "jacobian": "#d98200",
@@ -152,7 +152,7 @@ def gram_picture(ax, matrix, block=None):
     ------
     ValueError : ``matrix`` is not a matrix of finite numbers, or its sides are not multiples of ``block``.
     """
-    matrix = _as_float64(matrix, "matrix")
+    matrix = as_float64(matrix, "matrix")
     if matrix.ndim != 2 or matrix.size == 0:
         raise ValueError(f"matrix has shape {matrix.shape}: a matrix with at least one entry is needed")
     largest = np.abs(matrix).max() or 1.0

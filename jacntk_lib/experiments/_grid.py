@@ -10,8 +10,6 @@ from .._validation import integer
 from ..architecture import MLP
 from ._fields import as_tuples
 
-BLOCKS = ("value-value", "value-Jacobian", "Jacobian-Jacobian")
-
 
 @dataclass(frozen=True)
 class Config:
