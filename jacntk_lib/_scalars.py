@@ -1,5 +1,8 @@
 """The eight scalars of every pair of points: all of them, or a few rows at a time where all would not fit."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from . import kernels
@@ -10,37 +13,68 @@ _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at s
 
 def between(mlp, X, X2, *, tangent) -> Jet:
     """The scalars between two sets of points, (N, M) each."""
-    lengths = np.einsum("nd,nd->n", X, X), np.einsum("nd,nd->n", X2, X2)
+    A, B = _squares(X), _squares(X2)
     jet = Jet(*(np.empty((len(X), len(X2))) for _ in Jet._fields))
-    for rows in batches(len(X), len(X2)):
-        C = X[rows] @ X2.T
-        A = np.broadcast_to(lengths[0][rows, None], C.shape).ravel()
-        B = np.broadcast_to(lengths[1][None, :], C.shape).ravel()
-        part = kernels.jet_of_kernel(mlp, A, B, C.ravel(), tangent=tangent)
-        for matrix, values in zip(jet, part, strict=True):
-            matrix[rows] = values.reshape(C.shape)
+    np.matmul(X, X2.T, out=jet.k)  # k holds <x, x'> until its tile has been computed
+    side, tile = kernels.on_tiles(mlp, np.concatenate([A, B]), tangent=tangent)
+
+    def fill(rows, cols):
+        for matrix, values in zip(jet, tile(A[rows], B[cols], jet.k[rows, cols]), strict=True):
+            matrix[rows, cols] = values
+
+    _on_all_cores(fill, [(rows, cols) for rows in _steps(len(X), side) for cols in _steps(len(X2), side)])
     return jet
 
 
 def within(mlp, X, *, tangent) -> Jet:
     """The scalars among N points, from the pairs i <= j alone: six (N, N) arrays, k_B and k_BC being transposes.
 
-    Exchanging the points exchanges A with B and nothing else.
+    Exchanging the points exchanges A with B and nothing else (:meth:`Jet.transposed`).
     """
-    N, lengths = len(X), np.einsum("nd,nd->n", X, X)
+    N, lengths = len(X), _squares(X)
     k, A, C, AB, AC, CC = (np.empty((N, N)) for _ in range(6))
     jet = Jet(k, A, A.T, C, AB, AC, AC.T, CC)
-    for rows in batches(N, N):
-        i, j = np.triu_indices(rows.stop - rows.start, m=N - rows.start)
-        i, j = i + rows.start, j + rows.start
-        products = (X[rows] @ X[rows.start :].T)[i - rows.start, j - rows.start]
-        products[i == j] = lengths[rows]  # the same rounding for <x, x> and |x|^2
-        part = kernels.jet_of_kernel(mlp, lengths[i], lengths[j], products, tangent=tangent)
-        mirrored = part._replace(A=part.B, B=part.A, AC=part.BC, BC=part.AC)
-        for matrix, upper, lower in zip(jet, part, mirrored, strict=True):
-            matrix[j, i] = lower
-            matrix[i, j] = upper
+    np.matmul(X, X.T, out=k)  # k holds <x, x'> until its tile has been computed
+    np.fill_diagonal(k, lengths)  # the same rounding for <x, x> and |x|^2
+    side, tile = kernels.on_tiles(mlp, lengths, tangent=tangent)
+
+    def fill(rows, cols):
+        part = tile(lengths[rows], lengths[cols], k[rows, cols])
+        if rows == cols:  # two roundings of one number: keep that above the diagonal
+            above = np.tri(len(part.k), dtype=bool).T
+            part = Jet(*(np.where(above, x, y) for x, y in zip(part, part.transposed(), strict=True)))
+        for matrix, upper, lower in zip(jet, part, part.transposed(), strict=True):
+            matrix[cols, rows] = lower
+            matrix[rows, cols] = upper
+
+    steps = _steps(N, side)
+    _on_all_cores(fill, [(rows, cols) for i, rows in enumerate(steps) for cols in steps[i:]])
     return jet
+
+
+def pairwise(mlp, X, X2, *, tangent) -> Jet:
+    """The scalars of every point with its partner, (N,) each."""
+    A, B = _squares(X), _squares(X2)
+    C = A if X is X2 else np.einsum("nd,nd->n", X, X2)
+    side, tile = kernels.on_tiles(mlp, np.concatenate([A, B]), tangent=tangent)
+    parts = [tile(A[some], B[some], np.diag(C[some])).diagonal() for some in _steps(len(X), side)]
+    return Jet(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _squares(X):
+    return np.einsum("nd,nd->n", X, X)
+
+
+def _steps(count, size):
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _on_all_cores(fill, tiles):
+    if len(tiles) == 1:
+        fill(*tiles[0])
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(fill, *zip(*tiles, strict=True)))
 
 
 class Recomputed:
@@ -62,10 +96,7 @@ class Recomputed:
 
     def diagonal(self):
         """The scalars of every point with its partner, (N,) each."""
-        X, X2 = self._X, self._X2
-        A, B = np.einsum("nd,nd->n", X, X), np.einsum("nd,nd->n", X2, X2)
-        C = A if X is X2 else np.einsum("nd,nd->n", X, X2)
-        return kernels.jet_of_kernel(self._mlp, A, B, C, tangent=self._tangent)
+        return pairwise(self._mlp, self._X, self._X2, tangent=self._tangent)
 
     def __getattr__(self, field):
         if field not in Jet._fields:
@@ -76,5 +107,4 @@ class Recomputed:
 
 def batches(N, M):
     """Slices that cover ``range(N)``, of so many rows that their pairs with M points are computed together."""
-    size = max(1, _PAIRS_AT_ONCE // M)
-    return [slice(start, min(start + size, N)) for start in range(0, N, size)]
+    return _steps(N, max(1, _PAIRS_AT_ONCE // M))

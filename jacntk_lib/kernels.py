@@ -14,13 +14,13 @@ Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
 
 >>> from .architecture import MLP
 >>> ones = np.ones(1)
->>> jet = jet_of_kernel(MLP(depth=1, activation="sin"), ones, ones, ones, tangent=False)
->>> jet.k.round(12), variances(MLP(depth=2), [1.0]).shape  # normalised: E[phi(z)^2] = 1
-(array([1.]), (2, 1))
+>>> side, tile = on_tiles(MLP(depth=1, activation="sin"), ones, tangent=False)
+>>> tile(ones, ones, np.ones((1, 1))).k.round(12)  # normalised: E[phi(z)^2] = 1
+array([[1.]])
+>>> variances(MLP(depth=2), [1.0]).shape
+(2, 1)
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-TILE = 4096  # pairs a compiled call works on, whatever N and M: a fixed shape means one compilation
+SIDE = 64  # points with as many others in a compiled call, whatever N and M: a fixed shape means one compilation
 
 
 class Jet(NamedTuple):
@@ -91,14 +91,15 @@ def _affine(g, jet, offset):
 
 @partial(jax.jit, static_argnames=("formulas", "tangent"))
 def _recursion(formulas, tangent, A, B, C, depth, first, gain, bias):
-    """The jets of Sigma^L (``tangent=False``) or Theta^L, for flat arrays of pairs.
+    """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
 
-    ``first`` = (s_w input_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth`` are
+    What belongs to one point, its variances and their slopes a, p or b, r, is so computed once a point and not once a
+    pair. ``first`` = (s_w input_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth`` are
     traced, so that a new depth or sigma compiles nothing.
     """
-    zero = jnp.zeros_like(A)
+    zero = jnp.zeros_like(C)
     a, b = first * A + bias, first * B + bias
-    p = r = zero + first
+    p, r = jnp.full_like(a, first), jnp.full_like(b, first)
     S = Jet(first * C + bias, zero, zero, zero + first, zero, zero, zero, zero)
 
     def layer(_, state):
@@ -137,33 +138,24 @@ def _constants(mlp):
     return (mlp.sigma_w * mlp.input_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
 
 
-def jet_of_kernel(mlp, A, B, C, *, tangent) -> Jet:
-    """The eight scalars of Theta (``tangent=True``) or Sigma for flat float64 arrays A, B, C of equal length.
+def on_tiles(mlp, squared_lengths, *, tangent):
+    """Theta (``tangent=True``) or Sigma of a few points with a few others: ``(side, tile)``.
 
-    Returns a :class:`Jet` of NumPy arrays. Tiles run on all cores: XLA releases the interpreter lock.
+    ``tile(A, B, C)`` takes |x|^2 (n,), |x'|^2 (m,) and <x, x'> (n, m), float64 and n, m <= ``side``, and returns a
+    :class:`Jet` of arrays (n, m). ``squared_lengths`` are those of all points that will come. A tile may run in any
+    thread, and XLA releases the interpreter lock.
     """
-    n = A.size
     closed = mlp.phi.has_closed_form
-    tile = TILE if closed else TILE // 32  # a quadrature holds some 30 to 500 nodes per pair
-    out = np.empty((len(Jet._fields), n))
-    largest = np.array([max(A.max(), B.max())]) if closed else np.unique(np.concatenate([A, B]))
+    side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
     with jax.enable_x64(True):
-        formulas = mlp.phi.formulas_for(0.0 if closed else variances(mlp, largest))
+        formulas = mlp.phi.formulas_for(0.0 if closed else variances(mlp, np.unique(squared_lengths)))
     constants = _constants(mlp)
 
-    def work(start):
-        stop = min(start + tile, n)
-        pad = tile - (stop - start)
+    def tile(A, B, C):
+        n, m = C.shape
+        A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
         with jax.enable_x64(True):
-            tiles = (np.pad(x[start:stop], (0, pad)) if pad else x[start:stop] for x in (A, B, C))
-            jet = _recursion(formulas, tangent, *tiles, mlp.depth, *constants)
-            for row, value in zip(out, jet, strict=True):
-                row[start:stop] = np.asarray(value)[: stop - start]
+            jet = _recursion(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants)
+            return Jet(*(np.asarray(x)[:n, :m] for x in jet))
 
-    starts = range(0, n, tile)
-    if len(starts) == 1:
-        work(0)
-    else:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(work, starts))
-    return Jet(*out)
+    return side, tile

@@ -174,4 +174,4 @@ def _expectations(derivatives, n, a, b, c):
         phi_v = [f(v) @ w for f in derivatives]
         return tuple(t + w[k] * phi_u[i] * phi_v[j] for t, (i, j) in zip(sums, pairs, strict=True))
 
-    return Expectations(*jax.lax.fori_loop(0, n, add_node, (jnp.zeros_like(a),) * len(pairs)))
+    return Expectations(*jax.lax.fori_loop(0, n, add_node, (jnp.zeros_like(rho),) * len(pairs)))

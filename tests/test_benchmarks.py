@@ -66,9 +66,9 @@ def test_operations_are_what_xla_counts_and_those_that_it_leaves_out(script, act
     counted = operations(MLP(1, activation))
     assert counted == operations(MLP(11, activation))
     with jax.enable_x64(True):
-        x, formulas = jnp.ones(1024), MLP(2, activation).phi.formulas_for(1.0)
-        run = jax.jit(lambda x: kernels._recursion.__wrapped__(formulas, True, x, x, x, 2, 1.0, 1.0, 0.0))
-        theirs = run.lower(x).cost_analysis()["flops"] / len(x)
+        x, formulas = jnp.ones((kernels.SIDE, 1)), MLP(2, activation).phi.formulas_for(1.0)
+        run = jax.jit(lambda *x: kernels._recursion.__wrapped__(formulas, True, *x, 2, 1.0, 1.0, 0.0))
+        theirs = run.lower(x, x.T, x @ x.T).cost_analysis()["flops"] / x.size**2
     assert theirs <= counted <= 1.25 * theirs
 
 

@@ -208,10 +208,10 @@ def test_structure(n, m, d, depth, activation, tangent, sigma_w, sigma_b, scale,
 
 
 def test_more_points_than_one_slab_and_one_tile():
-    """150 points are three slabs of a dense matrix and three tiles of pairs."""
+    """150 points are three slabs of a dense matrix and six tiles of pairs."""
     X = points(150, 2)
     G = jacobian_ntk(MLP(2), X)
-    assert G.k.size / 2 > 2 * kernels.TILE
+    assert len(X) > 2 * kernels.SIDE
     D = G.dense()
     assert np.array_equal(D, D.T)
     corner = jacobian_ntk(MLP(2), X[100:], X[:30])
