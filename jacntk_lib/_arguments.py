@@ -5,21 +5,21 @@ from pathlib import Path
 
 from . import experiments
 
-EXIT_CODES = "exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted"
+EXIT_CODES = "exit codes: 0 done, 1 failed (stderr says why), 2 wrong usage, 130 interrupted"
 
 
 def parser(version):
     """The parser of the command line; ``version`` is what ``--version`` prints."""
     top = argparse.ArgumentParser(
         prog="jacntk",
-        description="Infinite-width kernels of networks together with their input Jacobians: figures, data, versions.",
+        description="Infinite-width kernels of networks together with their input Jacobians:\nfigures, data, versions.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_examples(
-            "jacntk figure 2 --preset demo          the JNTK against its limit, in under a minute",
+            "jacntk figure 2 --preset demo    the JNTK against its limit, under a minute",
             "jacntk figure 3 --preset paper --device cuda --out results",
-            "jacntk cells 3 --preset paper          its independent parts, for sweeps on many machines",
-            "jacntk datasets                        what can be loaded, from where, under which licence",
-            "jacntk info                            versions, hardware, and the data and results at hand",
+            "jacntk cells 3 --preset paper    its parts, for sweeps on many machines",
+            "jacntk datasets                  what there is, from where, which licence",
+            "jacntk info                      versions, hardware, data, results",
         )
         + "\n\n"
         + EXIT_CODES,
@@ -30,10 +30,10 @@ def parser(version):
     figure = commands.add_parser(
         "figure",
         help="compute one of the paper's figures and draw it",
-        description="Compute one of the paper's figures: NAME.npz (arrays), NAME.json (their record) and NAME.png\n"
-        "in the results folder, NAME being figure-<number>-<preset>. Finished parts are kept on the way:\n"
-        "after an interrupt the same command goes on where it stopped, and a finished figure is not\n"
-        "computed again.",
+        description="Compute one of the paper's figures: NAME.npz (arrays), NAME.json (their record)\n"
+        "and NAME.png in the results folder, NAME being figure-<number>-<preset>.\n"
+        "Finished parts are kept on the way: after an interrupt the same command goes on\n"
+        "where it stopped, and a finished figure is not computed again.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_examples(
             "jacntk figure 2",
@@ -55,10 +55,11 @@ def parser(version):
     cells = commands.add_parser(
         "cells",
         help="list the parts of a figure, or compute some of them",
-        description="List the cells of a figure, the independent parts of its computation, or compute some of them.\n"
-        "They are kept in the results folder, and `jacntk figure` puts the figure together from what it\n"
-        "finds there. So the cells can be spread over machines that share that folder; the workflow/ folder\n"
-        "of the source does it with Snakemake.",
+        description="List the cells of a figure, the independent parts of its computation, or compute\n"
+        "some of them. They are kept in the results folder, and `jacntk figure` puts the\n"
+        "figure together from what it finds there. So the cells can be spread over\n"
+        "machines that share that folder; the workflow/ folder of the source does it\n"
+        "with Snakemake.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_examples(
             "jacntk cells 3 --preset paper --out results",
@@ -86,8 +87,9 @@ def parser(version):
     commands.add_parser(
         "info",
         help="versions, hardware, data, results",
-        description="Show versions, hardware, threads and caches, which data sets are at hand and from where, and the\n"
-        "stored results with their origin. Downloads and writes nothing.",
+        description="Show versions, hardware, threads and caches, which data sets are at hand and\n"
+        "from where, and the stored results with their origin. Downloads and writes\n"
+        "nothing.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_examples("jacntk info", "JACNTK_DATA_DIR=raw JACNTK_RESULTS_DIR=out jacntk info"),
     )
@@ -127,7 +129,10 @@ def _examples(*lines):
 
 
 def _seconds(text):
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"a positive number of seconds is needed, got {text}")
     return value

@@ -42,7 +42,7 @@ def _of_the_system(error, where):
     if error.errno in _NO_ROOM:
         return f"no room left in {where} ({error.strerror}): free some, {_REPEAT}"
     if error.errno in _FORBIDDEN:
-        return f"{where} cannot be written ({error.strerror}): change its permissions, {_REPEAT}"
+        return f"{where} cannot be read or written ({error.strerror}): change its permissions, {_REPEAT}"
     return f"{where} failed ({error.strerror}): see to the disk, {_REPEAT}"
 
 

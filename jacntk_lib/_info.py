@@ -56,4 +56,6 @@ def _results():
             lines.append(textwrap.indent(results.load(name, folder).describe(), "  "))
         except results.CorruptResultError as error:
             lines.append(f"  {name}: unusable. {error}")
+        except OSError as error:
+            lines.append(f"  {name}: cannot be read ({error.strerror}); change its permissions")
     return lines

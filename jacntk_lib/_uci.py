@@ -105,8 +105,6 @@ def whereabouts(name):
             _from_folder(Path(folder), name, source)
         except DataUnavailableError as error:
             return f"unusable. {error}"
-        except OSError as error:
-            return f"unreadable ({error})"
         return f"in {folder}"
     with contextlib.suppress(OSError):
         if _digest((cache_folder() / source.local).read_bytes()) == source.sha256:
@@ -116,10 +114,15 @@ def whereabouts(name):
 
 
 def _from_folder(folder, name, source):
-    for candidate in (source.local, source.member):
-        path = folder / candidate
-        if path.is_file():
-            content = path.read_bytes()
+    for path in (folder / source.local, folder / source.member):
+        try:
+            content = path.read_bytes() if path.is_file() else None
+        except OSError as error:
+            raise DataUnavailableError(
+                f"{path} cannot be read ({error.strerror}): change its permissions, or unset {FOLDER_VARIABLE} to let "
+                "jacntk download it"
+            ) from error
+        if content is not None:
             if _digest(content) != source.sha256:
                 raise DataUnavailableError(
                     f"{path} is not UCI's file: its SHA-256 is {_digest(content)}, expected {source.sha256}. "
@@ -127,10 +130,11 @@ def _from_folder(folder, name, source):
                     f".gitattributes); replace it with {source.member} from {source.url}"
                 )
             return content
+    what = f"holds neither {source.local} nor {source.member}" if folder.is_dir() else "is not a folder"
     raise DataUnavailableError(
-        f"data set {name!r}: {FOLDER_VARIABLE} is {str(folder)!r}, which holds neither {source.local} nor "
-        f"{source.member}. Put the file there (it is in {source.url}), or unset {FOLDER_VARIABLE} to let "
-        "jacntk download it"
+        f"data set {name!r}: {FOLDER_VARIABLE} is {str(folder)!r}, which {what}. Put the "
+        f"file into a folder (it is in {source.url}) and set {FOLDER_VARIABLE} to that, or unset it to let jacntk "
+        "download the file"
     )
 
 

@@ -101,7 +101,8 @@ def _figure(chosen):
 def _cells(chosen):
     experiment, config, where = _choice(chosen, writes=chosen.compute is not None)
     if chosen.compute is None:
-        found = _runner.listing(experiment, config, chosen.device, where)
+        with _blamed_on(chosen.config):
+            found = _runner.listing(experiment, config, chosen.device, where)
         print(json.dumps(found, indent=1) if chosen.json else _described(found))
         return OK
     _use_device(chosen.device)
@@ -148,13 +149,19 @@ def _choice(chosen, *, writes):
 
 
 def _own_config(experiment, path):
+    known = dataclasses.fields(experiment.Config)
+    needed = f"an object with some of the fields {', '.join(field.name for field in known)}"
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _WrongUsage(f"{path} is not JSON ({error})") from error
-    known = [field.name for field in dataclasses.fields(experiment.Config)]
-    if not isinstance(fields, dict) or not set(fields) <= set(known):
-        raise _WrongUsage(f"{path} must hold an object with some of the fields {', '.join(known)}")
+    except OSError as error:
+        raise _WrongUsage(f"{path} cannot be read ({error.strerror}); give a file of JSON, {needed}") from error
+    except (ValueError, RecursionError) as error:
+        raise _WrongUsage(f"{path} is not JSON ({error}); it must hold {needed}") from error
+    if not isinstance(fields, dict) or not set(fields) <= {field.name for field in known}:
+        raise _WrongUsage(f"{path} must hold {needed}")
+    for field in known:
+        if field.default is dataclasses.MISSING and field.name not in fields:
+            raise _WrongUsage(f"{path} must give {field.name}: figure {experiment.NUMBER} has no default for it")
     with _blamed_on(path):
         return experiment.Config(**{key: _tuples(value) for key, value in fields.items()})
 
@@ -166,10 +173,10 @@ def _blamed_on(path):
         yield
     except (CorruptResultError, SingularGramError, _runner.UnknownCell):  # ValueErrors, but nobody's grid is wrong
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if path is None:
             raise
-        raise _WrongUsage(f"{path}: {error}") from error
+        raise _WrongUsage(f"{path}: {error}".splitlines()[0]) from error  # torch adds where it was in C++
 
 
 def _tuples(value):
@@ -204,7 +211,7 @@ def _datasets(_):
     for name in datasets.NAMES:
         source = "with scikit-learn" if name in datasets.BUNDLED else "from UCI, or the folder in JACNTK_DATA_DIR"
         print(f"{name} ({source})")
-        print(textwrap.indent(textwrap.fill(datasets.note(name), 96), "  "))
+        print(textwrap.indent(textwrap.fill(datasets.note(name), 77, break_long_words=False), "  "))
     return OK
 
 

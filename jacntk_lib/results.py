@@ -17,6 +17,7 @@ While a computation runs, :class:`Cells` keeps its finished parts, one file each
 import contextlib
 import datetime
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -214,6 +215,7 @@ def load(name, where=None) -> Result:
     ------
     FileNotFoundError : there is no such result in ``where`` (default :func:`folder`).
     CorruptResultError : a file is missing, truncated, edited, of another program or of a newer jacntk.
+    OSError : a file or the folder cannot be read.
     """
     where = Path(where) if where is not None else folder()
     _check_name(name)
@@ -299,19 +301,25 @@ class Cells:
         """``(arrays, seconds)`` of a finished part, or None.
 
         A file that is damaged, edited or of another computation counts as not there: a warning says why, and it is
-        removed, so that the part is computed again.
+        removed, so that the part is computed again. One that the system does not let us read is not ours to judge.
+
+        Raises
+        ------
+        OSError : it cannot be read.
         """
         path = self._file(key)
         try:
-            arrays = _read_npz(path)
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            arrays = _read_npz(content)
             own, seal, seconds = str(arrays.pop("__cell__")), str(arrays.pop("__seal__")), arrays.pop("__seconds__")
             if own != self._own_name(key):
                 raise ValueError(f"it is the cell {own} of another computation, renamed or copied")
             if seal != _seal(arrays, seconds):
                 raise ValueError("it was edited: it does not match its own SHA-256")
             return arrays, float(seconds)
-        except FileNotFoundError:
-            return None
         except _UNREADABLE as error:
             warnings.warn(f"{path} is not used, and computed again ({type(error).__name__}: {error})", stacklevel=2)
             path.unlink(missing_ok=True)
@@ -410,10 +418,9 @@ def _record_hash(record):
 
 
 def _read_record(path, name):
+    content = path.read_bytes()
     try:
-        record = json.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise CorruptResultError(f"{path} cannot be read ({error})") from error
+        record = json.loads(content.decode())
     except ValueError as error:  # not JSON, not UTF-8
         raise CorruptResultError(f"{path} is truncated or not JSON ({error}); {_CURE}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -435,20 +442,21 @@ def _read_record(path, name):
 
 
 def _read_arrays(path):
+    content = path.read_bytes()
     try:
-        return _read_npz(path)
+        return _read_npz(content)
     except _UNREADABLE as error:
         raise CorruptResultError(
             f"{path} is truncated or damaged ({type(error).__name__}: {error}); {_CURE}"
         ) from error
 
 
-def _read_npz(path):
-    with open(path, "rb") as file:  # np.load leaves a file open that it opened itself and could not read
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("a single array, not an archive")
-        return {key: archive[key] for key in archive.files}
+def _read_npz(content):
+    """The arrays in the bytes of a file: what fails here is the file's fault, and not the system's."""
+    archive = np.load(io.BytesIO(content), allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError("a single array, not an archive")
+    return {key: archive[key] for key in archive.files}
 
 
 def _memory(hardware):

@@ -192,11 +192,16 @@ def test_own_grid(tmp_path, capsys):
     ("text", "message"),
     [
         ("{", "is not JSON"),
+        ("[" * 10**5, "is not JSON (maximum recursion depth exceeded"),
         ("[1]", "must hold an object with some of the fields activations, depths, widths, seeds"),
         ('{"layers": 3}', "must hold an object with some of the fields"),
         ('{"widths": [0]}', "each of widths must be at least 1, got 0"),
         ('{"widths": 3}', "grid.json: widths must be a list of values, got 3"),
         ('{"widths": "8"}', "grid.json: widths must be a list of values, got '8'"),
+        ('{"widths": {"8": 1}}', "grid.json: widths must be a list of values, got {'8': 1}"),
+        ('{"widths": [{"8": 1}]}', "grid.json: widths must be a list of numbers or names, got ({'8': 1},)"),
+        ('{"seeds": [1, 2]}', "grid.json: seeds must be an integer, got (1, 2)"),
+        ('{"seeds": 1e400}', "grid.json: seeds must be an integer, got inf"),
     ],
 )
 def test_own_grid_that_is_none(tmp_path, capsys, text, message):
@@ -205,6 +210,27 @@ def test_own_grid_that_is_none(tmp_path, capsys, text, message):
     for command in ("figure", "cells"):
         assert run(command, 2, "--config", file, "--out", tmp_path) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "grid", "message"),
+    [
+        (3, {"steps": [0, "a"]}, "each of steps must be an integer, got 'a'"),
+        (4, {}, "must give lams: figure 4 has no default for it"),
+        (4, {"lams": [0.1], "times": [-1]}, "each of times must be positive, got -1"),
+        (5, {"lams": [0.1], "attacked_lams": 0.1}, "attacked_lams must be a list of values, got 0.1"),
+        (5, {"lams": [0.1], "other_kernels": ["gelu"]}, "each of other_kernels must be a pair of activation and depth"),
+        (5, {"lams": [0.1], "splits": 10**30}, "too large"),
+        (6, {"depths": [[1]]}, "each of depths must be an integer, got (1,)"),
+    ],
+)
+def test_own_grid_of_other_figures_that_is_none(tmp_path, capsys, number, grid, message):
+    file = tmp_path / "grid.json"
+    file.write_text(json.dumps(grid))
+    assert run("cells", number, "--config", file, "--out", tmp_path) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert len(shown.splitlines()) == 1
 
 
 TRAINED = {"rows": 4, "widths": [8, 16], "seeds": [2, 2], "steps": [0, 1]}
@@ -242,9 +268,43 @@ def test_own_grid_that_cannot_be_computed(tmp_path, capsys, number, grid, key, m
     assert not out.exists()
 
 
-def test_own_grid_that_is_not_there(tmp_path, capsys):
-    assert run("cells", 2, "--config", tmp_path / "grid.json") == 1
-    assert "No such file" in capsys.readouterr().err
+@pytest.mark.parametrize("path", ["grid.json", ".", "file/grid.json"])
+def test_own_grid_that_cannot_be_read(tmp_path, capsys, path):
+    (tmp_path / "file").touch()
+    assert run("cells", 2, "--config", tmp_path / path) == 2
+    shown = capsys.readouterr().err
+    assert f"{tmp_path / path} cannot be read (" in shown
+    assert "give a file of JSON, an object with some of the fields activations" in shown
+    assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [SingularGramError("points 0 and 3"), ConvergenceError("residual"), MemoryError("GB")]
+)
+def test_own_grid_is_not_blamed_for_what_is_no_mistake(tmp_path, capsys, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(figure2, "run_cell", fail)
+    file = tmp_path / "grid.json"
+    file.write_text(json.dumps(ONE_DIMENSION))
+    for command in (["figure", 2], ["cells", 2, "--compute", "erf-depth1-width8"]):
+        assert run(*command, "--config", file, "--out", tmp_path / "out") == 1
+        shown = capsys.readouterr().err
+        assert str(error) in shown
+        assert "Traceback" not in shown
+        assert str(file) not in shown
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_of_many_lines_is_shown_in_one(tmp_path, capsys):
+    """torch lists where in C++ it was; a width beyond 64 bits is refused before anything is allocated."""
+    file = tmp_path / "grid.json"
+    file.write_text(json.dumps(ONE_DIMENSION | {"input_dim": 2, "widths": [10**30]}))
+    assert run("cells", 2, "--config", file, "--out", tmp_path, "--compute", f"erf-depth1-width{10**30}") == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 1
+    assert shown[0].startswith(f"jacntk cells: {file}: ")
 
 
 def test_cells_of_another_library_are_refused(tiny, tmp_path, capsys):
@@ -271,7 +331,7 @@ def test_cells_of_another_library_are_refused(tiny, tmp_path, capsys):
         (["figure", "2", "--device", "cuda:99"], "device 'cuda:99' is not there: torch sees"),
         (["figure", "2", "--device", "meta"], "device 'meta' is not supported"),
         (["figure", "2", "--time-limit", "-5"], "a positive number of seconds is needed, got -5"),
-        (["figure", "2", "--time-limit", "soon"], "invalid"),
+        (["figure", "2", "--time-limit", "soon"], "a positive number of seconds is needed, got soon"),
         (["figure", "2", "--partial"], "figure 2 has no partial results"),
         (["plot"], "invalid choice: 'plot'"),
     ],
@@ -357,6 +417,7 @@ def test_datasets(capsys):
         assert name in shown
     assert "JACNTK_DATA_DIR" in shown
     assert "14/07/2012" in shown
+    assert max(len(line) for line in shown.splitlines() if "https://" not in line) <= 80
     assert "CC BY 4.0" in shown
 
 
@@ -403,10 +464,23 @@ def test_info_says_where_data_come_from(monkeypatch, tmp_path, capsys):
 
 def test_help_documents_the_exit_codes(capsys):
     assert run("--help") == 0
-    assert "0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted" in capsys.readouterr().out
-    for command in ("figure", "cells", "datasets", "info"):
-        assert run(command, "--help") == 0
-        assert f"jacntk {command}" in capsys.readouterr().out.split("examples:")[1]
+    shown = capsys.readouterr().out
+    for code, what in (
+        (cli.OK, "done"),
+        (cli.FAILED, "failed"),
+        (cli.USAGE, "wrong usage"),
+        (cli.INTERRUPTED, "inter"),
+    ):
+        assert f"{code} {what}" in shown
+
+
+@pytest.mark.parametrize("command", [[], ["figure"], ["cells"], ["datasets"], ["info"]])
+def test_help_fits_a_terminal_of_eighty_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(*command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert " ".join(["  jacntk", *command]) in shown.split("examples:")[1]
 
 
 def test_module_is_the_command():

@@ -398,7 +398,7 @@ LIST = {
         (lambda: datasets.load("wine", standardise="no"), T, "standardise must be True or False, got 'no'"),
         (lambda: datasets.load("wine", unit_length=1), T, "unit_length must be True or False, got 1"),
         (lambda: datasets.load("sonar"), U, r"sonar.raw.csv is not UCI's file: .* replace it with sonar.all-data"),
-        (lambda: datasets.load("banknote_authentication"), U, "holds neither .* Put the file there .* or unset"),
+        (lambda: datasets.load("banknote_authentication"), U, "holds neither .* Put the file into .* or unset it"),
         (lambda: datasets.split(datasets.load("wine")), V, "already .* by statistics of all rows"),
         (lambda: datasets.split(raw(), test=0), V, r"test must be a share in \(0, 1\) or a number .* got 0"),
         (lambda: datasets.split(raw(), test=178), V, "number of rows below 178, got 178"),

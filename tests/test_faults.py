@@ -8,6 +8,7 @@ computation in ``test_experiments.py``, interrupted training in ``test_training.
 import builtins
 import errno
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from jacntk_lib import _atomic, _uci, cli, datasets, results
+from jacntk_lib.errors import DataUnavailableError
 from jacntk_lib.experiments import figure2, figure3
 
 TINY = figure2.Config(activations=("erf",), depths=(1, 2), widths=(8, 16), seeds=2, points=5, input_dim=2)
@@ -54,12 +56,26 @@ def failing(number, after=0):
         def call(*arguments, **options):
             left[0] -= 1
             if left[0] < 0:
-                raise OSError(number, os.strerror(number), str(arguments[0]))
+                # the system's own errors name a file that was given by its name, and no handle
+                named = [str(path) for path in arguments[:1] if isinstance(path, str | Path)]
+                raise OSError(number, os.strerror(number), *named)
             return function(*arguments, **options)
 
         return call
 
     return wrap
+
+
+def refuse(monkeypatch, step, *paths, number=errno.EACCES):
+    """From now on the method ``step`` of these paths fails; as root no permission would see to that."""
+    system = getattr(Path, step)
+
+    def call(path, *arguments, **options):
+        if path in paths:
+            raise OSError(number, os.strerror(number), str(path))
+        return system(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, step, call)
 
 
 # The disk
@@ -70,7 +86,8 @@ def test_full_disk_in_the_middle_of_a_run(tiny, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as full:
         full.setattr(_atomic.os, "fsync", failing(errno.ENOSPC, after=3)(os.fsync))
         assert figure(tmp_path) == cli.FAILED
-    assert "No space left on device" in capsys.readouterr().err
+    said = f"no room left in {tmp_path} (No space left on device): free some, then repeat the command, finished parts"
+    assert said in capsys.readouterr().err
     assert len(files(tmp_path)) == 3
     assert results.stored(tmp_path) == []
     before = len(tiny)
@@ -148,10 +165,58 @@ def test_a_grid_of_ones_own_too_small_to_draw(tmp_path, capsys):
 def test_a_folder_that_cannot_be_written(tiny, tmp_path, monkeypatch, capsys, number):
     monkeypatch.setattr(_atomic, "open", failing(number)(builtins.open), raising=False)
     assert figure(tmp_path / "out") == cli.FAILED
+    assert f"{tmp_path / 'out'} cannot be read or written ({os.strerror(number)})" in (shown := capsys.readouterr().err)
+    assert "change its permissions, then repeat the command" in shown
+    assert "or give another folder with --out" in shown
+    assert list(tmp_path.iterdir()) == []  # nor an empty folder
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_folder_that_cannot_be_made(tiny, tmp_path, monkeypatch, capsys, number, step):
+    """Neither the first folder nor the second, in which the cells are to be; what was made goes again."""
+    out = tmp_path / "new" / "out"
+    command = ["cells", "2", "--compute", "erf-depth1-width8", "--out", str(out)]
+    with monkeypatch.context() as broken:
+        refuse(broken, "mkdir", [out, out / ".cells"][step], number=number)
+        assert cli.main(command) == cli.FAILED
     shown = capsys.readouterr().err
     assert os.strerror(number) in shown
-    assert str(tmp_path / "out") in shown
-    assert files(tmp_path) == []
+    assert re.search(
+        f"{re.escape(str(out))} .*: (change its permissions|free some|see to the disk), then repeat", shown
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert cli.main(command) == cli.OK
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_cell_that_cannot_be_read_is_not_thrown_away(tiny, tmp_path, monkeypatch, capsys, number):
+    assert cli.main(["cells", "2", "--compute", "erf-depth1-width8", "--out", str(tmp_path)]) == cli.OK
+    (cell,) = files(tmp_path)
+    with monkeypatch.context() as broken:
+        refuse(broken, "read_bytes", cell, number=number)
+        assert figure(tmp_path) == cli.FAILED
+    assert os.strerror(number) in (shown := capsys.readouterr().err)
+    assert "then repeat the command, finished parts are kept" in shown
+    assert files(tmp_path) == [cell]
+    assert figure(tmp_path) == cli.OK
+    assert len(tiny) == 4
+
+
+@pytest.mark.parametrize("ending", ["json", "npz"])
+def test_a_result_that_cannot_be_read_is_not_computed_again(tiny, tmp_path, monkeypatch, capsys, ending):
+    assert figure(tmp_path) == cli.OK
+    refuse(monkeypatch, "read_bytes", tmp_path / f"figure-2-demo.{ending}")
+    with pytest.raises(PermissionError):
+        results.load("figure-2-demo", tmp_path)
+    assert figure(tmp_path) == cli.FAILED
+    assert (
+        f"{tmp_path} cannot be read or written (Permission denied): change its permissions" in capsys.readouterr().err
+    )
+    assert len(tiny) == 4
+    monkeypatch.setenv("JACNTK_RESULTS_DIR", str(tmp_path))
+    assert cli.main(["info"]) == cli.OK
+    assert "figure-2-demo: cannot be read (Permission denied); change its permissions" in capsys.readouterr().out
 
 
 def test_results_are_read_where_nothing_can_be_written(tmp_path, monkeypatch):
@@ -236,14 +301,7 @@ def test_a_damaged_cache_that_cannot_be_read_removed_or_written(network, monkeyp
     """The data are good and come through, with a warning if the next call will have to fetch them again."""
     network.cache.mkdir()
     (network.cache / "toy.raw").write_bytes(b"damaged")
-    system = getattr(Path, step)
-
-    def refuse(path, *arguments, **options):
-        if network.cache in (path, path.parent):
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return system(path, *arguments, **options)
-
-    monkeypatch.setattr(Path, step, refuse)
+    refuse(monkeypatch, step, network.cache, network.cache / "toy.raw")
     if step == "mkdir":
         with pytest.warns(UserWarning, match=r"could not be cached in .*Permission denied"):
             assert load().X.shape == (2, 4)
@@ -263,4 +321,26 @@ def test_a_command_with_a_wrong_file_of_data_computes_nothing(tmp_path, monkeypa
     shown = capsys.readouterr().err
     assert "algerian_forest_fires.raw.csv is not UCI's file" in shown
     assert "replace it with" in shown
-    assert files(tmp_path) == [folder / "algerian_forest_fires.raw.csv"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("step", ["is_file", "read_bytes"])
+def test_data_that_cannot_be_read(tmp_path, monkeypatch, capsys, step):
+    """The folder, or the file in it."""
+    path = tmp_path / "sonar.raw.csv"
+    path.write_text("1,2,R\n")
+    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path))
+    refuse(monkeypatch, step, path)
+    said = f"{path} cannot be read (Permission denied): change its permissions, or unset JACNTK_DATA_DIR"
+    with pytest.raises(DataUnavailableError, match=re.escape(said)):
+        datasets.load("sonar")
+    assert cli.main(["info"]) == cli.OK
+    assert f"sonar: unusable. {said}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["file", "nowhere"])
+def test_a_folder_of_data_that_is_none(tmp_path, monkeypatch, name):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path / name))
+    with pytest.raises(DataUnavailableError, match=r"is not a folder\. Put the file into a folder .* or unset it"):
+        datasets.load("sonar")

@@ -137,16 +137,20 @@ class Config:
     shuffles: int = 4
 
     def __post_init__(self):
-        as_tuples(self, "lams", "data", "eps", "times", "attack_eps")
+        others = ("other_data", "other_lams", "other_kernels", "other_rows", "attacked_lams")
+        as_tuples(self, "lams", "data", "eps", "times", "attack_eps", *others, empty=others)
         for name in (*self.data, *self.other_data):
             if name not in TABLES:
                 raise ValueError(f"no problem of two classes is made of {name!r}; known are {', '.join(TABLES)}")
+        for kernel in self.other_kernels:
+            if not isinstance(kernel, tuple | list) or len(kernel) != 2:
+                raise TypeError(f"each of other_kernels must be a pair of activation and depth, got {kernel!r}")
         for name, depth in ((self.activation, self.depth), *self.other_kernels):
             activations.get(name)
             integer(depth, "depth", at_least=1)
         for lam in (*self.lams, *self.other_lams):
             non_negative_number(lam, "each of lams")
-        for name in ("eps", "attack_eps"):
+        for name in ("eps", "times", "attack_eps"):
             for size in getattr(self, name):
                 positive_number(size, f"each of {name}")
         if not set(self.attacked_lams) <= set(self.lams):

@@ -83,8 +83,6 @@ class Config:
         as_tuples(self, "activations", "widths", "seeds", "steps", repeats=("seeds",))
         if len(self.seeds) != len(self.widths):
             raise ValueError(f"seeds {self.seeds} must give a number for each of the {len(self.widths)} widths")
-        if list(self.steps) != sorted(self.steps) or self.steps[0] != 0:
-            raise ValueError(f"steps must rise from 0, got {self.steps}")
         if self.data not in datasets.NAMES:
             raise ValueError(f"unknown data set {self.data!r}; known are {', '.join(datasets.NAMES)}")
         for activation in self.activations:
@@ -92,6 +90,8 @@ class Config:
         for name, at_least in (("widths", 1), ("seeds", 1), ("steps", 0)):
             for value in getattr(self, name):
                 integer(value, f"each of {name}", at_least)
+        if list(self.steps) != sorted(self.steps) or self.steps[0] != 0:
+            raise ValueError(f"steps must rise from 0, got {self.steps}")
         integer(self.depth, "depth", at_least=1)
         integer(self.float32_from, "float32_from", at_least=1)
         if self.rows is not None:
