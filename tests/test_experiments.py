@@ -454,22 +454,28 @@ KILLED = textwrap.dedent(
 def test_killed_at_twenty_random_moments(tmp_path):
     """Nothing is lost (a kill costs the cell in hand at most), nothing is doubled (a result has each once)."""
     where, log = tmp_path / "results", tmp_path / "log"
-    log.touch()
     worker = [sys.executable, "-c", KILLED, str(where), str(log)]
     draw = np.random.default_rng(0)
-    kills = 0
-    for _ in range(20):
+    kills, there = 20, set()
+
+    def cells():
+        return set(where.glob(".cells/*/cell-*.npz"))
+
+    for _ in range(kills):
         process = subprocess.Popen(worker)
-        begun, before = time.monotonic(), log.read_text().count("\n")
-        # wait for the loop to be under way, then for a random part of the next cells
-        while process.poll() is None and log.read_text().count("\n") == before and time.monotonic() - begun < 30:
+        begun = time.monotonic()
+        while not cells() - there:  # until this process has written a cell of its own
+            assert process.poll() is None
+            assert time.monotonic() - begun < 60
             time.sleep(0.002)
-        time.sleep(0.05 * draw.random())
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait(30)
-    assert kills == 20
+        time.sleep(0.05 * draw.random())  # then for a random part of the next ones
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(30) == -signal.SIGKILL  # it was at work until then
+        before, there = there, cells()
+        assert before < there
+        for path in there - before:  # whole, or not there at all
+            with np.load(path, allow_pickle=False) as cell:
+                assert set(cell["value"]) == {int(path.stem.removeprefix("cell-"))}
     assert subprocess.run(worker, timeout=60).returncode == 0
     result = results.load("figure-0-demo", where)
     np.testing.assert_array_equal(result["values"], np.repeat(np.arange(100)[:, None], 500, axis=1))

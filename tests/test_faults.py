@@ -7,11 +7,18 @@ computation in ``test_experiments.py``, interrupted training in ``test_training.
 
 import builtins
 import errno
+import hashlib
+import http.server
+import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import types
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,25 +237,31 @@ def test_results_are_read_where_nothing_can_be_written(tmp_path, monkeypatch):
 
 # The network and the data
 
+TABLE = b"1.0,2.0,3.0,4.0,0\r\n5.0,6.0,7.0,8.0,1"
+
+
+def zip_of(table):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("toy.txt", table)
+    return packed.getvalue()
+
+
+def uci(monkeypatch, url):
+    """UCI with one toy table at ``url``, and no folder of data; the zip that holds the table is returned."""
+    source = _uci.Source(url, "toy.txt", "toy.raw", hashlib.sha256(TABLE).hexdigest(), "", "")
+    monkeypatch.setitem(_uci.SOURCES, "banknote_authentication", source)
+    monkeypatch.delenv("JACNTK_DATA_DIR", raising=False)
+    return zip_of(TABLE)
+
 
 @pytest.fixture
 def network(monkeypatch, tmp_path):
     """UCI with one toy table; ``network.answer`` is what pooch does when asked for it."""
-    import hashlib
-    import io
-    import types
-    import zipfile
-
-    table = b"1.0,2.0,3.0,4.0,0\r\n5.0,6.0,7.0,8.0,1"
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("toy.txt", table)
-    source = _uci.Source("https://uci.example/toy.zip", "toy.txt", "toy.raw", hashlib.sha256(table).hexdigest(), "", "")
-    monkeypatch.setitem(_uci.SOURCES, "banknote_authentication", source)
-    monkeypatch.delenv("JACNTK_DATA_DIR", raising=False)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    network = types.SimpleNamespace(content=packed.getvalue(), cache=tmp_path / "cache")
+    content = uci(monkeypatch, "https://uci.example/toy.zip")
+    network = types.SimpleNamespace(content=content, cache=tmp_path / "cache")
 
     def whole(path):
         path.write_bytes(network.content)
@@ -308,7 +321,136 @@ def test_a_damaged_cache_that_cannot_be_read_removed_or_written(network, monkeyp
     else:
         assert load().X.shape == (2, 4)
         monkeypatch.undo()
-        assert (network.cache / "toy.raw").read_bytes() == b"1.0,2.0,3.0,4.0,0\r\n5.0,6.0,7.0,8.0,1"
+        assert (network.cache / "toy.raw").read_bytes() == TABLE
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A web server of one's own with the toy table; ``server.cut(content)`` is the part of it that gets through."""
+
+    class Server(http.server.HTTPServer):
+        says_length, requests = True, 0
+
+        def cut(self, content):
+            return content
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.requests += 1
+            self.send_response(200)
+            if self.server.says_length:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(self.server.cut(content))  # and then the connection is closed
+
+        def log_message(self, *_):
+            pass
+
+    with Server(("127.0.0.1", 0), Handler) as running:
+        content = uci(monkeypatch, f"http://127.0.0.1:{running.server_port}/toy.zip")
+        monkeypatch.setattr(_uci, "cache_folder", lambda: tmp_path / "cache")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        (tmp_path / "temporary").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_server_that_hangs_up_in_the_middle(server, tmp_path, share, says_length):
+    """With the true pooch: what came is not kept, and the next call fetches the whole table."""
+    pytest.importorskip("pooch")
+    server.says_length = says_length
+    server.cut = lambda content: content[: int(share * len(content))]
+    with pytest.raises(
+        DataUnavailableError, match=r"could not be downloaded \(.*Either connect to the network and try"
+    ):
+        load()
+    assert files(tmp_path) == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+    del server.cut
+    assert load().X.shape == (2, 4)
+    assert files(tmp_path) == [tmp_path / "cache" / "toy.raw"]
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert load().X.shape == (2, 4)
+    assert server.requests == 2  # the third call read the copy
+
+
+def test_a_server_with_another_table(server, tmp_path):
+    pytest.importorskip("pooch")
+    server.cut = lambda _: zip_of(TABLE.replace(b"8.0", b"9.0"))
+    server.says_length = False
+    with pytest.raises(DataUnavailableError, match=r"toy\.txt in http.* has SHA-256 .* nothing of it was kept"):
+        load()
+    assert files(tmp_path) == []
+
+
+# Processes that share the cache
+
+KEEP = """
+import os, sys, time
+from pathlib import Path
+from jacntk_lib import _atomic, _uci
+
+path, content = Path(sys.argv[1]), b"0123456789" * 100_000
+
+def pause(*_):
+    print("now", flush=True)
+    time.sleep(60)
+
+def half(file):
+    file.write(content[: len(content) // 2])
+    file.flush()
+    pause()
+
+step = sys.argv[2]
+if step == "half":
+    write = _atomic.write
+    _atomic.write = lambda path, save: write(path, half)
+elif step == "after":
+    replace = os.replace
+    os.replace = lambda *paths: (replace(*paths), pause())
+elif step != "often":
+    setattr(os, step, pause)
+for _ in range(100 if step == "often" else 1):
+    _uci._keep(path, content)
+    assert path.read_bytes() == content
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")
+@pytest.mark.parametrize("step", ["half", "fsync", "replace", "after"])
+def test_killed_while_the_copy_is_written(network, step):
+    """Before it is in place there is no file of the table's name; the next call keeps one, and sweeps what was left."""
+    path = network.cache / "toy.raw"
+    with subprocess.Popen([sys.executable, "-c", KEEP, str(path), step], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "now\n"
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    (left,) = files(network.cache)
+    if step == "after":
+        assert left.stat().st_size == 10**6
+    else:
+        assert left.name.startswith(".toy.raw.")
+        assert left.stat().st_size == (5 * 10**5 if step == "half" else 10**6)
+    assert load().X.shape == (2, 4)
+    assert files(network.cache) == [path]
+    assert path.read_bytes() == TABLE
+
+
+@pytest.mark.skipif(_atomic.fcntl is None, reason="this system has no locks between processes")
+def test_two_processes_keep_the_same_copy(tmp_path):
+    """Neither sees half a file, and neither sweeps what the other is writing."""
+    path = tmp_path / "cache" / "toy.raw"
+    command = [sys.executable, "-c", KEEP, str(path), "often"]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [worker.communicate(timeout=60)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    assert files(tmp_path) == [path]
 
 
 def test_a_command_with_a_wrong_file_of_data_computes_nothing(tmp_path, monkeypatch, capsys):
