@@ -4,7 +4,11 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-FILMS = [("07-linear-ode", "training-film", "step"), ("08-kernel-regression", "clock-film", "time")]
+FILMS = [
+    ("05-smallest-eigenvalue", "spectrum-film", "depth"),
+    ("07-linear-ode", "training-film", "step"),
+    ("08-kernel-regression", "clock-film", "time"),
+]
 DRAWN = "film => [...film.querySelectorAll('g path')].map(path => path.getAttribute('d')).join(';')"
 
 
