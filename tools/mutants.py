@@ -4,13 +4,16 @@
 
 The errors are data, tests/mutants/mutants.toml. Each is applied to a fresh copy in a temporary folder, never to the
 working tree, and the tests of its module run there with -x: first those that notice most, then the whole file. The
-summary goes to tests/mutants/summary.json; the exit status is 1 when more survive than ALLOWED.
+summary goes to tests/mutants/summary.json, with a hash of every error, of every file that one is put into and of every
+file of tests, so that it can be told what has changed since. The exit status is 1 when more survive than ALLOWED.
 """
 
 import argparse
 import ast
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +58,33 @@ def mutated(mutant):
     return changed
 
 
+def fingerprint(mutant):
+    """A hash of what is replaced by what, and where."""
+    return hashlib.sha256("\0".join(mutant[key] for key in ("file", "original", "mutated")).encode()).hexdigest()[:16]
+
+
+def file_hashes(tests, mutants):
+    """``{file: hash}`` of the sources that some error is put into, and of the tests that look for it."""
+    nodes = (node for one in tests.values() for node in (*one["first"], *one["then"]))
+    files = {one["file"] for one in mutants} | {node.partition("::")[0] for node in nodes}
+    return {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest()[:16] for name in sorted(files)}
+
+
+def changes(summary):
+    """What is not as it was when a summary was written: ``(names of mutants, files)``, added and removed ones too."""
+    tests, mutants = load()
+    before = {one["name"]: one["hash"] for one in summary["mutants"]}
+    errors = before.items() ^ {one["name"]: fingerprint(one) for one in mutants}.items()
+    files = summary["files"].items() ^ file_hashes(tests, mutants).items()
+    return sorted({name for name, _ in errors}), sorted({name for name, _ in files})
+
+
+def first_failure(output):
+    """The id of the first test that pytest's summary names; it may hold spaces, its message comes after " - "."""
+    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.M)
+    return found.group(1) if found else ""
+
+
 def run_tests(folder, selected):
     """The exit status of pytest in a copy, and the first test that failed."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -64,14 +94,13 @@ def run_tests(folder, selected):
         run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         return 1, "timeout"
-    failed = [line.split()[1] for line in run.stdout.splitlines() if line.startswith("FAILED")]
     if run.returncode not in (0, 1):
         raise RuntimeError(f"the tests did not run (pytest exit status {run.returncode}):\n{run.stdout}{run.stderr}")
-    return run.returncode, failed[0] if failed else ""
+    return run.returncode, first_failure(run.stdout)
 
 
 def try_out(mutant, tests):
-    """``{"name", "module", "caught", "by", "seconds"}`` for one mutant."""
+    """``{"name", "module", "hash", "caught", "by", "seconds"}`` for one mutant."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         for name in COPIED:
@@ -91,8 +120,8 @@ def try_out(mutant, tests):
             status, by = run_tests(folder, selected)
             if status:
                 break
-    result = {"name": mutant["name"], "module": mutant["module"], "caught": bool(status), "by": by}
-    return result | {"seconds": round(time.perf_counter() - start, 1)}
+    result = {"name": mutant["name"], "module": mutant["module"], "hash": fingerprint(mutant)}
+    return result | {"caught": bool(status), "by": by, "seconds": round(time.perf_counter() - start, 1)}
 
 
 def main():
@@ -107,27 +136,27 @@ def main():
     if unknown := set(chosen.names) - {one["name"] for one in mutants}:
         raise SystemExit(f"no such mutant: {', '.join(sorted(unknown))}")
     mutants = [one for one in mutants if not chosen.names or one["name"] in chosen.names]
+    files = file_hashes(tests, mutants)  # as they are copied, should somebody edit them meanwhile
 
     for module in dict.fromkeys(one["module"] for one in mutants):
-        unbroken = try_out(
-            {"name": "unbroken", "module": module, "file": ""}, {**tests[module], "then": tests[module]["first"]}
-        )
+        whole = {"name": "unbroken", "module": module, "file": "", "original": "", "mutated": ""}
+        unbroken = try_out(whole, {**tests[module], "then": tests[module]["first"]})
         if unbroken["caught"]:
             raise SystemExit(f"the tests of {module} fail without any mutant: {unbroken['by']}")
+    why = {one["name"]: one.get("survives", "no reason given") for one in mutants}
     results = []
     for number, mutant in enumerate(mutants, 1):
         results.append(one := try_out(mutant, tests[mutant["module"]]))
-        outcome = (
-            f"caught by {one['by']}" if one["caught"] else f"SURVIVED ({mutant.get('survives', 'no reason given')})"
-        )
+        outcome = f"caught by {one['by']}" if one["caught"] else f"SURVIVED ({why[one['name']]})"
         print(
             f"{number:2}/{len(mutants)} {one['module']}: {one['name']}: {outcome}, {one['seconds']:.0f} s", flush=True
         )
-    survivors = [one["name"] for one in results if not one["caught"]]
+    survivors = {one["name"]: why[one["name"]] for one in results if not one["caught"]}
     print(f"{len(results) - len(survivors)} of {len(results)} caught")
     if not chosen.names:
         git = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
-        summary = {"commit": git.stdout.strip() or None, "caught": len(results) - len(survivors), "mutants": results}
+        summary = {"commit": git.stdout.strip() or None, "caught": len(results) - len(survivors)}
+        summary |= {"survivors": survivors, "files": files, "mutants": results}
         SUMMARY.write_text(json.dumps(summary, indent=1) + "\n")
     raise SystemExit(len(survivors) > ALLOWED)
 
