@@ -32,10 +32,20 @@ def test_every_work_is_cited_and_every_citation_is_of_a_work():
     assert {key.strip() for one in cited for key in one.split(",")} == set(keys)
 
 
+BOX = re.compile(r"^:::\{prf:\w+\} (.+)\n(?:.*\n)*?:::\n\n*(.*)$", re.M)
+CODE_AND_TESTS = re.compile(r"Code: .*`.+` · Tests: (`tests/[\w/]+\.py`(?:, `tests/[\w/]+\.py`)*)")
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_files_of_tests_that_a_chapter_names_exist(name):
-    named = set(re.findall(r"\btests/[\w/]+\.py\b", CHAPTERS[name]))
-    assert {one for one in named if not (ROOT / one).is_file()} == set()
+def test_code_and_tests_are_named_under_every_box(name):
+    """Sphinx resolves the names of the code, and fails where there is none."""
+    text = CHAPTERS[name]
+    boxes = BOX.findall(text)
+    assert len(boxes) == len(re.findall(r"\{prf:(?!ref)\w+\}", text)), "boxes are fenced by three colons"
+    assert [title for title, line in boxes if not CODE_AND_TESTS.fullmatch(line)] == []
+    named = [file for files in CODE_AND_TESTS.findall(text) for file in CODE.findall(files)]
+    assert named, "chapters without a box have such a line too"
+    assert {file for file in named if not (ROOT / file).is_file()} == set()
 
 
 # -- the tables of the notation ------------------------------------------------------------------------------
