@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
+GENERATED = ["genindex", "search"]  # pages without a source
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 CHROMIUM += ["--disable-component-update", "--disable-sync"]
 
@@ -28,6 +29,8 @@ def source_pages():
 def pytest_generate_tests(metafunc):
     if "page_name" in metafunc.fixturenames:
         metafunc.parametrize("page_name", source_pages())
+    if "any_page" in metafunc.fixturenames:
+        metafunc.parametrize("any_page", [*source_pages(), *GENERATED])
 
 
 def missing(what, cure, setting):

@@ -2,10 +2,15 @@
 
 import re
 from functools import cache
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+
+import jacntk_lib
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # attributes whose address a browser fetches without being asked
 FETCHED = {"script": ["src"], "img": ["src", "srcset"], "iframe": ["src"], "source": ["src", "srcset"]}
@@ -107,10 +112,24 @@ def test_every_page_of_the_contents_is_built_with_its_source_and_edition(site, p
     assert (site / "_sources" / f"{page_name}.md").is_file()
 
 
-def test_every_chapter_offers_its_notebook(site, page_name):
-    if not (site / "_sources" / f"{page_name}.md").read_text(encoding="utf-8").startswith("---\njupytext"):
-        assert not (site / "_sources" / f"{page_name}.ipynb").exists()
-        return
-    assert (site / "_sources" / f"{page_name}.ipynb").is_file()
-    links = [link["href"] for link in soup(site / f"{page_name}.html").find_all("a", href=True)]
-    assert any(link.endswith(f"{page_name}.ipynb") for link in links)
+def test_every_chapter_offers_its_own_source_and_notebook(site, page_name):
+    """Without its pictures, the notebook is the one that was compared with an execution."""
+    page, source = site / f"{page_name}.html", ROOT / f"{page_name}.md"
+    buttons = soup(page).select(".dropdown-download-buttons a[href]")
+    offered = {(page.parent / unquote(one["href"])).resolve() for one in buttons}
+    wanted = {site / "_sources" / f"{page_name}.md": source}
+    if source.read_text(encoding="utf-8").startswith("---\njupytext"):
+        notebook = ROOT / "book" / "notebooks" / f"{source.stem}.ipynb"
+        wanted[site / "_sources" / f"{page_name}.ipynb"] = notebook
+    assert offered == set(wanted)
+    assert [one for one in wanted if one.read_bytes() != wanted[one].read_bytes()] == []
+
+
+def test_the_index_leads_to_every_public_name(site):
+    entries = {
+        link["href"].partition("#")[2] for link in soup(site / "genindex.html").select("table.indextable a[href]")
+    }
+    listed = {entry.rpartition(".")[2] for entry in entries}
+    assert set(jacntk_lib.__all__) - {"__version__"} <= listed
+    methods = {name for name in vars(jacntk_lib.RobustFlow) if not name.startswith("_")}
+    assert {f"jacntk_lib.dynamics.RobustFlow.{name}" for name in methods} <= entries
