@@ -9,7 +9,6 @@ processor times of the value kernel, and of the Jacobian NTK with compilation an
 
 import json
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import neural_tangents as nt  # noqa: E402
 import numpy as np  # noqa: E402
+from _processor import processor_seconds  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
@@ -49,18 +49,6 @@ def dense_kernel(kernel):
     return jax.jit(lambda X: jax.vmap(lambda x: jax.vmap(lambda y: block(x, y))(X))(X))
 
 
-def timed(run, budget):
-    start = time.process_time()
-    jax.block_until_ready(run())
-    first, best, spent = time.process_time() - start, float("inf"), 0.0
-    while spent < budget:
-        start = time.process_time()
-        jax.block_until_ready(run())
-        took = time.process_time() - start
-        spent, best = spent + took, min(best, took)
-    return first, best
-
-
 def main():
     answers = []
     for job in json.loads(Path(sys.argv[1]).read_text()):
@@ -68,9 +56,9 @@ def main():
         n, d = X.shape
         kernel = kernel_of(job["activation"], job["depth"], job["scale"])
         compiled = jax.jit(kernel)
-        _, value = timed(lambda f=compiled, X=X: f(X, X), job["budget"] / 4)
+        _, value = processor_seconds(lambda f=compiled, X=X: jax.block_until_ready(f(X, X)), job["budget"] / 4)
         dense = dense_kernel(kernel)
-        first, seconds = timed(lambda f=dense, X=X: f(X), job["budget"])
+        first, seconds = processor_seconds(lambda f=dense, X=X: jax.block_until_ready(f(X)), job["budget"])
         np.save(job["output"], np.asarray(dense(X)).transpose(0, 2, 1, 3).reshape(n * (1 + d), n * (1 + d)))
         answers.append({"value": value, "first": first, "seconds": seconds})
     print(json.dumps(answers))

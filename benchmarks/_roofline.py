@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _timing import processor_seconds
+from _processor import processor_seconds
 
 from jacntk_lib import kernels
 

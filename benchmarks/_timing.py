@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -46,25 +47,6 @@ def threads(number=1):
 
     torch.set_num_threads(number)
     threadpool_limits(number)
-
-
-def processor_seconds(run, budget=1.0, rounds=50):
-    """``(first, best)``: processor time of the first call, compilation included, and of the cheapest of some more.
-
-    Processor time is summed over threads and does not count waiting, so it holds on a busy machine, too. There are at
-    most ``rounds`` more calls and at least one, as many as ``budget`` seconds pay for.
-    """
-    start = time.process_time()
-    run()
-    first, best, spent = time.process_time() - start, float("inf"), 0.0
-    for _ in range(rounds):
-        start = time.process_time()
-        run()
-        took = time.process_time() - start
-        spent, best = spent + took, min(best, took)
-        if spent + took > budget:
-            break
-    return first, best
 
 
 def machine(device="cpu"):
@@ -115,3 +97,18 @@ def end_with_missed(what):
     """End a script that has written everything and missed a target: exit status 3, which `make bench` only reports."""
     print(f"missed: {what}", file=sys.stderr)
     raise SystemExit(3)
+
+
+def end_where_missed(rows):
+    """The same if the ratio of a row is not what its target says: "at most 1.5", "<= 3", "at least 60 %"."""
+
+    def number(words):
+        found = re.search(r"\d+(\.\d+)?", words.replace("twice", "2"))
+        return float(found[0]) if found else None
+
+    def kept(ratio, target):
+        bound = number(target)
+        return bound is None or (number(ratio) >= bound if "at least" in target else number(ratio) <= bound)
+
+    if missed := [f"{row['what']}: {row['ratio']}" for row in rows if not kept(row["ratio"], row["target"])]:
+        end_with_missed("; ".join(missed))

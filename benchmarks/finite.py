@@ -13,7 +13,7 @@ import time
 import numpy as np
 import torch
 from _baselines import explicit
-from _timing import RESULTS, fastest, write
+from _timing import RESULTS, end_where_missed, fastest, write
 
 from jacntk_lib import finite
 from jacntk_lib._weights import draw_weights
@@ -112,6 +112,7 @@ def main():
         if options.wide:
             rows.append(against_products(device, min(options.rounds, 3), synchronise, options.wide))
     write(options.out or RESULTS / f"{name}-{options.device}.json", rows, device)
+    end_where_missed(rows)
 
 
 if __name__ == "__main__":

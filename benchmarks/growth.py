@@ -11,7 +11,8 @@ import argparse
 import numpy as np
 import torch
 from _baselines import by_autodiff, explicit, sphere
-from _timing import RESULTS, processor_seconds, store, table, threads
+from _processor import processor_seconds
+from _timing import RESULTS, store, table, threads
 from report import GROWTH, shown_growth
 
 from jacntk_lib import MLP, finite, jacobian_ntk

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from _baselines import by_autodiff, explicit, sphere
+from _processor import processor_seconds
 from _roofline import measured, operations
-from _timing import RESULTS, processor_seconds, store, table, threads
+from _timing import RESULTS, store, table, threads
 from report import PEERS, shown_peer
 
 from jacntk_lib import MLP, finite, jacobian_ntk

@@ -9,7 +9,7 @@ import argparse
 import time
 
 import numpy as np
-from _timing import RESULTS, end_with_missed, fastest, write
+from _timing import RESULTS, end_where_missed, fastest, write
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
@@ -68,15 +68,6 @@ def high_precision(points):
     }
 
 
-def missed(rows):
-    """What the rows call slower than was asked for, by the ratio that they show."""
-    return [
-        row["what"]
-        for row in rows
-        if row["target"] != "-" and float(row["ratio"]) > float(row["target"].removeprefix("<= "))
-    ]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=256)
@@ -88,8 +79,7 @@ def main():
     if not options.skip_high_precision:
         rows.append(high_precision(options.points))
     write(options.out, rows)
-    if late := missed(rows):
-        end_with_missed("; ".join(late))
+    end_where_missed(rows)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import argparse
 
 import numpy as np
 import torch
-from _timing import RESULTS, fastest, write
+from _timing import RESULTS, end_where_missed, fastest, write
 
 from jacntk_lib.architecture import MLP
 from jacntk_lib.networks import FiniteMLP, full_precision
@@ -122,6 +122,7 @@ def main():
         row("autograd through the tangent pass", "tangents", "-"),
     ]
     write(options.out or RESULTS / f"training-{options.device}.json", rows, options.device)
+    end_where_missed(rows)
 
 
 if __name__ == "__main__":

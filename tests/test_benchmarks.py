@@ -203,6 +203,52 @@ def test_a_missed_target_has_an_exit_status_of_its_own(script, capsys):
     assert capsys.readouterr().err == "missed: 10 ms\n"
 
 
+@pytest.mark.parametrize(
+    ("ratio", "target", "kept"),
+    [
+        ("1.64 times faster", "at least 3 times", False),
+        ("3.00 times faster", "at least 3 times", True),
+        ("90% of the rate", "at least 60 %", True),
+        ("40% of the rate", "at least 60 %", False),
+        ("1.02 times as long", "at most twice", True),
+        ("2.1 times as long", "at most twice", False),
+        ("0.90", "<= 3", True),
+        ("4 times faster", "-", True),
+        ("2.8 times as long", "feasible", True),
+    ],
+)
+def test_targets_in_words(script, ratio, target, kept):
+    timing, row = script("_timing"), {"what": "it", "ratio": ratio, "target": target}
+    if kept:
+        timing.end_where_missed([row])
+    else:
+        with pytest.raises(SystemExit):
+            timing.end_where_missed([row])
+
+
+def test_short_calls_are_timed_together(script, monkeypatch):
+    """A clock that books what a pool's threads did only every 4 ms: one call alone would seem to cost nothing."""
+    module = script("_processor")
+    spent = 0.0
+
+    def run():
+        nonlocal spent
+        spent += 0.0003
+
+    monkeypatch.setattr(module.time, "process_time", lambda: spent // 0.004 * 0.004)
+    assert module.processor_seconds(run, budget=1.0)[1] == pytest.approx(0.0003, rel=0.05)
+
+    def slow():
+        nonlocal spent
+        spent += 3.0
+
+    before = spent
+    first, best = module.processor_seconds(slow, budget=1.0)
+    assert first == pytest.approx(3.0, abs=0.005)
+    assert best == pytest.approx(3.0, abs=0.005)
+    assert spent == pytest.approx(before + 6.0)  # once to compile, and once at least
+
+
 @pytest.mark.parametrize(("ratio", "status"), [("3.00", None), ("3.01", 3)])
 def test_certificates_slower_than_asked_for_end_the_script_after_writing(script, monkeypatch, tmp_path, ratio, status):
     row = {"what": "the test", "time": "1 s", "baseline": "one Cholesky", "ratio": "9.99", "target": "-"}
