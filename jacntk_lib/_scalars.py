@@ -22,7 +22,7 @@ def between(mlp, X, X2, *, tangent) -> Jet:
         for matrix, values in zip(jet, tile(A[rows], B[cols], jet.k[rows, cols]), strict=True):
             matrix[rows, cols] = values
 
-    _on_all_cores(fill, [(rows, cols) for rows in _steps(len(X), side) for cols in _steps(len(X2), side)])
+    _on_all_cores(fill, [(rows, cols) for rows in slices(len(X), side) for cols in slices(len(X2), side)])
     return jet
 
 
@@ -47,7 +47,7 @@ def within(mlp, X, *, tangent) -> Jet:
             matrix[cols, rows] = lower
             matrix[rows, cols] = upper
 
-    steps = _steps(N, side)
+    steps = slices(N, side)
     _on_all_cores(fill, [(rows, cols) for i, rows in enumerate(steps) for cols in steps[i:]])
     return jet
 
@@ -57,7 +57,7 @@ def pairwise(mlp, X, X2, *, tangent) -> Jet:
     A, B = _squares(X), _squares(X2)
     C = A if X is X2 else np.einsum("nd,nd->n", X, X2)
     side, tile = kernels.on_tiles(mlp, np.concatenate([A, B]), tangent=tangent)
-    parts = [tile(A[some], B[some], np.diag(C[some])).diagonal() for some in _steps(len(X), side)]
+    parts = [tile(A[some], B[some], np.diag(C[some])).diagonal() for some in slices(len(X), side)]
     return Jet(*map(np.concatenate, zip(*parts, strict=True)))
 
 
@@ -65,7 +65,8 @@ def _squares(X):
     return np.einsum("nd,nd->n", X, X)
 
 
-def _steps(count, size):
+def slices(count, size):
+    """Slices of ``size``, the last perhaps shorter, that cover ``range(count)``."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
@@ -107,4 +108,4 @@ class Recomputed:
 
 def batches(N, M):
     """Slices that cover ``range(N)``, of so many rows that their pairs with M points are computed together."""
-    return _steps(N, max(1, _PAIRS_AT_ONCE // M))
+    return slices(N, max(1, _PAIRS_AT_ONCE // M))

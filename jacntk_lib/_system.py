@@ -10,6 +10,7 @@ import scipy.linalg
 from ._distinct import Distinct
 from ._krylov import KrylovSolver
 from ._outcomes import Report
+from ._scalars import slices
 from ._schedules import Limit
 from ._weighted import WeightedCholesky, WeightedGram, WeightedSpectrum
 from .errors import SingularGramError
@@ -164,7 +165,7 @@ class LinearSystem:
         if len(X_new) <= batch:
             return (self._kernel_to(X_new) @ flat).reshape(-1, d1, C)
         out = np.empty((len(X_new), d1, C))
-        for rows in batches(len(X_new), batch):
+        for rows in slices(len(X_new), batch):
             out[rows] = (jacobian_ntk(self.mlp, X_new[rows], self.U) @ flat).reshape(-1, d1, C)
         return out
 
@@ -231,8 +232,3 @@ class LinearSystem:
                 scipy.linalg.LinAlgWarning,
                 stacklevel=6,
             )
-
-
-def batches(count, size):
-    """Slices of ``size`` that cover ``range(count)``."""
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

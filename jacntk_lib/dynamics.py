@@ -28,8 +28,9 @@ import numpy as np
 
 from ._features import FeatureFunctions, unpack
 from ._outcomes import Ensemble, Prediction
+from ._scalars import slices
 from ._schedules import GradientDescent, GradientFlow, Limit
-from ._system import LinearSystem, batches
+from ._system import LinearSystem
 from ._validation import as_array, as_points, integer, non_negative_number, positive_number
 from .architecture import MLP
 from .gram import MEMORY, jacobian_nngp, jacobian_ntk
@@ -244,7 +245,7 @@ class RobustFlow:
         prior = jacobian_nngp(self.mlp, U)
         n = prior.shape[0]
         variance = np.empty(len(X))
-        for rows in batches(len(X), max(1, _ENTRIES_AT_ONCE // (n * (1 + X.shape[1])))):
+        for rows in slices(len(X), max(1, _ENTRIES_AT_ONCE // (n * (1 + X.shape[1])))):
             theta = jacobian_ntk(self.mlp, U, X[rows]).blocks()[:, :, :, 0]
             A = system.apply(schedule, theta).reshape(n, -1)  # transposed: one column per new point
             cross = jacobian_nngp(self.mlp, U, X[rows]).blocks()[:, :, :, 0].reshape(A.shape)
