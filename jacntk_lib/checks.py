@@ -48,17 +48,27 @@ def check(name, value, bound, *, at_least=False, rounding=False):
         print(f"CHECK {name}: {value:.3g} ({sign} {bound:g}) ok")
 
 
-def verdict(key, words):
+def verdict(key, words, detail=""):
     """Hand a chapter's verdict to the landing page, under ``key``: call it after the last check.
 
     A failed check stops the chapter before it gets here, so a verdict on the landing page means that every check held.
 
+    Parameters
+    ----------
+    key : the name under which the landing page asks for it.
+    words : the verdict in a few words, shown in bold.
+    detail : what has to be said with it, if anything.
+
     Examples
     --------
     >>> verdict("verdict-theorem-3-1", "holds")
+    >>> verdict("verdict-figure-6", "not reproduced", "on any of our inputs")
     """
     # imported here: only the book needs them. HTML, because a glued string would be shown with its quotes.
     from IPython.display import HTML
     from myst_nb import glue
 
-    glue(key, HTML(f'<span class="claim-verdict">{html.escape(words)}</span>'), display=False)
+    shown = f'<span class="claim-verdict">{html.escape(words)}</span>'
+    if detail:
+        shown += f", {html.escape(detail)}"
+    glue(key, HTML(shown), display=False)

@@ -1,7 +1,7 @@
 """The book's own Sphinx extension: what Jupyter Book 1.0 leaves to its users.
 
 - chapters run again when the library, the stored results or the pinned packages change;
-- a claim's badge, ``{badge}`measured here` ``;
+- a claim's badge, ``{badge}`measured here` ``, and how long a page runs, ``{running}`01-setup` ``;
 - every picture must say in words what it shows;
 - the footer names version, commit and build date;
 - each chapter offers its .ipynb beside its .md;
@@ -10,6 +10,8 @@
 """
 
 import hashlib
+import json
+import math
 import os
 import re
 import shutil
@@ -21,10 +23,12 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxRole
 
 LOGGER = logging.getLogger(__name__)
 KEPT_CACHES = 3
 SHORTEST_ALT = 20  # characters: enough for a sentence, too many for "figure" or a file name
+TIMES = "benchmarks/results/times.json"  # of tools/times.py
 BADGES = ("derived here", "measured here", "not reproduced", "not checked yet")
 
 
@@ -77,6 +81,20 @@ def badge_role(name, rawtext, text, lineno, inliner, options=None, content=None)
         message = inliner.reporter.error(complaint, line=lineno)
         return [inliner.problematic(rawtext, rawtext, message)], [message]
     return [nodes.inline(rawtext, text, classes=["claim-badge", "claim-" + text.replace(" ", "-")])], []
+
+
+class Running(SphinxRole):
+    """``{running}`01-setup` ``: the page's time in the last measured build, rounded up to five seconds."""
+
+    def run(self):
+        source = Path(self.env.srcdir) / TIMES
+        self.env.note_dependency(str(source))
+        pages = json.loads(source.read_text(encoding="utf-8"))["pages"]
+        if self.text not in pages:
+            complaint = f"no page {self.text!r} in {TIMES}: it has {', '.join(sorted(pages))}"
+            message = self.inliner.reporter.error(complaint, line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+        return [nodes.Text(f"about {5 * math.ceil(pages[self.text] / 5)} s")], []
 
 
 def demand_alt_text(app, doctree, docname):
@@ -196,6 +214,7 @@ def mend_for_screen_readers(app, exception):
 
 def setup(app):
     app.add_role("badge", badge_role)
+    app.add_role("running", Running())
     app.connect("config-inited", name_cache_folder)
     app.connect("config-inited", configure_theme)
     app.connect("builder-inited", stop_thebe, priority=1)

@@ -31,7 +31,7 @@ CHAPTER = (
     + """\
 # A chapter
 
-A claim {badge}`measured here` {cite}`kim2024`.
+A claim {badge}`measured here` {cite}`kim2024`, in {running}`intro`.
 
 $$
 a = b
@@ -75,6 +75,7 @@ def project(tmp_path):
     for stored in (Path("book", "results", "figure-1.json"), Path("benchmarks", "results", "scale.json")):
         (tmp_path / stored).parent.mkdir(parents=True)
         (tmp_path / stored).write_text("{}")
+    (tmp_path / jacntk_book.TIMES).write_text('{"pages": {"intro": 11.2}}')
     (tmp_path / "jacntk_lib").mkdir()
     (tmp_path / "jacntk_lib" / "__init__.py").write_text("")
     (tmp_path / "jacntk_lib" / "value.py").write_text("VALUE = 1\n")
@@ -120,6 +121,7 @@ def test_a_change_of_the_library_runs_the_chapters_again(project):
     html = page(project)
     assert "the library says 1" in html
     assert 'class="claim-badge claim-measured-here"' in html
+    assert "in about 15 s." in html
     assert "THEBE_JS_URL" not in html
     assert "Version " in html
     assert "· commit unknown · built " in html
@@ -153,12 +155,13 @@ def spoil(project, old, new):
 def test_the_build_fails_on_what_a_reader_would_miss(project):
     spoil(project, "    alt: A line that rises from the lower left to the upper right.", "    width: 50%")
     spoil(project, "{badge}`measured here`", "{badge}`looks right`")
+    spoil(project, "{running}`intro`", "{running}`outro`")
     spoil(project, "{cite}`kim2024`", "{cite}`kim2042`")
     spoil(project, 'print("the library says", VALUE)', 'print("careful", file=sys.stderr)')
     failed = build(project)
     assert failed.returncode != 0
     complaints = re.findall(r"intro\.md.*?(?:WARNING|ERROR): (.*)", failed.stderr)
-    for message in ("needs alt text", "unknown badge 'looks right'", "kim2042", "stderr"):
+    for message in ("needs alt text", "unknown badge 'looks right'", "no page 'outro'", "kim2042", "stderr"):
         assert any(message in one for one in complaints), (message, failed.stderr)
 
 
