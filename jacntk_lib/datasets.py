@@ -103,6 +103,7 @@ def load(name, *, standardise=True, unit_length=True) -> Dataset:
     """
     if name not in NAMES:
         raise ValueError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
+    name = str(name)  # that of a stored result is a np.str_, which messages should not show
     data = _bundled(name) if name in BUNDLED else _from_uci(name)
     scale = _scaling(data.X, standardise=standardise, unit_length=unit_length)
     return replace(data, X=scale(data.X), scaling=_describe(standardise, unit_length))

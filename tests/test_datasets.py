@@ -267,9 +267,9 @@ def test_damaged_cache_is_fetched_again(uci):
 def test_failed_download_names_both_ways_out(uci, served):
     uci.content = served
     with pytest.raises(DataUnavailableError) as failure:
-        datasets.load("banknote_authentication")
+        datasets.load(np.str_("banknote_authentication"))  # as it comes out of a stored result
     message = str(failure.value)
-    assert "'banknote_authentication' could not be downloaded" in message
+    assert "data set 'banknote_authentication' could not be downloaded" in message
     assert "connect to the network" in message
     assert "set JACNTK_DATA_DIR to that folder" in message
     assert not uci.cache.exists()
