@@ -15,8 +15,9 @@ Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
 >>> from .architecture import MLP
 >>> ones = np.ones(1)
 >>> side, tile = on_tiles(MLP(depth=1, activation="sin"), ones, tangent=False)
->>> tile(ones, ones, np.ones((1, 1))).k.round(12)  # normalised: E[phi(z)^2] = 1
-array([[1.]])
+>>> jet = tile(ones, ones, np.ones((1, 1)))
+>>> isinstance(jet, Jet), jet.k.round(12)  # normalised: E[phi(z)^2] = 1
+(True, array([[1.]]))
 >>> variances(MLP(depth=2), [1.0]).shape
 (2, 1)
 """
