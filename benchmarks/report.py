@@ -32,6 +32,7 @@ GROWTH = {
     "expected": "expected",
 }
 # results of which every row says itself what it measured: title -> file
+SCALE = {"How far dense matrices go, and how far products": "scale", "Images of 784 pixels": "scale-mnist"}
 ROWS_OF = {
     "The limiting kernel beside autodiff, and the first call of a process": "kernels",
     "Every training time from one eigendecomposition": "dynamics",
@@ -100,11 +101,11 @@ def peers_text(peers):
     ]
 
 
-def scale_text(record):
-    """The table of scale.json, and what ended the dense methods."""
+def scale_text(title, record):
+    """The table of a run of scale.py, and what ended the dense methods."""
     setting = ", ".join(f"{name} {value}" for name, value in record["setting"].items())
     return [
-        "## How far dense matrices go, and how far products",
+        f"## {title}",
         f"{record.get('data', 'digits')}, ten outputs, {setting}; linear algebra in "
         f"{record.get('threads', 1)} thread(s). {where(record['machine'])}",
         table(map(scale.shown, record["records"]), scale.COLUMNS),
@@ -144,8 +145,9 @@ def markdown(results):
         growth = results["scaling"]
         parts += ["## Growth, beside the expected exponents", where(growth["machine"])]
         parts += [table(map(shown_growth, growth["records"]), GROWTH)]
-    if "scale" in results:
-        parts += scale_text(results["scale"])
+    for title, name in SCALE.items():
+        if name in results:
+            parts += scale_text(title, results[name])
     for title, name in ROWS_OF.items():
         if name in results:
             parts += [f"## {title}", where(results[name]["machine"]), table(results[name]["rows"], ROWS)]

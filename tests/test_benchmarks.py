@@ -153,6 +153,13 @@ def some_results():
             "ended": {"exact": "350 images: longer than 60 s"},
             "records": [record()],
         },
+        "scale-mnist": {
+            "machine": MACHINE,
+            "data": "mnist",
+            "threads": 2,
+            "setting": {"depth": 3},
+            "records": [{**record(), "unknowns": 785_000}],
+        },
         "kernels": {
             "machine": MACHINE,
             "rows": [{"what": "scalars", "time": "24 ms", "baseline": "", "ratio": "", "target": "at most 10 ms"}],
@@ -180,6 +187,8 @@ def test_the_report_holds_every_table(script):
         "| scalars | N | 4 to 8 | 200 ms | 1.00 | 2 |",
         "| 1000 | 65,000 | iterative | infinity | 150.3 s | 60.0 s | 0.10 s | 1.07 GB | 235 | 5e-10 | 0.988 |  |",
         "exact ended with 350 images: longer than 60 s.",
+        "mnist, ten outputs, depth 3; linear algebra in 2 thread(s).",
+        "| 1000 | 785,000 | iterative | infinity | 150.3 s | 60.0 s | 0.10 s | 1.07 GB | 235 | 5e-10 | 0.988 |  |",
         "| scalars | 24 ms |  |  | at most 10 ms |",
         "The machine was busy.",
         "| make book | 400 s | at most 360 s |",

@@ -46,6 +46,16 @@ def test_a_step_alone_leaves_the_record_of_the_others(tmp_path):
         check_all.main(["better"], TOY, path)
 
 
+def test_the_record_is_complete():
+    """Every step passed when it last ran, on sources that were committed, and is the step that is there now."""
+    recorded = json.loads(check_all.RECORD.read_text(encoding="utf-8"))
+    assert list(recorded) == list(check_all.STEPS)
+    for step, one in recorded.items():
+        assert one["passed"], step
+        assert not one["edited_since"], step
+        assert one["what"] == check_all.STEPS[step][1], step
+
+
 def test_steps_are_commands_that_exist():
     for command, _, _ in check_all.STEPS.values():
         assert f"\n{command[1]}:" in MAKEFILE if command[0] == "make" else (ROOT / command[1]).is_file(), command
