@@ -105,22 +105,31 @@ def test_fitting_by_autodiff_is_the_exact_fit(script):
     np.testing.assert_allclose(naive.predict(X[6:]), expected, atol=1e-10)
 
 
-def test_clock_and_cores_of_the_same_call(script):
+def test_clock_and_cores_of_the_same_call(script, monkeypatch):
+    """Of two clocks that the contenders themselves advance, as a computer's do."""
     timing = script("_timing")
-    calls = {"busy": 0, "idle": 0}
+    clock, cores, calls = 0.0, 0.0, []
 
-    def busy():
-        calls["busy"] += 1
-        np.linalg.norm(np.ones(200_000))
+    def advance(name, *seconds):
+        """A contender whose calls take these seconds, each by the clock and of all cores."""
+        left = iter([*seconds])
 
-    def idle():
-        calls["idle"] += 1
-        __import__("time").sleep(0.02)
+        def run():
+            nonlocal clock, cores
+            calls.append(name)
+            by_clock, of_cores = next(left)
+            clock, cores = clock + by_clock, cores + of_cores
 
+        return run
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock)
+    monkeypatch.setattr(timing.time, "process_time", lambda: cores)
+    busy = advance("busy", (9.0, 9.0), (2.0, 4.0), (1.0, 2.0), (3.0, 1.0))
+    idle = advance("idle", (9.0, 0.0), (0.5, 0.0), (0.5, 0.0), (0.5, 0.0))
     found = timing.clock_and_cores({"busy": busy, "idle": idle}, rounds=3)
-    assert calls == {"busy": 4, "idle": 4}
-    assert found["idle"][0] >= 0.02 > 2 * found["idle"][1]
-    assert timing.fastest({"idle": idle}, rounds=1)["idle"] >= 0.02
+    assert calls == ["busy", "idle"] * 4  # the first call of each is not timed
+    assert found == {"busy": (1.0, 2.0), "idle": (0.5, 0.0)}
+    assert timing.fastest({"idle": advance("idle", (9.0, 0.0), (0.25, 0.0))}, rounds=1) == {"idle": 0.25}
 
 
 def some_results():
