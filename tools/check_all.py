@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -67,6 +68,12 @@ def state():
     }
 
 
+def worth_keeping(lines):
+    """Without colours, without where the checkout lies, and without what make and ipykernel say whatever is run."""
+    plain = (re.sub(r"\x1b\[[0-9;]*m", "", line).replace(f"{ROOT}/", "").replace(str(ROOT), ".") for line in lines)
+    return [line for line in plain if not re.match(r"make\[\d+\]: (Entering|Leaving) |\[IPKernelApp\] WARNING", line)]
+
+
 def record(step, what, code, lines, seconds, path, tested):
     """Write one step's outcome over its last, and leave the others; the file is replaced whole."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -77,7 +84,7 @@ def record(step, what, code, lines, seconds, path, tested):
         "seconds": round(seconds),
         **tested,
         "cores": os.cpu_count(),
-        "last_lines": [line.replace(f"{ROOT}/", "") for line in lines],
+        "last_lines": worth_keeping(lines),
     }
     ordered = {name: known[name] for name in STEPS if name in known} | known
     new = path.with_name(f".{path.name}.{os.getpid()}")

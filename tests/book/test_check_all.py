@@ -36,6 +36,14 @@ def test_every_step_is_recorded_and_a_failure_fails(tmp_path, capsys):
     assert "bad: FAILED" in shown
 
 
+def test_what_is_kept_does_not_say_where_it_ran():
+    lines = [f"make[1]: Leaving directory '{ROOT}'", "\x1b[92mbuilt\x1b[0m", f"see {ROOT}/_build/a.pdf of {ROOT}"]
+    assert check_all.worth_keeping(lines) == ["built", "see _build/a.pdf of ."]
+    recorded = json.loads(check_all.RECORD.read_text(encoding="utf-8"))
+    for one in recorded.values():
+        assert check_all.worth_keeping(one["last_lines"]) == one["last_lines"]
+
+
 def test_a_step_alone_leaves_the_record_of_the_others(tmp_path):
     path = tmp_path / "record.json"
     check_all.main([], TOY, path)
