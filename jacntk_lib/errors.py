@@ -8,10 +8,8 @@
 ...     print("a finite time or a ridge")
 a finite time or a ridge
 
->>> issubclass(ConvergenceError, RuntimeError), issubclass(DataUnavailableError, RuntimeError)
+>>> issubclass(ConvergenceError, RuntimeError), issubclass(CorruptResultError, ValueError)
 (True, True)
->>> issubclass(CorruptResultError, ValueError)
-True
 """
 
 
@@ -25,10 +23,6 @@ class SingularGramError(ValueError):
 
 class ConvergenceError(RuntimeError):
     """An iteration stopped before it reached its accuracy; the message names residual and condition."""
-
-
-class DataUnavailableError(RuntimeError):
-    """A data set could not be had: no network and no folder in ``JACNTK_DATA_DIR``, or a wrong checksum."""
 
 
 class CorruptResultError(ValueError):

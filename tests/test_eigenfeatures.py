@@ -255,7 +255,7 @@ def test_tables_are_two_classes_without_repeated_rows():
         assert set(data.y) == {-1.0, 1.0}
         assert len(np.unique(data.X, axis=0)) == len(data.X)
     assert len(eigenfeatures.table("wine").X) == 178
-    raw = datasets.load("digits", standardise=False, unit_length=False)
+    raw = datasets.load("digits", scale=None, unit_length=False)
     assert len(eigenfeatures.table("digits").X) == np.isin(raw.y, [3, 8]).sum()
     train, test = eigenfeatures.parts("digits", 40, 50, 3)
     assert len(test.X) == 50

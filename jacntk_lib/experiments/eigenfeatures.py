@@ -222,7 +222,7 @@ def seeds(config, cell):
 @lru_cache(maxsize=len(TABLES))
 def table(name):
     """The raw table as a problem of two classes, +1 and -1, without repeated rows."""
-    data, which = datasets.load(name, standardise=False, unit_length=False), TABLES[name]
+    data, which = datasets.load(name, scale=None, unit_length=False), TABLES[name]
     if which.negative is not None:
         data = data.rows((data.y == which.positive) | (data.y == which.negative))
     if which.positive is not None:
