@@ -97,7 +97,12 @@ def parser(version):
 
 def _add_choice(command):
     """Which figure, at which size, where: the same for all that computes."""
-    command.add_argument("number", type=int, choices=experiments.FIGURES, help="figure of the paper")
+    command.add_argument(
+        "number",
+        type=lambda text: int(text) if text.isdecimal() else text,
+        choices=(*experiments.FIGURES, *experiments.APPENDIX),
+        help="figure of the paper",
+    )
     size = command.add_mutually_exclusive_group()
     size.add_argument(
         "--preset",

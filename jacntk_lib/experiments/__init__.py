@@ -30,14 +30,40 @@ JNTK of a finite network against Theta: median relative Frobenius error over 2 s
 'relative error of the JNTK'
 """
 
+import functools
 import importlib
+import types
 
 FIGURES = (1, 2, 3, 4, 5, 6)
-"""The figures that can be computed here."""
+"""The figures of the paper's main text."""
+APPENDIX = {"B7": 6, "B8": 6, "B9": 4, "B10": 4, "B11": 4, "B12": 4, "B13": 4}
+"""The figures of its appendix, each the experiment of a main one on other data."""
 
 
-def figure(number):
-    """The module of one figure; ValueError for a number that is not in ``FIGURES``."""
-    if number not in FIGURES:
-        raise ValueError(f"there is no figure {number!r}; known are {', '.join(map(str, FIGURES))}")
-    return importlib.import_module(f".figure{number}", __name__)
+def figure(label):
+    """The module of one figure, or for one of the appendix what has a module's names.
+
+    A module whose experiment the appendix repeats has ``APPENDIX[label] = (title, presets)``, which take the place of
+    its ``TITLE`` and ``PRESETS``.
+
+    Raises
+    ------
+    ValueError : ``label`` is neither in ``FIGURES`` nor in ``APPENDIX``.
+    """
+    if label in FIGURES:
+        return importlib.import_module(f".figure{label}", __name__)
+    if label in APPENDIX:
+        return _of_the_appendix(label)
+    raise ValueError(f"there is no figure {label!r}; known are {', '.join(map(str, (*FIGURES, *APPENDIX)))}")
+
+
+@functools.cache
+def _of_the_appendix(label):
+    from . import _runner
+
+    repeated = figure(APPENDIX[label])
+    experiment = types.SimpleNamespace(**vars(repeated))
+    experiment.NUMBER = label
+    experiment.TITLE, experiment.PRESETS = repeated.APPENDIX[label]
+    experiment.run = functools.partial(_runner.run, experiment)
+    return experiment
