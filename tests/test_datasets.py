@@ -1,22 +1,25 @@
-"""Points on the sphere, the tables, their repairs, and every way in which a download can go wrong."""
+"""Points on the sphere; the tables, their files and repairs, scaling, splits; and that none of it needs a network."""
 
-import hashlib
-import io
-import os
+import shutil
+import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import special
 
-from jacntk_lib import _uci, datasets
-from jacntk_lib.errors import DataUnavailableError
+from jacntk_lib import datasets
+from jacntk_lib.datasets import _uci, spheres
 
-UCI = ("algerian_forest_fires", "banknote_authentication", "sonar")
-needs_raw_files = pytest.mark.skipif(
-    "JACNTK_DATA_DIR" not in os.environ, reason="set JACNTK_DATA_DIR to a folder with the raw UCI files"
-)
+ROOT = Path(__file__).resolve().parent.parent
+FIRES = datasets.FIRES
+UCI = (FIRES, "banknote_authentication", "sonar")
+
+
+def table(name, **options):
+    """The raw table, unless the options say otherwise."""
+    return datasets.load(name, **{"scale": None, "unit_length": False} | options)
 
 
 # The sphere
@@ -50,8 +53,8 @@ def test_sphere_net_does_not_depend_on_the_machine(monkeypatch):
     """Rounding errors a hundred times the machine's, injected at every step, leave not one bit changed."""
     reference = datasets.sphere_net(64, 4, seed=3)
     noise = np.random.default_rng(0)
-    exact = datasets._on_grid
-    monkeypatch.setattr(datasets, "_on_grid", lambda X: exact(X + 2e-14 * noise.standard_normal(X.shape)))
+    exact = spheres._on_grid
+    monkeypatch.setattr(spheres, "_on_grid", lambda X: exact(X + 2e-14 * noise.standard_normal(X.shape)))
     np.testing.assert_array_equal(datasets.sphere_net(64, 4, seed=3), reference)
 
 
@@ -75,11 +78,76 @@ def test_separation_counts_every_pair():
     assert datasets.separation(X[:1]) == (np.inf, np.inf)
 
 
+# The Fibonacci lattice
+
+
+def test_fibonacci_lattice_in_three_dimensions_turns_by_the_golden_angle():
+    n = 200
+    X = datasets.fibonacci_sphere(n, 3)
+    np.testing.assert_allclose(X[:, 0], (2 * np.arange(n) + 1) / n - 1, atol=2e-5)  # heights; rounded to 2^-16
+    middle = slice(40, 160)  # near the poles that rounding turns more
+    turns = np.diff(np.unwrap(np.arctan2(X[:, 2], X[:, 1])[middle])) / (2 * np.pi)
+    np.testing.assert_allclose(turns % 1, (5**0.5 - 1) / 2, atol=2e-5)
+
+
+def test_fibonacci_lattice_on_the_circle_is_a_regular_polygon():
+    z = datasets.fibonacci_sphere(7, 2) @ [1, 1j]
+    np.testing.assert_allclose(z / z[0], np.exp(2j * np.pi * np.arange(7) / 7), atol=1e-4)
+
+
+@pytest.mark.parametrize(("d", "worst"), [(3, 0.003), (4, 0.006), (5, 0.01)])
+def test_fibonacci_lattice_gives_equal_areas_equally_many_points(d, worst):
+    """In 300 caps the share of 4096 points is the share of the area, more nearly than of random points."""
+    X = datasets.fibonacci_sphere(4096, d)
+    draw = np.random.default_rng(0)
+    centres, heights = draw.standard_normal((300, d)), draw.uniform(-1, 1, 300)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+
+    def miss(X):
+        area = special.betainc((d - 1) / 2, (d - 1) / 2, (1 - heights) / 2)
+        return np.abs((heights < X @ centres.T).mean(axis=0) - area).max()
+
+    random = draw.standard_normal(X.shape)
+    assert miss(X) < worst < miss(random / np.linalg.norm(random, axis=1, keepdims=True))
+
+
+def test_256_points_of_the_fibonacci_lattice_in_four_dimensions_are_a_half_net():
+    """What Kim and Yang say of theirs; and no two of them are equal or antipodal."""
+    X = datasets.fibonacci_sphere(256, 4)
+    np.testing.assert_allclose(np.linalg.norm(X, axis=1), 1, rtol=0, atol=1e-15)
+    assert 0.48 < datasets.covering_radius(X) <= 0.5
+    spread = datasets.separation(X)
+    assert spread.smallest_distance > 0.24
+    assert spread.smallest_antipodal_distance > 0.02
+    np.testing.assert_array_equal(X, datasets.fibonacci_sphere(256, 4))
+
+
+def test_fibonacci_lattice_does_not_depend_on_the_machine(monkeypatch):
+    reference, noise, exact = datasets.fibonacci_sphere(256, 4), np.random.default_rng(0), spheres._on_grid
+    monkeypatch.setattr(spheres, "_on_grid", lambda X: exact(X + 2e-14 * noise.standard_normal(X.shape)))
+    np.testing.assert_array_equal(datasets.fibonacci_sphere(256, 4), reference)
+
+
+@pytest.mark.parametrize("d", [2, 3, 4, 5])
+def test_covering_radius_of_the_cross(d):
+    """The 2d points on the axes leave the corners of the cube furthest away."""
+    cross = np.concatenate([np.eye(d), -np.eye(d)])
+    assert datasets.covering_radius(cross) == pytest.approx(np.sqrt(2 - 2 / np.sqrt(d)), rel=1e-12)
+
+
+def test_covering_radius_is_reached_and_not_exceeded():
+    X = datasets.sphere_net(64, 4)
+    Z = np.random.default_rng(0).standard_normal((200_000, 4))
+    Z /= np.linalg.norm(Z, axis=1, keepdims=True)
+    tried = np.sqrt(2 - 2 * (Z @ X.T).max(axis=1)).max()
+    assert 0.97 < tried / datasets.covering_radius(X) < 1
+
+
 # The tables
 
 
 def test_every_table_has_its_shape_on_record():
-    assert tuple(sorted(datasets.SHAPES)) == datasets.NAMES
+    assert set(datasets.SHAPES) == {*datasets.NAMES, *datasets.FIRES_VARIANTS}
 
 
 @pytest.mark.parametrize(
@@ -89,13 +157,13 @@ def test_every_table_has_its_shape_on_record():
         ("breast_cancer", (569, 30), "two classes", {1: 357, -1: 212}),
         ("digits", (1797, 64), "several classes", None),
         ("diabetes", (442, 10), "regression", None),
-        pytest.param("algerian_forest_fires", (244, 11), "two classes", {1: 138, -1: 106}, marks=needs_raw_files),
-        pytest.param("banknote_authentication", (1372, 4), "two classes", {1: 610, -1: 762}, marks=needs_raw_files),
-        pytest.param("sonar", (208, 60), "two classes", {1: 111, -1: 97}, marks=needs_raw_files),
+        ("algerian_forest_fires", (244, 11), "two classes", {1: 138, -1: 106}),
+        ("banknote_authentication", (1372, 4), "two classes", {1: 610, -1: 762}),
+        ("sonar", (208, 60), "two classes", {1: 111, -1: 97}),
     ],
 )
 def test_table(name, shape, task, classes):
-    raw = datasets.load(name, standardise=False, unit_length=False)
+    raw = table(name)
     assert raw.X.shape == shape == datasets.SHAPES[name]
     assert raw.y.shape == shape[:1]
     assert len(raw.names) == shape[1]
@@ -110,11 +178,11 @@ def test_table(name, shape, task, classes):
     np.testing.assert_allclose(columns.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(columns.std(axis=0), np.where(constant, 0, 1), atol=1e-12)
     default = datasets.load(name)
-    assert default.scaling == "standardised, unit length"
+    assert default.scaling == "standard, unit length"
     np.testing.assert_allclose(np.linalg.norm(default.X, axis=1), 1, atol=1e-12)
     np.testing.assert_allclose(default.X * np.linalg.norm(columns, axis=1)[:, None], columns, atol=1e-12)
     np.testing.assert_allclose(
-        datasets.load(name, standardise=False).X,
+        datasets.load(name, scale=None).X,
         raw.X / np.linalg.norm(raw.X, axis=1, keepdims=True),
         atol=1e-12,
     )
@@ -129,9 +197,8 @@ def test_targets_code_several_classes_by_columns():
     assert cancer.targets is cancer.y
 
 
-@needs_raw_files
 def test_algerian_fires_are_repaired_as_described():
-    data = datasets.load("algerian_forest_fires", standardise=False, unit_length=False)
+    data = table(FIRES)
     assert data.names[-1] == "region"
     np.testing.assert_array_equal(data.X[:, -1], [-1.0] * 122 + [1.0] * 122)
     assert [int(np.sum(data.y[rows] > 0)) for rows in (slice(122), slice(122, None))] == [59, 79]
@@ -143,23 +210,141 @@ def test_algerian_fires_are_repaired_as_described():
     assert "14/07/2012" in data.note
 
 
-@needs_raw_files
 def test_banknotes_and_sonar_hold_their_known_ranges():
-    notes = datasets.load("banknote_authentication", standardise=False, unit_length=False)
+    notes = table("banknote_authentication")
     np.testing.assert_array_equal(notes.X.min(axis=0), [-7.0421, -13.7731, -5.2861, -8.5482])
     np.testing.assert_array_equal(notes.X.max(axis=0), [6.8248, 12.9516, 17.9274, 2.4495])
     assert len(np.unique(notes.X, axis=0)) == 1348
-    sonar = datasets.load("sonar", standardise=False, unit_length=False)
+    sonar = table("sonar")
     np.testing.assert_array_equal(sonar.y, [-1.0] * 97 + [1.0] * 111)
     assert sonar.X.min() == 0
     assert sonar.X.max() == 1
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", UCI)
+@pytest.mark.parametrize("edit", [lambda b: b[:-1], lambda b: b + b"\n", lambda b: b.replace(b",0", b",1", 1)])
+def test_an_edited_file_is_refused_and_left_alone(name, edit, tmp_path, monkeypatch):
+    shutil.copytree(_uci.FOLDER, tmp_path / "uci")
+    monkeypatch.setattr(_uci, "FOLDER", tmp_path / "uci")
+    assert table(name).X.shape == datasets.SHAPES[name]
+    path = tmp_path / "uci" / _uci.SOURCES[name].file
+    content = edit(path.read_bytes())
+    path.unlink()  # the file may be read-only
+    path.write_bytes(content)
+    with pytest.raises(
+        OSError, match=r"is not UCI's file: its SHA-256 is .*restore it with `git checkout`, or install"
+    ):
+        datasets.load(name)
+    assert path.read_bytes() == content
+
+
+def test_the_files_come_with_what_their_licence_asks_for():
+    """Attribution, licence and hash, beside the files and in the notes, and in the licence of the repository."""
+    beside = (_uci.FOLDER / "README.md").read_text()
+    licence = (ROOT / "LICENSE").read_text()
+    for name in UCI:
+        source = _uci.SOURCES[name]
+        doi = source.citation.split()[-1]
+        for text in (beside, datasets.note(name), licence):
+            assert doi in text
+            assert "creativecommons.org/licenses/by/4.0" in text
+        assert source.file in beside
+        assert source.sha256 in beside
+        assert source.file in licence
+    for name in datasets.FIRES_VARIANTS:
+        assert datasets.note(name).startswith(datasets.note(FIRES))
+
+
+# Scaling
+
+
+@pytest.mark.parametrize("name", datasets.NAMES)
+def test_minmax_fills_the_cube_and_unit_length_follows(name):
+    raw, cube = table(name), table(name, scale="minmax")
+    assert cube.scaling == "minmax"
+    constant = np.ptp(raw.X, axis=0) == 0
+    np.testing.assert_allclose(cube.X.min(axis=0), np.where(constant, 0, -1), atol=1e-14)
+    np.testing.assert_allclose(cube.X.max(axis=0), np.where(constant, 0, 1), atol=1e-14)
+    slope = np.ptp(raw.X, axis=0) / 2
+    np.testing.assert_allclose(cube.X * slope + (raw.X.min(axis=0) + slope) * ~constant, raw.X * ~constant, atol=1e-9)
+    unit = datasets.load(name, scale="minmax")
+    assert unit.scaling == "minmax, unit length"
+    np.testing.assert_allclose(unit.X * np.linalg.norm(cube.X, axis=1, keepdims=True), cube.X, atol=1e-14)
+    np.testing.assert_allclose(np.linalg.norm(unit.X, axis=1), 1, atol=1e-14)
+
+
+@pytest.mark.parametrize("variant", datasets.FIRES_VARIANTS)
+def test_forest_fires_with_another_eleventh_column(variant):
+    raw, fires = table(variant), table(FIRES)
+    column = datasets.FIRES_VARIANTS[variant]
+    assert raw.names == (*fires.names[:10], column)
+    np.testing.assert_array_equal(raw.X[:, :10], fires.X[:, :10])
+    np.testing.assert_array_equal(raw.y, fires.y)
+    # each region has the 122 days from 1 June to 30 September 2012
+    days = {"day": [*range(1, 31), *range(1, 32), *range(1, 32), *range(1, 31)], "day_of_year": range(153, 275)}
+    days["month"] = [6] * 30 + [7] * 31 + [8] * 31 + [9] * 30
+    np.testing.assert_array_equal(raw.X[:, 10], [*days[column], *days[column]])
+
+
+@pytest.mark.parametrize(("cosine", "left"), [(0.99, 186), (0.995, 320)])
+def test_banknotes_without_parallel_rows_are_as_many_as_the_paper_has(cosine, left):
+    """Appendix A of Kim and Yang: 186 points for GELU, 320 for erf. Every row that went is parallel to one that stayed
+    and comes before it; no two that stayed are."""
+    notes, kept = (
+        datasets.load("banknote_authentication", scale="minmax", drop_parallel=limit) for limit in (None, cosine)
+    )
+    assert kept.X.shape == (left, 4)
+    places = [int(np.flatnonzero((row == notes.X).all(axis=1))[0]) for row in kept.X]
+    assert places == sorted(set(places))
+    np.testing.assert_array_equal(notes.y[places], kept.y)
+    cosines = np.abs(kept.X @ kept.X.T)
+    assert cosines[~np.eye(left, dtype=bool)].max() <= cosine
+    for i in set(range(len(notes.X))) - set(places):
+        before = [k for k in places if k < i]
+        assert np.abs(notes.X[before] @ notes.X[i]).max() > cosine
+
+
+def test_a_row_is_compared_with_rows_that_stayed_only(monkeypatch):
+    """Angles 0, 8, 16 and 176 degrees at a limit of 10: 8 goes because of 0, 16 stays although 8 is near, and 176 is
+    nearly antipodal to 0. Lengths play no part, and a row of zeros is parallel to none."""
+    angle = np.radians([0, 8, 16, 176])
+    X = np.array([1, 5, 0.2, 3])[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    X = np.vstack([X, [[0.0, 0.0]]])
+    made = datasets.Dataset(X, np.arange(5.0), ("a", "b"), "", "regression")
+    monkeypatch.setattr(datasets.tables, "_raw", lambda name: made)
+    for unit_length in (False, True):
+        kept = datasets.load("wine", scale=None, unit_length=unit_length, drop_parallel=np.cos(np.radians(10)))
+        np.testing.assert_array_equal(kept.y, [0, 2, 4])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"scale": "zscore"}, ValueError, "scale must be 'standard', 'minmax' or None, got 'zscore'"),
+        ({"scale": True}, ValueError, "scale must be 'standard', 'minmax' or None, got True"),
+        ({"unit_length": None}, TypeError, "unit_length must be True or False, got None"),
+        ({"drop_parallel": 1.0}, ValueError, r"drop_parallel must be a cosine in \(0, 1\), got 1.0"),
+        ({"drop_parallel": 0}, ValueError, "drop_parallel must be positive, got 0"),
+        ({"drop_parallel": -0.5}, ValueError, "drop_parallel must be positive, got -0.5"),
+        ({"drop_parallel": np.nan}, ValueError, "drop_parallel must be"),
+        ({"drop_parallel": "0.99"}, TypeError, "drop_parallel must be a real number, got '0.99'"),
+    ],
+)
+def test_bad_choices_are_refused_on_loading_and_on_splitting(options, error, message):
+    with pytest.raises(error, match=message):
+        datasets.load("wine", **options)
+    with pytest.raises(error, match=message):
+        datasets.split(table("wine"), **options)
 
 
 # Splits
 
 
 def test_split_is_stratified_and_scaled_by_the_training_rows():
-    raw = datasets.load("breast_cancer", standardise=False, unit_length=False)
+    raw = table("breast_cancer")
     train, test = datasets.split(raw, test=0.4, seed=2, unit_length=False)
     assert len(train.X) + len(test.X) == 569
     for label in (-1, 1):
@@ -167,15 +352,15 @@ def test_split_is_stratified_and_scaled_by_the_training_rows():
     np.testing.assert_allclose(train.X.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(train.X.std(axis=0), 1, atol=1e-12)
     assert np.abs(test.X.mean(axis=0)).max() > 1e-3  # the test rows took no part in the scaling
-    assert test.scaling == "standardised by the training rows"
+    assert test.scaling == "standard by the training rows"
     again = datasets.split(raw, test=0.4, seed=2)[1]
     np.testing.assert_array_equal(test.y, again.y)
     assert not np.array_equal(datasets.split(raw, test=0.4, seed=3, unit_length=False)[1].X, test.X)
 
 
 def test_split_by_number_of_rows():
-    raw = datasets.load("diabetes", standardise=False, unit_length=False)
-    train, test = datasets.split(raw, test=100, standardise=False, unit_length=False)
+    raw = table("diabetes")
+    train, test = datasets.split(raw, test=100, scale=None, unit_length=False)
     assert (len(train.X), len(test.X)) == (342, 100)
     rows = {tuple(row) for row in np.vstack([train.X, test.X])}
     assert rows == {tuple(row) for row in raw.X}
@@ -187,137 +372,82 @@ def test_split_keeps_copies_together():
     y[0] = -1.0  # copies of row 0 disagree about its label, as real tables do
     data = datasets.Dataset(X, y, ("x",), "", "two classes")
     for seed in range(10):
-        train, test = datasets.split(data, test=0.25, seed=seed, standardise=False, unit_length=False)
+        train, test = datasets.split(data, test=0.25, seed=seed, scale=None, unit_length=False)
         assert not set(train.X[:, 0]) & set(test.X[:, 0])
         assert 24 <= len(test.X) <= 39
 
 
-# Where the raw files come from. The stand-in for UCI is a zip on disk; `toy` is its one recorded file.
-
-TOY = b"1.0,2.0,3.0,4.0,0\r\n5.0,6.0,7.0,8.0,1"
-
-
-@pytest.fixture
-def uci(monkeypatch, tmp_path):
-    """UCI with one toy table, an empty cache and no folder; ``served`` is what a download yields."""
-    monkeypatch.delenv("JACNTK_DATA_DIR", raising=False)
-    source = _uci.Source("https://uci.example/toy.zip", "toy.txt", "toy.raw.txt", sha256(TOY), "Toy.", "Nobody.")
-    monkeypatch.setitem(_uci.SOURCES, "banknote_authentication", source)
-
-    class Served:
-        content, downloads, cache = zip_of("toy.txt", TOY), 0, tmp_path / "cache"
-
-        def retrieve(self, url, known_hash, fname, path):
-            assert (url, known_hash) == (source.url, None)
-            self.downloads += 1
-            if isinstance(self.content, Exception):
-                raise self.content
-            target = Path(path) / fname
-            target.write_bytes(self.content)
-            return str(target)
-
-        def os_cache(self, project):
-            assert project == "jacntk"
-            return self.cache
-
-    served = Served()
-    monkeypatch.setitem(sys.modules, "pooch", served)
-    return served
+def test_split_scales_by_the_extremes_of_the_training_rows():
+    raw = table("sonar")
+    train, test = datasets.split(raw, test=0.5, seed=4, scale="minmax", unit_length=False)
+    assert train.scaling == test.scaling == "minmax by the training rows"
+    np.testing.assert_allclose(train.X.min(axis=0), -1, atol=1e-14)
+    np.testing.assert_allclose(train.X.max(axis=0), 1, atol=1e-14)
+    assert np.abs(test.X).max() > 1.01  # a test row may lie outside
+    before = datasets.split(raw, test=0.5, seed=4, scale=None, unit_length=False)
+    low, high = before[0].X.min(axis=0), before[0].X.max(axis=0)
+    for scaled, unscaled in zip((train, test), before, strict=True):
+        np.testing.assert_allclose(scaled.X, 2 * (unscaled.X - low) / (high - low) - 1, atol=1e-12)
 
 
-def sha256(content):
-    return hashlib.sha256(content).hexdigest()
+def test_every_split_is_of_the_same_rows_that_are_not_parallel():
+    raw = table("banknote_authentication")
+    kept = datasets.load("banknote_authentication", scale="minmax", drop_parallel=0.99)
+    options = {"test": 0.2, "scale": "minmax", "drop_parallel": 0.99}
+    rows = []
+    for seed in range(3):
+        train, test = datasets.split(raw, seed=seed, **options)
+        assert (len(train.X), len(test.X)) == (149, 37)
+        assert np.sum(train.y > 0) + np.sum(test.y > 0) == np.sum(kept.y > 0)
+        unscaled = datasets.split(raw.rows(chosen(raw, kept)), seed=seed, test=0.2, scale=None, unit_length=False)
+        rows.append({tuple(row) for part in unscaled for row in part.X})
+        again = datasets.split(raw.rows(chosen(raw, kept)), seed=seed, test=0.2, scale="minmax")
+        np.testing.assert_array_equal(again[0].X, train.X)
+        np.testing.assert_array_equal(again[1].X, test.X)
+    assert rows[0] == rows[1] == rows[2]
 
 
-def zip_of(name, content):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(name, content)
-    return buffer.getvalue()
+def chosen(raw, kept):
+    """Places in the raw table of the rows that stayed."""
+    scaled = datasets.load("banknote_authentication", scale="minmax").X
+    return np.array([np.flatnonzero((scaled == row).all(axis=1))[0] for row in kept.X])
 
 
-def test_download_is_checked_and_cached(uci):
-    data = datasets.load("banknote_authentication", standardise=False, unit_length=False)
-    np.testing.assert_array_equal(data.X, [[1, 2, 3, 4], [5, 6, 7, 8]])
-    np.testing.assert_array_equal(data.y, [-1, 1])
-    datasets.load("banknote_authentication")
-    assert uci.downloads == 1
-    assert [path.name for path in uci.cache.iterdir()] == ["toy.raw.txt"]
+# No network
+
+OFFLINE = """
+import sys
+import jupytext, matplotlib, urllib.request
+
+matplotlib.use("agg")
+
+def refuse(event, _):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        raise OSError("refused: no connection may be opened")
+
+sys.addaudithook(refuse)
+try:
+    urllib.request.urlopen("http://127.0.0.1:9/")
+except OSError as error:
+    print(error.reason)
+
+from jacntk_lib import datasets
+for name in datasets.SHAPES:
+    print(name, *datasets.load(name).X.shape)
+
+page = {"__name__": "__main__"}
+for cell in jupytext.read(sys.argv[1]).cells:
+    if cell.cell_type == "code":
+        exec(compile(cell.source, sys.argv[1], "exec"), page)
+"""
 
 
-def test_damaged_cache_is_fetched_again(uci):
-    datasets.load("banknote_authentication")
-    (uci.cache / "toy.raw.txt").write_bytes(TOY[:-3])
-    data = datasets.load("banknote_authentication", standardise=False, unit_length=False)
-    assert data.X[1, 3] == 8
-    assert uci.downloads == 2
-
-
-@pytest.mark.parametrize(
-    "served",
-    [
-        OSError("no route to host"),
-        ConnectionError("name resolution failed"),
-        b"<html>404</html>",
-        zip_of("another.txt", TOY),
-        zip_of("toy.txt", TOY)[:60],
-    ],
-    ids=["no-route", "no-name", "not-a-zip", "wrong-zip", "truncated-zip"],
-)
-def test_failed_download_names_both_ways_out(uci, served):
-    uci.content = served
-    with pytest.raises(DataUnavailableError) as failure:
-        datasets.load(np.str_("banknote_authentication"))  # as it comes out of a stored result
-    message = str(failure.value)
-    assert "data set 'banknote_authentication' could not be downloaded" in message
-    assert "connect to the network" in message
-    assert "set JACNTK_DATA_DIR to that folder" in message
-    assert not uci.cache.exists()
-
-
-def test_wrong_checksum_names_the_file_and_keeps_nothing(uci):
-    uci.content = zip_of("toy.txt", TOY.replace(b"8.0", b"9.0"))
-    with pytest.raises(DataUnavailableError, match=r"toy\.txt in .* nothing of it was kept"):
-        datasets.load("banknote_authentication")
-    assert not uci.cache.exists()
-
-
-def test_without_pooch(uci, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(DataUnavailableError, match=r"needs the package pooch.*JACNTK_DATA_DIR"):
-        datasets.load("banknote_authentication")
-
-
-def test_full_disk_loses_the_copy_but_not_the_data(uci, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(_uci.os, "replace", full)
-    with pytest.warns(UserWarning, match="could not be cached .*No space left"):
-        data = datasets.load("banknote_authentication")
-    assert data.X.shape == (2, 4)
-    assert not uci.cache.exists()
-
-
-@pytest.mark.parametrize("name", ["toy.raw.txt", "toy.txt"])
-def test_folder_replaces_the_network(uci, monkeypatch, tmp_path, name):
-    (tmp_path / name).write_bytes(TOY)
-    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path))
-    assert datasets.load("banknote_authentication").X.shape == (2, 4)
-    assert uci.downloads == 0
-
-
-def test_folder_without_the_file(uci, monkeypatch, tmp_path):
-    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path))
-    with pytest.raises(DataUnavailableError, match=r"holds neither toy\.raw\.txt nor toy\.txt.*or unset"):
-        datasets.load("banknote_authentication")
-    assert uci.downloads == 0
-
-
-def test_folder_with_an_edited_file_is_refused_and_left_alone(uci, monkeypatch, tmp_path):
-    path = tmp_path / "toy.raw.txt"
-    path.write_bytes(TOY.replace(b"\r\n", b"\n"))
-    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path))
-    with pytest.raises(DataUnavailableError, match=r"toy\.raw\.txt is not UCI's file.*line ends"):
-        datasets.load("banknote_authentication")
-    assert path.exists()
+def test_tables_and_a_chapter_open_no_connection():
+    chapter = ROOT / "book" / "03-differentiated-kernel.md"
+    assert "datasets.load(" in chapter.read_text()
+    done = subprocess.run([sys.executable, "-c", OFFLINE, str(chapter)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said[0] == "refused: no connection may be opened"  # so that a connection would have been refused
+    assert said[1 : 1 + len(datasets.SHAPES)] == [f"{name} {n} {d}" for name, (n, d) in datasets.SHAPES.items()]
+    assert sum(line.startswith("CHECK ") for line in said) > 5

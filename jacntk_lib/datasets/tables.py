@@ -105,7 +105,7 @@ def load(name, *, scale="standard", unit_length=True, drop_parallel=None) -> Dat
     (186, 4)
     """
     if name not in SHAPES:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
+        raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(SHAPES))}")
     name = str(name)  # that of a stored result is a np.str_, which messages should not show
     data = _raw(name)
     X = _scaling(data.X, scale, unit_length)(data.X)
