@@ -21,7 +21,8 @@ from jacntk_lib.networks import FiniteMLP
 
 LIMITS = {figure1: (jacobian_nngp, finite.jacobian_nngp), figure2: (jacobian_ntk, finite.jacobian_ntk)}
 GRID = figure2.Config(activations=("erf", "gelu"), depths=(1, 2), widths=(8, 32), seeds=4, points=6, input_dim=3)
-RUN = figure3.Config(data="breast_cancer", rows=5, widths=(8, 16), seeds=(3, 2), steps=(0, 1, 4), kappa=0.5)
+FEW = {"rows": 5, "widths": (8, 16), "seeds": (3, 2), "steps": (0, 1, 4)}
+RUN = figure3.Config(data="breast_cancer", scale="standard", activations=("erf",), depth=3, kappa=0.5, **FEW)
 
 
 # Figures 1 and 2
@@ -93,106 +94,12 @@ def test_float32_cells_agree_with_float64():
     assert not np.array_equal(rounded, exact)
 
 
-# Figure 3
-
-
-def test_training_cell_measures_both_distances():
-    """The recorded steps against three trainings from scratch, each measured at its end."""
-    cell = figure3.Cell("erf", 16, 1)
-    got = figure3.run_cell(RUN, cell)
-    data = figure3.data_of(RUN)
-    assert data.X.shape == (5, 30)
-    limit = jacobian_ntk(MLP(3, "erf"), data.X).dense()
-    start = None
-    for k, steps in enumerate(RUN.steps):
-        net = FiniteMLP(MLP(3, "erf", kappa=0.5), 16, 30, seed=1)
-        history = training.train(net, data.X, data.y, 0.01, 1.0, steps, record=[steps])
-        kernel = finite.jacobian_ntk(net, data.X).numpy()
-        start = kernel if start is None else start
-        norm = np.linalg.norm(limit)
-        np.testing.assert_allclose(got["frobenius"][k], np.linalg.norm(kernel - limit) / norm, rtol=1e-10)
-        np.testing.assert_allclose(got["largest"][k], np.abs(kernel - limit).max(), rtol=1e-10)
-        np.testing.assert_allclose(got["drift"][k], np.linalg.norm(kernel - start) / norm, rtol=1e-8, atol=1e-15)
-        np.testing.assert_allclose(got["largest_drift"][k], np.abs(kernel - start).max(), rtol=1e-8, atol=1e-13)
-        np.testing.assert_allclose(got["loss"][k], history.loss[-1], rtol=1e-10)
-    assert got["drift"][0] == 0
-    assert got["loss"][-1] < got["loss"][0]
-
-
-def test_training_grid_has_gaps_where_a_width_has_fewer_seeds():
-    result = figure3.run(RUN)
-    assert result["drift"].shape == (1, 2, 3, 3)
-    np.testing.assert_array_equal(figure3.seed_counts(result), [[3, 2]])
-    assert np.isfinite(result["drift"][0, 0]).all()
-    assert np.isnan(result["drift"][0, 1, 2]).all()
-    np.testing.assert_array_equal(result["loss"][0, 1, 1], figure3.run_cell(RUN, figure3.Cell("erf", 16, 1))["loss"])
-    assert result.record["seeds"] == [0, 1, 2]
-    np.testing.assert_array_equal(result["points"], figure3.data_of(RUN).X)
-    np.testing.assert_array_equal(result["targets"], figure3.data_of(RUN).y)
-
-
-def test_wide_networks_drift_less():
-    config = dataclasses.replace(RUN, widths=(16, 256), seeds=(3, 3))
-    drift = np.median(figure3.run(config)["drift"], axis=2)[0]  # width, step
-    assert (drift[1, 1:] < 0.5 * drift[0, 1:]).all()
-
-
-def test_drift_falls_like_one_over_width():
-    config = dataclasses.replace(RUN, widths=(64, 512), seeds=(8, 8), steps=(0, 2), kappa=0.1)
-    slope, low, high = figure3.drift_slopes(figure3.run(config))["erf"]
-    assert -1.3 < slope < -0.7
-    assert low < slope < high
-
-
-def test_cells_of_figure_3_go_seed_by_seed():
-    order = [(cell.seed, cell.width) for cell in figure3.cells(RUN)]
-    assert order == [(0, 8), (0, 16), (1, 8), (1, 16), (2, 8)]
-
-
-# Figure 6
-
-SPECTRUM = figure6.Config(data=("sphere", "wine"), activations=("erf", "gelu"), depths=(1, 3), points=9, input_dim=3)
-SPECTRUM_ONE = dataclasses.replace(SPECTRUM, data=("sphere",))
-
-
-def test_spectrum_cell_agrees_with_the_eigenvalues():
-    X = datasets.sphere_net(9, 3, seed=0)
-    got = figure6.run_cell(SPECTRUM, figure6.Cell("sphere", "gelu", 3))
-    G = jacobian_ntk(MLP(3, "gelu"), X)
-    for kernel, matrix in (("jacobian", G.dense()), ("values", G.values())):
-        eigenvalues = np.linalg.eigvalsh(matrix)
-        assert got[f"{kernel}_verdict"] == "certified positive"
-        assert 0 < got[f"{kernel}_lower"] <= eigenvalues[0] * (1 + 1e-9)
-        assert eigenvalues[0] * (1 - 1e-9) <= got[f"{kernel}_upper"]
-        np.testing.assert_allclose(got[f"{kernel}_float64"], eigenvalues[0], rtol=1e-9)
-        np.testing.assert_allclose(got[f"{kernel}_float32"], eigenvalues[0], rtol=1e-2)
-        np.testing.assert_allclose(got[f"{kernel}_largest"], eigenvalues[-1], rtol=1e-9)
-
-
-def test_spectrum_grid():
-    config = SPECTRUM_ONE
-    result = figure6.run(config)
-    assert result["jacobian_lower"].shape == (1, 2, 2)
-    for j, activation in enumerate(result["activations"]):
-        for k, depth in enumerate(result["depths"]):
-            alone = figure6.run_cell(config, figure6.Cell("sphere", str(activation), int(depth)))
-            assert result["jacobian_lower"][0, j, k] == alone["jacobian_lower"]
-            assert result["values_verdict"][0, j, k] == str(alone["values_verdict"])
-    np.testing.assert_array_equal(result["shapes"], [[9, 3]])
-    assert "certified positive at 2 of 2 depths" in figure6.summary(result)
-
-
-def test_spectrum_inputs():
-    assert figure6.inputs_of(SPECTRUM, "wine").shape == (178, 13)
-    np.testing.assert_array_equal(figure6.inputs_of(SPECTRUM, "sphere"), datasets.sphere_net(9, 3, seed=0))
-
-
 # Every figure
 
+SPECTRUM = figure6.Config(depths=(1, 3), rows=6)
 
-@pytest.mark.parametrize(
-    ("figure", "config"), [(figure1, GRID), (figure2, GRID), (figure3, RUN), (figure6, SPECTRUM_ONE)]
-)
+
+@pytest.mark.parametrize(("figure", "config"), [(figure1, GRID), (figure2, GRID), (figure3, RUN), (figure6, SPECTRUM)])
 def test_summary_and_plot(figure, config):
     result = figure.run(config)
     lines = figure.summary(result).splitlines()
@@ -225,27 +132,11 @@ def test_presets(number):
         return
     # what the paper reports: widths, depths and repetitions
     assert paper.widths == (64, 128, 256, 512, 1024, 2048, 4096, 8192)
-    if number == 3:
-        assert (paper.lam, paper.kappa, paper.learning_rate) == (0.01, 0.1, 1.0)
-        assert set(paper.seeds) == {10}
-    else:
+    if number != 3:  # tests/test_figure3.py
         assert (paper.points, paper.input_dim, paper.depths, paper.seeds) == (256, 4, (1, 2, 3), 10)
 
 
-@pytest.mark.parametrize("name", ["sonar", "banknote"])
-def test_two_cores_train_the_appendix_for_the_same_time(name):
-    """Fewer rows and steps than on a GPU, but the same flow: kappa, lambda, and learning rate times steps."""
-    whole, part = figure3.PRESETS[name], figure3.PRESETS[f"{name}-cpu"]
-    assert (whole.data, whole.kappa, whole.lam) == (part.data, part.kappa, part.lam)
-    assert part.learning_rate * part.steps[-1] == whole.learning_rate * whole.steps[-1] == 1024
-    assert whole.rows is None
-    assert part.rows < 1000
-    assert max(part.widths) <= 1024 < max(whole.widths)
-
-
-COMPUTED_ON_TWO_CORES = [
-    name for name in results.stored() if re.fullmatch(r"figure-\d-\w+(-\w+)?", name) and name != "figure-3-inputs"
-]
+COMPUTED_ON_TWO_CORES = [name for name in results.stored() if re.fullmatch(r"figure-\d-\w+(-\w+)?", name)]
 COMPUTED_ON_TWO_CORES = [name for name in COMPUTED_ON_TWO_CORES if results.load(name).record["hardware"]["gpu"] is None]
 
 

@@ -1,116 +1,123 @@
-"""What figure 6 adds to certificates: float32 throughout, sampled kernels, sets of uniform points."""
+"""Figures 6, B7 and B8: the paper's tables, brackets and eigenvalues, and the cuts that explain verdicts."""
 
 import dataclasses
-import os
-import types
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from jacntk_lib import MLP, datasets, imprecise, jacobian_ntk
-from jacntk_lib.experiments import figure6
+from jacntk_lib.experiments import _runner, figure, figure6
 
-CONFIG = figure6.Config(
-    data=("sphere", "uniform", "wine"),
-    depths=(1, 3),
-    table_depths=(3,),
-    points=9,
-    input_dim=3,
-    high_precision_rows=0,
-    samples=4096,
-    uniform_seeds=2,
-)
+CONFIG = figure6.Config(data=(figure6.FIRES, "banknote_authentication"), depths=(1, 3), rows=8)
 
 
 @pytest.fixture(scope="module")
 def result():
-    few_rows = datasets.load("wine").rows(slice(0, 160, 20))  # the whole table takes half a minute
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "load", lambda name: few_rows)
-        return figure6.run(dataclasses.replace(CONFIG, activations=("gelu",)))
+    return figure6.run(CONFIG)
 
 
-def test_every_part_is_in_its_place(result):
-    depths = list(result["depths"])
-    for data in ("sphere", "uniform"):
-        X = figure6.inputs_of(CONFIG, data)
-        for depth in depths:
-            eigenvalues = np.linalg.eigvalsh(jacobian_ntk(MLP(depth, "gelu"), X).dense())
-            place = list(result["data"]).index(data), 0, depths.index(depth)
+def test_every_number_is_in_its_place(result):
+    for (i, data), (j, activation), (k, depth) in (
+        (a, b, c)
+        for a in enumerate(CONFIG.data)
+        for b in enumerate(CONFIG.activations)
+        for c in enumerate(CONFIG.depths)
+    ):
+        mlp, X = MLP(depth, activation), figure6.inputs_of(CONFIG, data, activation)
+        G = jacobian_ntk(mlp, X)
+        for kernel, matrix in (("jacobian", G.dense()), ("values", G.values())):
+            got = {name: result[f"{kernel}_{name}"][i, j, k] for name in ("lower", "upper", "float64", "largest")}
+            eigenvalues = np.linalg.eigvalsh(matrix)
             noise = 1e-15 * eigenvalues[-1]  # two builds of LAPACK differ by so much
-            np.testing.assert_allclose(result["jacobian_float64"][place], eigenvalues[0], rtol=1e-6, atol=noise)
-            rounded = imprecise.gram_in_float32(MLP(depth, "gelu"), "ntk", X)
-            got = result["jacobian_float32_throughout"][place]
-            np.testing.assert_allclose(got, np.linalg.eigvalsh(rounded)[0], atol=1e-6 * np.abs(rounded).max())
-    for seed in range(2):
-        X = figure6.inputs_of(CONFIG, "uniform", seed)
-        rounded = imprecise.gram_in_float32(MLP(3, "gelu"), "ntk", X)[::4, ::4]
-        throughout, smallest = result["uniform_float32_throughout"][0, seed, 1, 1], np.linalg.eigvalsh(rounded)[0]
-        np.testing.assert_allclose(throughout, smallest, atol=1e-5)
-        exact = np.linalg.eigvalsh(jacobian_ntk(MLP(3, "gelu"), X).dense())[0]
-        np.testing.assert_allclose(result["uniform_float32"][0, seed, 1, 0], exact, atol=1e-5)
-        assert result["uniform_float32"][0, seed, 1, 0] != exact
+            assert result[f"{kernel}_verdict"][i, j, k] == "certified positive"
+            assert 0 < got["lower"] <= eigenvalues[0] + noise
+            assert eigenvalues[0] - noise <= got["upper"] <= 2 * got["lower"]
+            np.testing.assert_allclose(got["float64"], eigenvalues[0], rtol=1e-6, atol=noise)
+            np.testing.assert_allclose(got["largest"], eigenvalues[-1], rtol=1e-12)
+            throughout = imprecise.gram_in_float32(mlp, "ntk", X, values_only=kernel == "values")
+            single = matrix.astype(np.float32)
+            for name, rough in (
+                ("rounded", single.astype(float)),
+                ("float32", single),
+                ("float32_throughout", throughout),
+            ):
+                expected = np.linalg.eigvalsh(rough)[0]
+                atol = 1e-6 * np.abs(matrix).max() if rough.dtype == np.float32 else noise
+                np.testing.assert_allclose(result[f"{kernel}_{name}"][i, j, k], expected, rtol=1e-6, atol=atol)
 
 
-def test_sampled_kernels_are_those_of_the_sphere(result):
-    for kind, shared in (("sampled", False), ("shared", True)):
-        batch = {"sampled": 32, "shared": 2048}[kind]
-        X = figure6.inputs_of(CONFIG, "sphere")
-        kernels = list(imprecise.sampled_ntk(MLP(3, "gelu"), X, samples=4096, shared=shared, batch=batch))
-        for k, depth in enumerate(result["depths"]):
-            smallest = np.linalg.eigvalsh(kernels[depth - 1])[0]
-            np.testing.assert_allclose(result[kind][0, k, 0], smallest, rtol=1e-6, atol=1e-9)
+def test_inputs_are_the_papers():
+    paper = figure6.PRESETS["paper"]
+    fires = figure6.inputs_of(paper, figure6.FIRES, "gelu")
+    np.testing.assert_array_equal(fires, datasets.load(figure6.FIRES, scale="minmax").X)
+    assert fires.shape == (244, 11)
+    shapes = {
+        (label, activation): figure6.inputs_of(config, config.data[0], activation).shape
+        for label in ("B7", "B8")
+        for config in [figure(label).PRESETS["paper"]]
+        for activation in config.activations
+    }
+    assert shapes == {
+        ("B7", "gelu"): (186, 4),  # the paper's numbers
+        ("B7", "erf"): (320, 4),
+        ("B8", "gelu"): (208, 60),
+        ("B8", "erf"): (208, 60),
+    }
 
 
-def test_tables_have_gaps_at_other_depths(result):
-    table = list(result["data"]).index("wine")
-    assert np.isnan(result["jacobian_lower"][table, 0, 0])
-    assert result["jacobian_verdict"][table, 0, 0] == ""
-    assert result["jacobian_verdict"][table, 0, 1] == "certified positive"
-    assert result["jacobian_lower"][table, 0, 1] > 0
+def test_presets_cover_the_papers_grid():
+    for config in (figure6.PRESETS["paper"], *(figure(label).PRESETS["paper"] for label in ("B7", "B8"))):
+        assert config.depths == tuple(range(1, 15))
+        assert set(config.activations) == {"erf", "gelu"}
+        assert config.rows == 0
+    assert [figure(label).NUMBER for label in ("B7", "B8")] == ["B7", "B8"]
+    assert _runner.command(figure("B7"), figure("B7").PRESETS["paper"]) == "jacntk figure B7 --preset paper"
 
 
-def test_table_without_its_repeated_rows(monkeypatch):
-    """Equal rows make the kernel singular; without them, thinned too, it is what it would be for those rows alone."""
-    X = np.random.default_rng(0).standard_normal((20, 3))
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
-    table = types.SimpleNamespace(X=X[[0, 1, 0, *range(2, 20), 19]])
-    monkeypatch.setattr(datasets, "load", lambda name: table)
-    config = dataclasses.replace(
-        CONFIG,
-        data=("banknote_authentication", *figure6.THINNED),
-        activations=("gelu",),
-        samples=0,
-        uniform_seeds=0,
-        eigenvalue_rows=20,
-    )
-    np.testing.assert_array_equal(figure6.inputs_of(config, "banknote_distinct"), X)
-    np.testing.assert_array_equal(figure6.inputs_of(config, "banknote_eighth"), X[::8])
-    result = figure6.run(config)
-    np.testing.assert_array_equal(result["shapes"], [[22, 3], [20, 3], [3, 3]])
-    verdicts = result["jacobian_verdict"][:, 0, 1]
-    assert list(verdicts) == ["certified singular", "certified positive", "certified positive"]
-    assert result["jacobian_method"][0, 0, 1].startswith("duplicate points")
-    exact = np.linalg.eigvalsh(jacobian_ntk(MLP(3, "gelu"), X).dense())[0]
-    assert result["jacobian_lower"][1, 0, 1] <= exact <= result["jacobian_upper"][1, 0, 1]
-    # an eigenvalue routine sees the small matrices alone: 22, 20 and 3 values, 88, 80 and 12 rows
-    np.testing.assert_array_equal(np.isnan(result["values_float64"][:, 0, 1]), [True, False, False])
-    np.testing.assert_array_equal(np.isnan(result["jacobian_float32"][:, 0, 1]), [True, True, False])
-    text = figure6.summary(result)
-    assert "banknote_authentication gelu  JNTK: certified singular at 1 of 1 depths; at most 0 (depth 3)" in text
-    assert "banknote_eighth gelu  JNTK: certified positive at 1 of 1 depths; float64" in text
-    picture = figure6.plot(result)
-    assert [note.get_text() for note in picture.axes[0].texts] == ["singular: duplicate points"]
-    picture.canvas.draw()
-    plt.close(picture)
+@pytest.mark.parametrize("reading", figure6.READINGS)
+def test_readings_of_224_are_rows_of_the_244(reading):
+    X, all_rows = (figure6.inputs_of(figure6.PRESETS["readings"], name, "erf") for name in (reading, figure6.FIRES))
+    assert X.shape == (224, 11)
+    assert {x.tobytes() for x in X} <= {x.tobytes() for x in all_rows}
+    if reading == "filtered_224":
+        products = np.abs(X @ X.T) - np.eye(224)
+        assert 0.99 < products.max() <= 0.9953
+    rest = len({x.tobytes() for x in all_rows} - {x.tobytes() for x in X})
+    assert rest == 20
+
+
+def test_sonars_telling_depths_come_first():
+    order = [(cell.kernel, cell.depth) for cell in figure6.cells(figure("B8").PRESETS["paper"])]
+    assert {kernel for kernel, _ in order[:28]} == {"values"}
+    assert {depth for _, depth in order[28:36]} == {1, 2, 3, 12}
+
+
+def test_partial_results_say_what_is_missing(tmp_path, monkeypatch):
+    """Stopped at a time limit: what was computed stands in its place, the rest is NaN or empty, and named."""
+    config = dataclasses.replace(CONFIG, data=(figure6.FIRES,), activations=("erf",))
+    now = iter(range(0, 10**6, 60))
+    monkeypatch.setattr("jacntk_lib.experiments._runner.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("jacntk_lib.experiments._runner.time.perf_counter", lambda: next(now))
+    part = figure6.run(config, where=tmp_path, time_limit=300, partial=True)
+    missing = part.record["missing"]
+    assert 0 < len(missing) < 4
+    for kernel in ("jacobian", "values"):
+        for k, depth in enumerate(config.depths):
+            gone = f"{figure6.FIRES}-erf-depth{depth}-{kernel}" in missing
+            assert np.isnan(part[f"{kernel}_lower"][0, 0, k]) == gone
+            assert (part[f"{kernel}_verdict"][0, 0, k] == "") == gone
+    assert "nan" not in figure6.summary(part)
+    plt.close(figure6.plot(part))
+    whole = figure6.run(config, where=tmp_path)
+    assert not whole.record["missing"]
+    assert np.isfinite(whole["jacobian_lower"]).all()
 
 
 def test_open_brackets_are_drawn_from_above(monkeypatch):
     close = np.array([[1.0, 0.0], [np.cos(1e-4), np.sin(1e-4)], [0.6, 0.8]])
-    monkeypatch.setattr(datasets, "load", lambda name: types.SimpleNamespace(X=close))
-    config = figure6.Config(data=("wine",), depths=(1,), activations=("erf",), high_precision_rows=0)
-    result = figure6.run(config)
+    monkeypatch.setattr(figure6, "inputs_of", lambda *_: close)
+    result = figure6.run(dataclasses.replace(CONFIG, depths=(1,), activations=("erf",), high_precision_rows=0))
     assert result["jacobian_verdict"][0, 0, 0] == "undecided"
     assert "JNTK: undecided at 1 of 1 depths" in figure6.summary(result)
     picture = figure6.plot(result)
@@ -119,37 +126,51 @@ def test_open_brackets_are_drawn_from_above(monkeypatch):
     plt.close(picture)
 
 
-def test_expected_time_of_a_singular_table_is_short():
-    config = dataclasses.replace(CONFIG, data=("banknote_authentication", "banknote_distinct"))
-    singular, regular = (figure6.operations(config, figure6.Cell(data, "erf", 3))[0] for data in config.data)
-    assert 0 < 100 * singular < regular
-
-
-@pytest.mark.parametrize("data", [*figure6.SPHERES, figure6.UNIFORM, *figure6.TABLES])
-def test_shapes_are_known_without_the_data(data):
-    if data not in (*figure6.SPHERES, figure6.UNIFORM, *datasets.BUNDLED) and "JACNTK_DATA_DIR" not in os.environ:
-        pytest.skip("set JACNTK_DATA_DIR to a folder with the raw UCI files")
-    X = figure6.inputs_of(CONFIG, data)
-    assert figure6._shape_of(CONFIG, data) == X.shape
-    assert len(X) - len(np.unique(X, axis=0)) == datasets.REPEATED.get(data, 0)
-
-
-def test_uniform_points_are_uniform():
-    X = figure6.inputs_of(dataclasses.replace(CONFIG, points=4000), "uniform", 1)
-    np.testing.assert_allclose(np.linalg.norm(X, axis=1), 1, rtol=1e-14)
-    assert np.abs(X.mean(axis=0)).max() < 0.05
-    assert (figure6.inputs_of(dataclasses.replace(CONFIG, points=4000), "uniform", 0) != X).any()
+def test_matrices_too_large_for_an_eigenvalue_routine_get_a_certificate_alone():
+    config = dataclasses.replace(CONFIG, data=(figure6.FIRES,), activations=("erf",), depths=(3,), eigenvalue_rows=20)
+    result = figure6.run(config)  # 8 and 96 rows
+    assert np.isnan(result["jacobian_float64"][0, 0, 0])
+    assert result["values_float64"][0, 0, 0] > 0
+    assert result["jacobian_lower"][0, 0, 0] > 0
+    assert "JNTK: certified positive at 1 of 1 depths; at most" in figure6.summary(result)
 
 
 def test_summary_and_picture(result):
     text = figure6.summary(result)
-    assert "wine gelu  JNTK: certified positive at 1 of 1 depths" in text
-    assert "in samples pair by pair" in text
-    assert "2 sets of uniform points, gelu, JNTK rounded to float32: positive from depth" in text
-    assert "2 sets of uniform points, gelu, JNTK in float32 throughout: positive from depth" in text
-    assert [ax.get_title() for ax in figure6.plot(result).axes] == ["sphere, GELU", "uniform, GELU", "wine, GELU"]
-    assert [ax.get_title() for ax in figure6.plot(result, ["wine"]).axes] == ["wine, GELU"]
-    plt.close("all")
+    assert "algerian_forest_fires gelu JNTK: certified positive at 2 of 2 depths; float64" in text
+    assert "in float32 throughout" in text
+    picture = figure6.plot(result)
+    titles = [f"{data}, {activation}" for data in ("algerian forest fires", "banknote authentication")
+              for activation in ("GELU", "erf")]  # fmt: skip
+    assert [ax.get_title() for ax in picture.axes] == titles
+    dashed = [line.get_xdata()[0] for ax in picture.axes[:2] for line in ax.lines if line.get_linestyle() == "--"]
+    assert dashed == [11, 6]  # what the paper reports
+    plt.close(picture)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_cuts_are_all_and_only_those_that_reproduce_a_verdict(shift):
+    rng = np.random.default_rng(0)
+    smallest = np.sort(rng.lognormal(size=6)) + shift
+    satisfied = np.array([False, False, True, True, True, True])
+    low, high = figure6.cuts(smallest, smallest, satisfied)
+    for tau in np.concatenate([smallest, np.linspace(low, high, 9), rng.lognormal(size=50)]):
+        assert ((smallest > tau) == satisfied).all() == (low <= tau < high)
+
+
+def test_cuts_of_brackets_hold_for_every_eigenvalue_inside():
+    lower, upper = np.array([1.0, 2.0, 5.0]), np.array([1.5, 3.0, 9.0])
+    assert figure6.cuts(lower, upper, np.array([False, False, True])) == (3.0, 5.0)
+    assert figure6.cuts(lower, upper, np.array([True, True, True])) == (-np.inf, 1.0)
+    assert figure6.cuts(lower, upper, np.array([False, False, False])) == (9.0, np.inf)
+    low, high = figure6.cuts(lower, upper, np.array([True, False, True]))  # no cut can tell a smaller from a larger
+    assert low > high
+
+
+def test_common_cuts():
+    assert figure6.common([(1.0, 5.0), (2.0, 9.0)]) == (2.0, 5.0)
+    low, high = figure6.common([(1.0, 2.0), (3.0, 4.0)])
+    assert low > high
 
 
 def test_positive_from():
@@ -162,9 +183,10 @@ def test_positive_from():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"table_depths": (2,)}, "must be among the depths"),
-        ({"samples": 100}, "samples must be 0 or at least 2048"),
-        ({"uniform_seeds": -1}, "uniform_seeds must be at least 0"),
+        ({"data": ("iris",)}, "unknown data 'iris'; known are algerian_forest_fires"),
+        ({"rows": -1}, "rows must be at least 0"),
+        ({"activations": ("sin",)}, "which banknotes stay is known for gelu and erf, not for 'sin'"),
+        ({"depths": (0,)}, "each of depths must be at least 1"),
     ],
 )
 def test_bad_configurations(options, message):

@@ -1,9 +1,46 @@
-"""Figure 6 in words and as a picture: its certified brackets, and what computations without certificate return."""
+"""Figure 6 in words and as a picture, and the cuts that turn its smallest eigenvalues into verdicts."""
 
 import numpy as np
 
 KERNELS = ("jacobian", "values")
-FLOAT32 = ("float32", "float32_throughout")
+FLOAT32 = ("rounded", "float32", "float32_throughout")
+NAMES = {"jacobian": "JNTK", "values": "NTK", "gelu": "GELU"}
+
+
+def cuts(lower, upper, satisfied):
+    """The numbers tau for which "the smallest eigenvalue is above tau" holds exactly where ``satisfied`` says.
+
+    Parameters
+    ----------
+    lower, upper : proved bounds of the smallest eigenvalues, alike in shape; twice the same for plain numbers.
+    satisfied : booleans of that shape.
+
+    Returns
+    -------
+    (low, high): every tau with low <= tau < high will do, whatever the eigenvalues are between their bounds. -inf or
+    inf where nothing bounds tau. There is none where low >= high, as where an eigenvalue that should be above tau has
+    no positive lower bound.
+
+    Examples
+    --------
+    >>> smallest = [1e-9, 2e-7, 5e-6, 8e-5]
+    >>> cuts(smallest, smallest, [False, False, True, True])
+    (2e-07, 5e-06)
+    """
+    lower, upper, satisfied = (np.asarray(a) for a in (lower, upper, satisfied))
+    return float(np.max(upper[~satisfied], initial=-np.inf)), float(np.min(lower[satisfied], initial=np.inf))
+
+
+def common(intervals):
+    """The intersection of several intervals (low, high), empty where low >= high.
+
+    Examples
+    --------
+    >>> common([(1e-7, 1e-5), (1e-6, 1e-4)])
+    (1e-06, 1e-05)
+    """
+    lows, highs = zip(*intervals, strict=True)
+    return max(lows), min(highs)
 
 
 def positive_from(smallest, depths):
@@ -19,106 +56,65 @@ def positive_from(smallest, depths):
 
 
 def summary(result):
-    """What is proved, and from which depth on each computation sees it; a line per data set, activation and kernel."""
-    depths, lines = result["depths"], ["Smallest eigenvalue of the limiting NTK by depth"]
+    """What is proved, and from which depth on float32 sees it; a line per data set, activation and kernel."""
+    lines = ["Smallest eigenvalue of the limiting NTK by depth"]
     for i, data in enumerate(result["data"]):
         for j, activation in enumerate(result["activations"]):
-            for k, kernel in enumerate(KERNELS):
-                verdicts = result[f"{kernel}_verdict"][i, j]
-                there = verdicts != ""
-                counts = [
-                    f"{v} at {n} of {there.sum()} depths" for v, n in zip(*_counted(verdicts[there]), strict=True)
-                ]
-                found = result[f"{kernel}_float64"][i, j, there]
-                if np.isfinite(found).all():
-                    kind, seen = "float64", _seen(result, i, j, k, there)
-                else:
-                    kind, seen, found = "at most", "", result[f"{kernel}_upper"][i, j, there]
-                lines.append(
-                    f"  {data} {activation:5s} {'JNTK' if kernel == 'jacobian' else 'NTK ':4s}: {', '.join(counts)}; "
-                    f"{kind} {found[0]:.2g} (depth {depths[there][0]}) to {found[-1]:.2g} (depth {depths[there][-1]})"
-                    + seen
-                )
-    for kind, what in zip(FLOAT32, ("rounded to float32", "in float32 throughout"), strict=True):
-        for j, activation in enumerate(result["activations"] if f"uniform_{kind}" in result.arrays else ()):
-            found = [positive_from(row[:, 0], depths) for row in result[f"uniform_{kind}"][j]]
-            lines.append(
-                f"  {len(found)} sets of uniform points, {activation}, JNTK {what}: positive from depth "
-                + ", ".join(str(depth or "none") for depth in found)
-            )
+            for kernel in KERNELS:
+                there = result[f"{kernel}_verdict"][i, j] != ""
+                if there.any():
+                    names = ("verdict", "upper", "float64", *FLOAT32)
+                    found = {name: result[f"{kernel}_{name}"][i, j, there] for name in names}
+                    words = _in_words(result["depths"][there], found)
+                    lines.append(f"  {data} {activation:4s} {NAMES[kernel]:4s}: {words}")
     return "\n".join(lines)
 
 
-def _counted(verdicts):
-    return np.unique(verdicts, return_counts=True)
+def _in_words(depths, found):
+    counts = zip(*np.unique(found["verdict"], return_counts=True), strict=True)
+    words = ", ".join(f"{verdict} at {count} of {len(depths)} depths" for verdict, count in counts)
+    plain = np.isfinite(found["float64"]).all()
+    kind, numbers = ("float64", found["float64"]) if plain else ("at most", found["upper"])
+    words += f"; {kind} {numbers[0]:.2g} (depth {depths[0]}) to {numbers[-1]:.2g} (depth {depths[-1]})"
+    if plain:
+        seen = [(name.replace("_", " "), positive_from(found[name], depths) or "none") for name in FLOAT32]
+        words += "; positive from depth " + ", ".join(f"{depth} in {name}" for name, depth in seen)
+    return words
 
 
-def _seen(result, i, j, k, there):
-    """From which depth on each computation without certificate finds a positive eigenvalue, in words."""
-    depths, kernel = result["depths"], KERNELS[k]
-    seen = {
-        what: positive_from(result[f"{kernel}_{kind}"][i, j, there], depths[there])
-        for kind, what in zip(FLOAT32, ("float32", "float32 throughout"), strict=True)
-    }
-    if result["data"][i] == "sphere" and "sampled" in result.arrays:
-        seen["samples pair by pair"] = positive_from(result["sampled"][j, :, k], depths)
-        seen["shared samples"] = positive_from(result["shared"][j, :, k], depths)
-    return "; positive from depth " + ", ".join(f"{depth or 'none'} in {what}" for what, depth in seen.items())
+def plot(result):
+    """Proved brackets by depth for both kernels: a row of panels for each data set, a panel for each activation.
 
-
-def plot(result, data=None):
-    """Certified brackets by depth for both kernels; crosses where float32 is negative, at minus its value.
-
-    A row of panels for each of ``data``, names of data sets, default all. Triangles are proved upper bounds where there
-    is no lower one; of a singular matrix there is nothing to draw.
+    Triangles are proved upper bounds where there is no lower one. A dashed line is the depth from which on the paper
+    reports a positive smallest eigenvalue of the JNTK, where it names one.
     """
     import matplotlib.pyplot as plt
 
     from .. import plotting
+    from .figure6 import REPORTED
 
     names = [str(a) for a in result["activations"]]
-    data = list(result["data"]) if data is None else list(data)
     figure, axes = plt.subplots(
-        len(data),
+        len(result["data"]),
         len(names),
-        figsize=(plotting.TEXT_WIDTH, 3.4 * len(data)),
+        figsize=(plotting.TEXT_WIDTH, 3.4 * len(result["data"])),
         sharex=True,
         sharey="row",
         squeeze=False,
         layout="constrained",
     )
     depths = result["depths"]
-    for row, name_of_data in zip(axes, data, strict=True):
-        i = list(result["data"]).index(name_of_data)
-        for j, (ax, name) in enumerate(zip(row, names, strict=True)):
-            for kernel, label, colour in (("jacobian", "JNTK", "jacobian"), ("values", "NTK", "value")):
-                colour = plotting.COLOURS[colour]
-                lower, upper = result[f"{kernel}_lower"][i, j], result[f"{kernel}_upper"][i, j]
-                proved = lower > 0  # False where nothing was computed
-                ax.plot(depths[proved], np.sqrt(lower * upper)[proved], marker="o", color=colour, label=label)
-                ax.vlines(depths[proved], lower[proved], upper[proved], color=colour, linewidth=3)
-                open_below = (lower <= 0) & (upper > 0)
-                if open_below.any():
-                    ax.plot(
-                        depths[open_below],
-                        upper[open_below],
-                        "v",
-                        color=colour,
-                        fillstyle="none",
-                        label=f"{label} at most",
-                    )
-                in_float32 = result[f"{kernel}_float32_throughout"][i, j]
-                lost = in_float32 <= 0
-                if lost.any():
-                    ax.plot(depths[lost], -in_float32[lost], "x", color=colour, label=f"minus {label} in float32")
-            singular = result["jacobian_verdict"][i, j] == "certified singular"
-            if singular.any():
-                cause = str(result["jacobian_method"][i, j, singular][0]).partition(":")[0]
-                ax.text(0.5, 0.5, f"singular: {cause}", ha="center", transform=ax.transAxes)
+    for i, data in enumerate(result["data"]):
+        for j, name in enumerate(names):
+            ax = axes[i, j]
+            for kernel, colour in zip(KERNELS, ("jacobian", "value"), strict=True):
+                _draw(ax, depths, *(result[f"{kernel}_{end}"][i, j] for end in ("lower", "upper")), kernel, colour)
+            if (depth := REPORTED.get(str(data), {}).get(name)) is not None:
+                ax.axvline(depth, color=plotting.COLOURS["reference"], linestyle="--", linewidth=1)
             ax.set_yscale("log")
-            ax.set_title(f"{name_of_data.replace('_', ' ')}, {'GELU' if name == 'gelu' else name}")
+            ax.set_title(f"{data.replace('_', ' ')}, {NAMES.get(name, name)}")
             ax.label_outer()
-        row[0].set_ylabel("smallest eigenvalue")
+        axes[i, 0].set_ylabel("smallest eigenvalue")
     for ax in axes[-1]:
         ax.set_xlabel("depth $L$")
     entries = {}  # one legend for all panels
@@ -126,3 +122,18 @@ def plot(result, data=None):
         entries.update(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=4)
     return figure
+
+
+def _draw(ax, depths, lower, upper, kernel, colour):
+    from .. import plotting
+
+    colour = plotting.COLOURS[colour]
+    proved = lower > 0  # False where nothing was computed
+    if proved.any():
+        middle = np.sqrt(lower * upper)[proved]
+        ax.plot(depths[proved], middle, marker="o", markersize=4, color=colour, label=NAMES[kernel])
+        ax.vlines(depths[proved], lower[proved], upper[proved], color=colour, linewidth=3)
+    open_below = (lower <= 0) & (upper > 0)
+    if open_below.any():
+        label = f"{NAMES[kernel]} at most"
+        ax.plot(depths[open_below], upper[open_below], "v", color=colour, fillstyle="none", label=label)
