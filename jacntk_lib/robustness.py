@@ -145,6 +145,55 @@ def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1
     return Attack(best, least, clean)
 
 
+def one_step(model, X, y, size, *, norm="l2", on_sphere=False) -> np.ndarray:
+    r"""The points one step of descent away, all of them: inputs that several models can be asked about.
+
+    .. math:: x' = x - \epsilon\, \frac{g}{|g|_2} \;(\text{l2}), \qquad
+              x' = x - \epsilon\, \mathrm{sign}\, g \;(\text{linf}), \qquad
+              x' = x + \epsilon\, (f(x) - y)\, \nabla f(x) \;(\text{gradient}),
+
+    g being the gradient of the margin y f. The third is a step of size eps up the loss :math:`(f - y)^2 / 2` itself,
+    and as long as the gradient makes it. Unlike :func:`attack`, which keeps the better of start and end, this goes
+    where the step leads: a point may end with a larger margin than it had.
+
+    Parameters
+    ----------
+    model, X, y : as for :func:`attack`; one output, labels -1 and +1.
+    size : eps >= 0.
+    norm : "l2", "linf" or "gradient".
+    on_sphere : bring every point back to the length it had.
+
+    Returns
+    -------
+    Array (M, d).
+
+    Raises
+    ------
+    TypeError, ValueError : as for :func:`attack`.
+
+    Examples
+    --------
+    >>> linear = lambda Z: np.column_stack([Z @ [3.0, 4.0], np.tile([3.0, 4.0], (len(Z), 1))])
+    >>> one_step(linear, [[1.0, 0.0]], [1], size=0.5)
+    array([[ 0.7, -0.4]])
+    """
+    X = as_points(X)
+    y = _signs(as_array(y, "y", X.shape[:1]))
+    size = non_negative_number(size, "size")
+    value, slope = _as_function(model)(X)
+    if np.ndim(value) != 1:
+        raise ValueError(f"a shared step needs a model with one output, got values of shape {np.shape(value)}")
+    if norm == "gradient":
+        moved = X + size * (value - y)[:, None] * slope
+    else:
+        ball = ball_of(norm)(X[:, None], size, None)
+        moved = X - size * ball.direction(X[:, None], (y[:, None] * slope)[:, None])[:, 0]
+    if on_sphere:
+        length = np.linalg.norm(moved, axis=1, keepdims=True)
+        moved = moved * np.linalg.norm(X, axis=1, keepdims=True) / np.where(length > 0, length, 1.0)
+    return moved
+
+
 def accuracy_under_attack(model, X, y, sizes, **options) -> np.ndarray:
     """Share of the points that no attack of a size turns, for each of ``sizes``: (S,), or (S, p) for eigenfeatures.
 

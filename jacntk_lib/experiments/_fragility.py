@@ -5,7 +5,12 @@ sign of feature i at point j, negative where the sign is wrong without any attac
 an attack of size eps is the share of points with a margin above eps.
 """
 
+import math
+from typing import NamedTuple
+
 import numpy as np
+
+from .. import bootstrap
 
 ACCURATE, FRAGILE = 0.7, 0.5
 """An accurate feature is right at more than so many points; a fragile one, under attack, at fewer than so many."""
@@ -110,3 +115,48 @@ def mechanical_correlation(margins, y, eps, masks, draws, seed):
             found[draw, s] = [rank_correlation(correct[0, mask], robust[mask]) for robust in correct[1:]]
     there = np.isfinite(found).all(axis=0)
     return np.where(there, np.where(there, found, 0.0).mean(axis=0), np.nan)
+
+
+class OverSplits(NamedTuple):
+    """Mean over the splits in which a measure is defined, its 95 % interval, and in how many of how many that is."""
+
+    mean: float
+    low: float
+    high: float
+    defined: int
+    splits: int
+
+    def __str__(self):
+        """The mean in two digits, with its number of splits where these are not all; or "undefined"."""
+        if not self.defined:
+            return "undefined"
+        return f"{self.mean:.2f}" + (f" ({self.defined} of {self.splits})" if self.defined < self.splits else "")
+
+
+def over_splits(values):
+    """Mean over splits with its 95 % bootstrap interval, of (S,), as :class:`OverSplits`.
+
+    NaN marks a split in which the measure is undefined. The mean is over the others, and so it speaks of those alone:
+    a split drops out of a correlation when no feature survives. It is NaN where none is left, the interval where fewer
+    than two are.
+
+    Splits are what is resampled, not features: those of one split share its points, training and test. The splits of
+    one table share rows too, so the interval speaks of this table.
+
+    >>> print(over_splits([0.25, 0.75]), "/", over_splits([0.25, math.nan]), "/", over_splits([math.nan]))
+    0.50 / 0.25 (1 of 2) / undefined
+    """
+    values = np.asarray(values, dtype=float)
+    defined = values[np.isfinite(values)]
+    mean, low, high = defined.mean() if len(defined) else math.nan, math.nan, math.nan
+    if len(defined) > 1:
+        mean, low, high = bootstrap.mean_interval(defined)
+    return OverSplits(float(mean), float(low), float(high), len(defined), len(values))
+
+
+def scatter(ax, accuracy, robust, colour, **style):
+    """Features as dots below the diagonal; the shaded corner holds the accurate but fragile ones."""
+    ax.axline((0, 0), slope=1, color="#767676", linewidth=0.8)
+    ax.fill_between([ACCURATE, 1], 0, FRAGILE, color="#f6d9c6", linewidth=0, zorder=0)
+    ax.plot(accuracy, robust, ".", color=colour, markersize=3, alpha=0.5, markeredgewidth=0, **style)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
