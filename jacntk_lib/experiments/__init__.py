@@ -25,9 +25,9 @@ Every module has the same few names:
 >>> number > 0, dtype, figure2.seeds(config, cells[0])
 (True, 'float64', range(0, 2))
 >>> print(figure2.summary(result).splitlines()[0])
-JNTK of a finite network against Theta: median relative Frobenius error over 2 seeds
+JNTK of a finite network against Theta, median over 2 seeds
 >>> figure2.plot(result).axes[0].get_ylabel()
-'relative error of the JNTK'
+'largest entry of the error'
 """
 
 import functools

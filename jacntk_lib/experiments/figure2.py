@@ -1,20 +1,36 @@
 r"""Figure 2 (Theorem 4.3): the finite Jacobian NTK at initialisation against its limit Theta^L.
 
-Each network of the grid gives one matrix, the Gram matrix of the parameter gradients of (f, Jf)/kappa on the
-points (:func:`jacntk_lib.finite.jacobian_ntk`, exact), and two errors: ``frobenius``, relative, and
-``largest``, the largest entry of the difference. Both are kept for the whole matrix and by block.
-``frobenius_of_mean`` is the error of the mean of all seeds' matrices: at depth 1 that mean estimates Theta
-itself at every width.
+Each network of the grid gives one matrix, the Gram matrix of the parameter gradients of (f, Jf)/kappa on the points
+(:func:`jacntk_lib.finite.jacobian_ntk`, exact). Its errors are kept in the paper's metric, the largest entry for each
+index pair (00), (22), (02), (12), and in ours, the relative Frobenius norm (:func:`_grid.compare`).
+``frobenius_of_mean`` is the error of the mean of all seeds' matrices: at depth 1 that mean estimates Theta itself at
+every width.
 """
 
 from .. import gram
 from . import _grid, _runner
-from ._grid import PRESETS, Cell, Config, cells, seeds, slopes
+from ._grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, seeds, slopes
 
-__all__ = ["PRESETS", "Cell", "Config", "cells", "collect", "plot", "run", "run_cell", "seeds", "slopes", "summary"]
+__all__ = [
+    "INDEX_PAIRS",
+    "PRESETS",
+    "Cell",
+    "Config",
+    "cells",
+    "collect",
+    "plot",
+    "plot_relative",
+    "run",
+    "run_cell",
+    "seeds",
+    "slopes",
+    "summary",
+]
 
 NUMBER = 2
 TITLE = "The Jacobian NTK of finite networks at initialisation against its limit"
+PARTIAL = True
+"""Widths are independent: a result with fewer of them is a result."""
 
 
 def run_cell(config, cell, device="cpu", report=None):
@@ -31,7 +47,7 @@ def collect(config, outcomes):
 
 def operations(config, cell):
     """(number, dtype) of the floating-point operations of a cell, for the expected time."""
-    # the stored run on two cores took four times as long as its products alone: errors by block, activations, limits
+    # a run on two cores took four times as long as its products alone: errors by pair, activations, limits
     return _grid.operations(config, cell, backwards=True, slower=4)
 
 
@@ -43,10 +59,15 @@ def run(config, **options):
 
 
 def summary(result):
-    """Errors at the ends of the grid, and their slopes, in a line per activation and depth."""
+    """Errors at the ends of the grid, two lines per activation and depth."""
     return _grid.summary(result, "JNTK of a finite network against Theta")
 
 
 def plot(result):
-    """The error of single networks by width, one panel an activation."""
-    return _grid.plot(result, "JNTK")
+    """The paper's picture: the largest entry of the error by width, one panel an index pair."""
+    return _grid.plot(result)
+
+
+def plot_relative(result):
+    """The relative Frobenius error by width, one panel an activation."""
+    return _grid.plot_relative(result, "JNTK")
