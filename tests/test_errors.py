@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -31,8 +32,9 @@ from jacntk_lib import (
 )
 from jacntk_lib.activations import Activation, softplus_derivatives, tanh_derivatives
 from jacntk_lib.certificates import certify
+from jacntk_lib.datasets import _uci
 from jacntk_lib.degeneracies import degeneracies
-from jacntk_lib.errors import ConvergenceError, CorruptResultError, DataUnavailableError, SingularGramError
+from jacntk_lib.errors import ConvergenceError, CorruptResultError, SingularGramError
 from jacntk_lib.experiments import figure1, figure2, figure3, figure6
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.robustness import accuracy_under_attack, attack, linearised_margin
@@ -74,10 +76,6 @@ def streamed(**options):
     return finite.streamed_jacobian_ntk(**{"mlp": MLP(3), "width": 4, "seed": 0, "X": X} | options)
 
 
-def samples(**options):
-    return next(imprecise.sampled_ntk(**{"mlp": MLP(1), "X": X, "samples": 64} | options))
-
-
 @functools.cache
 def quadrature():
     return MLP(1, Activation.from_derivatives("own", softplus_derivatives(), odd_part_linear=True))
@@ -111,7 +109,7 @@ def inner_negative(gram):
 
 
 G = jacobian_ntk(MLP(2), X)
-V, T, C, S, U, R = ValueError, TypeError, ConvergenceError, SingularGramError, DataUnavailableError, CorruptResultError
+V, T, C, S, R = ValueError, TypeError, ConvergenceError, SingularGramError, CorruptResultError
 
 # where -> (what is wrong, which exception, what its message says). "here" is a folder, see the fixture.
 LIST = {
@@ -209,9 +207,7 @@ LIST = {
         (lambda: certify(np.eye(2), error=-1.0), V, "error must not be negative"),
         (lambda: degeneracies("erf", X), T, "mlp must be an MLP, got 'erf'"),
         (lambda: degeneracies(MLP(1), X[0]), V, r"X has shape \(3,\)"),
-        (lambda: samples(samples=10, batch=11), V, r"batch \(11\) must not exceed samples \(10\)"),
-        (lambda: samples(X=X[0]), V, r"X has shape \(3,\)"),
-        (lambda: samples(mlp=quadrature()), V, "exist for erf, gelu, sin, not for 'own'"),
+        (lambda: imprecise.gram_in_float32(MLP(1), "ntk", X[0]), V, r"X has shape \(3,\)"),
     ],
     "dynamics": [
         (lambda: flow("erf"), T, "mlp must be an MLP, got 'erf'"),
@@ -395,10 +391,10 @@ LIST = {
     ],
     "datasets": [
         (lambda: datasets.load("mnist"), V, "unknown data set 'mnist'; known are algerian_forest_fires, .*, wine"),
-        (lambda: datasets.load("wine", standardise="no"), T, "standardise must be True or False, got 'no'"),
+        (lambda: datasets.load("wine", scale="no"), V, "scale must be 'standard', 'minmax' or None, got 'no'"),
         (lambda: datasets.load("wine", unit_length=1), T, "unit_length must be True or False, got 1"),
-        (lambda: datasets.load("sonar"), U, r"sonar.raw.csv is not UCI's file: .* replace it with sonar.all-data"),
-        (lambda: datasets.load("banknote_authentication"), U, "holds neither .* Put the file into .* or unset it"),
+        (lambda: datasets.load("wine", drop_parallel=1), V, r"drop_parallel must be a cosine in \(0, 1\), got 1"),
+        (lambda: datasets.load("sonar"), OSError, r"sonar.raw.csv is not UCI's file: .*restore it with `git checkout`"),
         (lambda: datasets.split(datasets.load("wine")), V, "already .* by statistics of all rows"),
         (lambda: datasets.split(raw(), test=0), V, r"test must be a share in \(0, 1\) or a number .* got 0"),
         (lambda: datasets.split(raw(), test=178), V, "number of rows below 178, got 178"),
@@ -411,6 +407,13 @@ LIST = {
         (lambda: datasets.sphere_net(3, 3, antipodal_range=-0.5), V, "antipodal_range must not be negative, got -0.5"),
         (lambda: datasets.sphere_net(3, 3, antipodal_range=1.5), V, r"antipodal_range must be in \[0, 1\], got 1.5"),
         (lambda: datasets.separation(X[0]), V, r"X has shape \(3,\)"),
+        (lambda: datasets.fibonacci_sphere(0, 3), V, "n must be at least 1, got 0"),
+        (lambda: datasets.fibonacci_sphere(3, 1), V, "d must be at least 2, got 1"),
+        (lambda: datasets.fibonacci_sphere(3, 4.0), T, "d must be an integer, got 4.0"),
+        (lambda: datasets.covering_radius(2 * X), V, "rows of unit length .* are needed; divide each by its length"),
+        (lambda: datasets.covering_radius(X), V, "must surround the origin; take more points"),
+        (lambda: datasets.covering_radius([[1.0, 0], [0, 1], [0.6, 0.8]]), V, "must surround the origin"),
+        (lambda: datasets.covering_radius(np.tile(X[:1], (9, 1))), V, "must surround the origin; take more"),
     ],
     "results": [
         (lambda: results.load("other"), FileNotFoundError, "no result 'other' in .*there: .*whole.*JACNTK_RESULTS_DIR"),
@@ -430,7 +433,8 @@ LIST = {
         (lambda: results.Cells("here", "toy", {}).store("a/b", {}, 0.0), V, "needs letters, digits, .* got 'a/b'"),
     ],
     "experiments": [
-        (lambda: experiments.figure(7), V, "no figure 7; known are 1, 2, 3"),
+        (lambda: experiments.figure(7), V, "no figure 7; known are 1, 2, .*, 6, B7, .*, B13"),
+        (lambda: experiments.figure("B6"), V, "no figure 'B6'; known are 1, 2, 3"),
         (lambda: figure1.Config(depths=()), V, r"depths must be one or more different values, got \(\)"),
         (lambda: figure2.Config(widths=(8, 8)), V, r"widths must be one or more different values, got \(8, 8\)"),
         (lambda: figure2.Config(widths=(0,)), V, "each of widths must be at least 1, got 0"),
@@ -441,7 +445,7 @@ LIST = {
         (lambda: figure3.Config(data="iris"), V, "unknown data set 'iris'; known are"),
         (lambda: figure3.Config(lam=-1.0), V, "lam must not be negative, got -1"),
         (lambda: figure3.run(figure3.Config(data="wine")), V, "several classes"),
-        (lambda: figure6.Config(data=("iris",)), V, "unknown data 'iris'; known are sphere"),
+        (lambda: figure6.Config(data=("iris",)), V, "unknown data 'iris'; known are algerian_forest_fires"),
         (lambda: figure6.Config(depths=()), V, "depths must be one or more"),
     ],
     "bootstrap": [
@@ -481,7 +485,7 @@ WAY_OUT = re.compile(
 
 
 def raw():
-    return datasets.load("wine", standardise=False, unit_length=False)
+    return datasets.load("wine", scale=None, unit_length=False)
 
 
 def axes():
@@ -492,11 +496,12 @@ def axes():
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A current folder, a results folder with one good result and eight bad ones, a data folder with a wrong file."""
+    """A current folder, a results folder with one good result and eight bad ones, the data with a wrong file."""
     root = tmp_path_factory.mktemp("disk")
     stored, data = root / "results", root / "data"
-    for folder in (root / "here", data):
-        folder.mkdir()
+    (root / "here").mkdir()
+    shutil.copytree(_uci.FOLDER, data)
+    (data / "sonar.raw.csv").unlink()
     (data / "sonar.raw.csv").write_text("1,2,R\n")
     for name in ("whole", "half", "cut", "edited", "mixed", "foreign", "newer"):
         results.save(result(name=name), stored)
@@ -518,7 +523,7 @@ def disk(prepared, monkeypatch):
     """The same, as current folder and in the environment: what is there after the test must be what was before."""
     monkeypatch.chdir(prepared / "here")
     monkeypatch.setenv("JACNTK_RESULTS_DIR", str(prepared / "results"))
-    monkeypatch.setenv("JACNTK_DATA_DIR", str(prepared / "data"))
+    monkeypatch.setattr(_uci, "FOLDER", prepared / "data")
 
     def contents():
         return {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()}
@@ -540,7 +545,7 @@ def test_refusal(call, error, message, disk):
 
 def test_the_list_is_long_enough():
     assert len(CASES) >= 200
-    assert {error for case in CASES for error in [case.values[1]]} >= {V, T, C, S, U, R}
+    assert {error for case in CASES for error in [case.values[1]]} >= {V, T, C, S, R}
 
 
 @pytest.mark.parametrize(

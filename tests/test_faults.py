@@ -1,32 +1,26 @@
-"""What goes wrong outside the program: disks, folders, networks. Simulated, since as root no folder is read-only.
+"""What goes wrong outside the program: disks, folders, files of data. Simulated, since as root no folder is read-only.
 
 Beside these: damaged and edited results, kills and two writers in ``test_results.py``, kills and two runs of one
-computation in ``test_experiments.py``, interrupted training in ``test_training.py``, the cache and
-``JACNTK_DATA_DIR`` in ``test_datasets.py``.
+computation in ``test_experiments.py``, interrupted training in ``test_training.py``, edited tables in
+``test_datasets.py``.
 """
 
 import builtins
 import errno
-import hashlib
-import http.server
-import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
-import types
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jacntk_lib import _atomic, _uci, cli, datasets, results
-from jacntk_lib.errors import DataUnavailableError
+from jacntk_lib import _atomic, cli, datasets, results
+from jacntk_lib.datasets import _uci
 from jacntk_lib.experiments import figure2, figure3
 
 TINY = figure2.Config(activations=("erf",), depths=(1, 2), widths=(8, 16), seeds=2, points=5, input_dim=2)
@@ -235,166 +229,49 @@ def test_results_are_read_where_nothing_can_be_written(tmp_path, monkeypatch):
     np.testing.assert_array_equal(results.load("toy", tmp_path)["a"], np.arange(3))
 
 
-# The network and the data
-
-TABLE = b"1.0,2.0,3.0,4.0,0\r\n5.0,6.0,7.0,8.0,1"
+# The data
 
 
-def zip_of(table):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("toy.txt", table)
-    return packed.getvalue()
+def test_a_command_with_an_edited_file_of_data_computes_nothing(tmp_path, monkeypatch, capsys):
+    shutil.copytree(_uci.FOLDER, tmp_path / "uci")
+    monkeypatch.setattr(_uci, "FOLDER", tmp_path / "uci")
+    path = tmp_path / "uci" / "algerian_forest_fires.raw.csv"
+    path.unlink()  # it may be read-only
+    path.write_text("day,month\n")
+    monkeypatch.setitem(figure3.PRESETS, "demo", replace(figure3.PRESETS["demo"], data="algerian_forest_fires"))
+    assert cli.main(["figure", "3", "--out", str(tmp_path / "out")]) == cli.FAILED
+    shown = capsys.readouterr().err
+    assert f"{path} is not UCI's file" in shown
+    assert "restore it with `git checkout`, or install jacntk again" in shown
+    assert list(tmp_path.iterdir()) == [tmp_path / "uci"]
 
 
-def uci(monkeypatch, url):
-    """UCI with one toy table at ``url``, and no folder of data; the zip that holds the table is returned."""
-    source = _uci.Source(url, "toy.txt", "toy.raw", hashlib.sha256(TABLE).hexdigest(), "", "")
-    monkeypatch.setitem(_uci.SOURCES, "banknote_authentication", source)
-    monkeypatch.delenv("JACNTK_DATA_DIR", raising=False)
-    return zip_of(TABLE)
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [(errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error"), (errno.ENOENT, "No such file")],
+)
+def test_data_that_cannot_be_read(tmp_path, monkeypatch, capsys, number, why):
+    """The system's own words name the file, and a command shows them without a traceback."""
+    path = _uci.FOLDER / "algerian_forest_fires.raw.csv"
+    refuse(monkeypatch, "read_bytes", path, number=number)
+    with pytest.raises(OSError, match=re.escape(str(path))) as failure:
+        datasets.load("algerian_forest_fires")
+    assert failure.value.errno == number
+    monkeypatch.setitem(figure3.PRESETS, "demo", replace(figure3.PRESETS["demo"], data="algerian_forest_fires"))
+    assert cli.main(["figure", "3", "--out", str(tmp_path / "out")]) == cli.FAILED
+    shown = capsys.readouterr().err
+    assert why in shown
+    assert str(path) in shown
+    assert "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def network(monkeypatch, tmp_path):
-    """UCI with one toy table; ``network.answer`` is what pooch does when asked for it."""
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    content = uci(monkeypatch, "https://uci.example/toy.zip")
-    network = types.SimpleNamespace(content=content, cache=tmp_path / "cache")
-
-    def whole(path):
-        path.write_bytes(network.content)
-
-    network.answer = whole
-
-    def retrieve(url, known_hash, fname, path):
-        network.answer(Path(path) / fname)
-        return str(Path(path) / fname)
-
-    monkeypatch.setitem(
-        sys.modules, "pooch", types.SimpleNamespace(retrieve=retrieve, os_cache=lambda _: network.cache)
-    )
-    return network
-
-
-def load():
-    return datasets.load("banknote_authentication", standardise=False, unit_length=False)
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt(), MemoryError()])
-def test_interrupted_download_leaves_nothing_behind(network, tmp_path, stop):
-    def half(path):
-        path.write_bytes(network.content[: len(network.content) // 2])
-        raise stop
-
-    whole, network.answer = network.answer, half
-    with pytest.raises(type(stop)):
-        load()
-    assert files(tmp_path) == []
-    network.answer = whole
-    assert load().X.shape == (2, 4)
-    assert files(tmp_path) == [network.cache / "toy.raw"]
-
-
-def test_interrupt_while_the_copy_is_written(network, tmp_path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as stopped:
-        stopped.setattr(_uci.os, "replace", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            load()
-    assert files(tmp_path) == []
-    assert load().X.shape == (2, 4)
-
-
-@pytest.mark.parametrize("step", ["read_bytes", "unlink", "mkdir"])
-def test_a_damaged_cache_that_cannot_be_read_removed_or_written(network, monkeypatch, step):
-    """The data are good and come through, with a warning if the next call will have to fetch them again."""
-    network.cache.mkdir()
-    (network.cache / "toy.raw").write_bytes(b"damaged")
-    refuse(monkeypatch, step, network.cache, network.cache / "toy.raw")
-    if step == "mkdir":
-        with pytest.warns(UserWarning, match=r"could not be cached in .*Permission denied"):
-            assert load().X.shape == (2, 4)
-    else:
-        assert load().X.shape == (2, 4)
-        monkeypatch.undo()
-        assert (network.cache / "toy.raw").read_bytes() == TABLE
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    """A web server of one's own with the toy table; ``server.cut(content)`` is the part of it that gets through."""
-
-    class Server(http.server.HTTPServer):
-        says_length, requests = True, 0
-
-        def cut(self, content):
-            return content
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.server.requests += 1
-            self.send_response(200)
-            if self.server.says_length:
-                self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(self.server.cut(content))  # and then the connection is closed
-
-        def log_message(self, *_):
-            pass
-
-    with Server(("127.0.0.1", 0), Handler) as running:
-        content = uci(monkeypatch, f"http://127.0.0.1:{running.server_port}/toy.zip")
-        monkeypatch.setattr(_uci, "cache_folder", lambda: tmp_path / "cache")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        (tmp_path / "temporary").mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
-
-
-@pytest.mark.parametrize("says_length", [True, False])
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_server_that_hangs_up_in_the_middle(server, tmp_path, share, says_length):
-    """With the true pooch: what came is not kept, and the next call fetches the whole table."""
-    pytest.importorskip("pooch")
-    server.says_length = says_length
-    server.cut = lambda content: content[: int(share * len(content))]
-    with pytest.raises(
-        DataUnavailableError, match=r"could not be downloaded \(.*Either connect to the network and try"
-    ):
-        load()
-    assert files(tmp_path) == []
-    assert list((tmp_path / "temporary").iterdir()) == []
-    del server.cut
-    assert load().X.shape == (2, 4)
-    assert files(tmp_path) == [tmp_path / "cache" / "toy.raw"]
-    assert list((tmp_path / "temporary").iterdir()) == []
-    assert load().X.shape == (2, 4)
-    assert server.requests == 2  # the third call read the copy
-
-
-def test_a_server_with_another_table(server, tmp_path):
-    pytest.importorskip("pooch")
-    server.cut = lambda _: zip_of(TABLE.replace(b"8.0", b"9.0"))
-    server.says_length = False
-    with pytest.raises(DataUnavailableError, match=r"toy\.txt in http.* has SHA-256 .* nothing of it was kept"):
-        load()
-    assert files(tmp_path) == []
-
-
-# Processes that share the cache
+# Processes that write the same file
 
 KEEP = """
 import os, sys, time
 from pathlib import Path
-from jacntk_lib import _atomic, _uci
+from jacntk_lib import _atomic
 
 path, content = Path(sys.argv[1]), b"0123456789" * 100_000
 
@@ -402,87 +279,51 @@ def pause(*_):
     print("now", flush=True)
     time.sleep(60)
 
+def whole(file):
+    file.write(content)
+
 def half(file):
     file.write(content[: len(content) // 2])
     file.flush()
     pause()
 
 step = sys.argv[2]
-if step == "half":
-    write = _atomic.write
-    _atomic.write = lambda path, save: write(path, half)
-elif step == "after":
+if step == "after":
     replace = os.replace
     os.replace = lambda *paths: (replace(*paths), pause())
-elif step != "often":
+elif step in ("fsync", "replace"):
     setattr(os, step, pause)
 for _ in range(100 if step == "often" else 1):
-    _uci._keep(path, content)
+    _atomic.write(path, half if step == "half" else whole)
     assert path.read_bytes() == content
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")
 @pytest.mark.parametrize("step", ["half", "fsync", "replace", "after"])
-def test_killed_while_the_copy_is_written(network, step):
-    """Before it is in place there is no file of the table's name; the next call keeps one, and sweeps what was left."""
-    path = network.cache / "toy.raw"
+def test_killed_while_a_file_is_written(tmp_path, step):
+    """Before it is in place there is no file of its name; a sweep removes what was left, and nothing else."""
+    path = tmp_path / "kept"
     with subprocess.Popen([sys.executable, "-c", KEEP, str(path), step], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "now\n"
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    (left,) = files(network.cache)
+    (left,) = files(tmp_path)
     if step == "after":
         assert left.stat().st_size == 10**6
     else:
-        assert left.name.startswith(".toy.raw.")
+        assert left.name.startswith(".kept.")
         assert left.stat().st_size == (5 * 10**5 if step == "half" else 10**6)
-    assert load().X.shape == (2, 4)
-    assert files(network.cache) == [path]
-    assert path.read_bytes() == TABLE
+    _atomic.sweep(tmp_path)
+    assert files(tmp_path) == ([path] if step == "after" else [])
 
 
 @pytest.mark.skipif(_atomic.fcntl is None, reason="this system has no locks between processes")
-def test_two_processes_keep_the_same_copy(tmp_path):
-    """Neither sees half a file, and neither sweeps what the other is writing."""
-    path = tmp_path / "cache" / "toy.raw"
+def test_two_processes_write_the_same_file(tmp_path):
+    """Neither ever sees half of it, and nothing else is left."""
+    path = tmp_path / "kept"
     command = [sys.executable, "-c", KEEP, str(path), "often"]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [worker.communicate(timeout=60)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], said
     assert files(tmp_path) == [path]
-
-
-def test_a_command_with_a_wrong_file_of_data_computes_nothing(tmp_path, monkeypatch, capsys):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "algerian_forest_fires.raw.csv").write_text("day,month\n")
-    monkeypatch.setenv("JACNTK_DATA_DIR", str(folder))
-    monkeypatch.setitem(figure3.PRESETS, "demo", replace(figure3.PRESETS["demo"], data="algerian_forest_fires"))
-    assert cli.main(["figure", "3", "--out", str(tmp_path / "out")]) == cli.FAILED
-    shown = capsys.readouterr().err
-    assert "algerian_forest_fires.raw.csv is not UCI's file" in shown
-    assert "replace it with" in shown
-    assert list(tmp_path.iterdir()) == [folder]
-
-
-@pytest.mark.parametrize("step", ["is_file", "read_bytes"])
-def test_data_that_cannot_be_read(tmp_path, monkeypatch, capsys, step):
-    """The folder, or the file in it."""
-    path = tmp_path / "sonar.raw.csv"
-    path.write_text("1,2,R\n")
-    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path))
-    refuse(monkeypatch, step, path)
-    said = f"{path} cannot be read (Permission denied): change its permissions, or unset JACNTK_DATA_DIR"
-    with pytest.raises(DataUnavailableError, match=re.escape(said)):
-        datasets.load("sonar")
-    assert cli.main(["info"]) == cli.OK
-    assert f"sonar: unusable. {said}" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ["file", "nowhere"])
-def test_a_folder_of_data_that_is_none(tmp_path, monkeypatch, name):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path / name))
-    with pytest.raises(DataUnavailableError, match=r"is not a folder\. Put the file into a folder .* or unset it"):
-        datasets.load("sonar")
