@@ -8,7 +8,7 @@ Each cell trains one network and measures its JNTK K_t at the recorded steps. Tw
 - from the same network's K_0, which is constancy itself: ``drift_by_pair``, ``drift``, in the same two units.
 
 Beside them the loss, the training accuracy, and ``moved``: how far the weights of each layer have gone from their
-start, in the three norms of the paper's Lemma J.2 (``NORMS``).
+start, in the three norms of the paper's Lemma J.2 (``NORMS``); :func:`allowed` are the scales it compares them with.
 
 >>> few = {"rows": 4, "widths": (16, 64, 256), "seeds": (2, 2, 2), "steps": (0, 4)}
 >>> config = Config(data="breast_cancer", activations=("erf",), depth=1, kappa=0.5, **few)
@@ -42,6 +42,7 @@ __all__ = [
     "PRESETS",
     "Cell",
     "Config",
+    "allowed",
     "cells",
     "collect",
     "data_of",
@@ -138,6 +139,11 @@ PRESETS = {
     "paper": Config(),
     # ours: a depth at which the kernel does stay, columns standardised
     "depth-3": Config(scale="standard", activations=("erf",), depth=3, steps=(0, *(2**k for k in range(11)))),
+    # ours: other readings of the table's eleventh column
+    **{
+        column.replace("_", "-"): Config(data=name, widths=(64, 256), seeds=(3, 3), float32_from=2**8)
+        for name, column in datasets.FIRES_VARIANTS.items()
+    },
 }
 
 
@@ -303,6 +309,30 @@ def seed_counts(result):
     return np.cumprod(np.isfinite(result["drift"]).all(axis=-1), axis=-1).sum(axis=-1)
 
 
+def allowed(widths, depth):
+    r"""The scales of the paper's Lemma J.2 for ``result["moved"]``, without its factor omega: (W, L+1, 3).
+
+    .. math::
+
+        \sqrt n \text{ (Frobenius)}, \qquad \sqrt n \log n \text{ (infinity and one norm, layers } 2..L), \qquad
+        \log n \text{ (infinity norm of layer 1, one norm of layer } L+1);
+
+    infinite for the infinity norm of layer L+1 and the one norm of layer 1, which the lemma leaves free.
+
+    >>> allowed([64], depth=2).round(1)
+    array([[[ 8. ,  4.2,  inf],
+            [ 8. , 33.3, 33.3],
+            [ 8. ,  inf,  4.2]]])
+    """
+    n = np.asarray(widths, float)
+    scales = np.empty((len(n), depth + 1, 3))
+    scales[:, :, 0] = np.sqrt(n)[:, None]
+    scales[:, :, 1:] = (np.sqrt(n) * np.log(n))[:, None, None]
+    scales[:, 0, 1] = scales[:, -1, 2] = np.log(n)
+    scales[:, -1, 1] = scales[:, 0, 2] = np.inf
+    return scales
+
+
 def drift_slopes(result, step=-1):
     """``{activation: (slope, low, high)}`` of log drift by log width at one recorded step (by its index).
 
@@ -316,7 +346,7 @@ def drift_slopes(result, step=-1):
 
 
 def summary(result):
-    """Distance and drift at the last step by width."""
+    """Distance and drift at the last step by width, in units of the limit's Frobenius norm."""
     last, counts = result["steps"][-1], seed_counts(result)
     lines = [f"Relative distance of the JNTK after {last} steps of robust training, median over seeds"]
     for i, activation in enumerate(result["activations"]):
@@ -342,7 +372,7 @@ def plot(result, measure="largest_by_pair"):
     """The paper's picture: the largest entry of the difference by width, a panel per index pair, a line per step.
 
     ``measure`` is "largest_by_pair", from the limit, or "drift_by_pair", from the network's own start. Of the first
-    activation of the result; medians over seeds with 95 % bootstrap bands.
+    activation of the result; medians over seeds with 95 % bootstrap bands. Dashed: the limit's own largest entry.
     """
     import matplotlib.pyplot as plt
 
@@ -360,17 +390,18 @@ def plot(result, measure="largest_by_pair"):
             samples = [result[measure][0, j, :count, k, values] for j, count in there]
             _band(ax, widths[[j for j, _ in there]], samples, colour, f"{steps[k]}")
         a, b = INDEX_PAIRS[pair]
-        ax.axhline(result["limit_largest_by_pair"][0, pair], color=plotting.COLOURS["reference"], linestyle="--")
+        own = {"color": plotting.COLOURS["reference"], "linestyle": "--", "linewidth": 1.2, "label": r"$\Theta$"}
+        ax.axhline(result["limit_largest_by_pair"][0, pair], **own)
         ax.set_title(f"index pair ({a}, {b})")
         ax.set_xscale("log", base=2)
         ax.set_yscale("log")
     for ax in axes[-1]:
         ax.set_xlabel("width $n$")
-    reference = r"$\Theta$" if measure == "largest_by_pair" else "its start"
+    reference = r"K_t - \Theta" if measure == "largest_by_pair" else "K_t - K_0"
     for ax in axes[:, 0]:
-        ax.set_ylabel(f"largest distance from {reference}")
+        ax.set_ylabel(rf"largest entry of $|{reference}|$")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, title="step", loc="outside right center")
+    figure.legend(handles, labels, title="step $t$", loc="outside right center")
     return figure
 
 
@@ -418,4 +449,4 @@ def _band(ax, x, samples, colour, label):
     ax.plot(x, median, marker="o", markersize=3, color=colour, label=label)
     if all(len(row) > 1 for row in samples):
         low, high = zip(*(bootstrap.median_interval(row)[1:] for row in samples), strict=True)
-        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
