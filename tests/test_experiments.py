@@ -32,7 +32,8 @@ SPECTRUM = figure6.Config(depths=(1, 3), rows=6)
 def test_summary_and_plot(figure, config):
     result = figure.run(config)
     lines = figure.summary(result).splitlines()
-    assert len(lines) == 1 + (2 + 1 if figure is figure3 else 4)  # widths and a slope; activations with depth or kernel
+    # a head; activations with depth, in two metrics, and a floor; widths and a slope; activations with kernel
+    assert len(lines) == 1 + {figure1: 8 + 1, figure2: 8, figure3: 2 + 1, figure6: 4}[figure]
     assert "nan" not in figure.summary(result)
     picture = figure.plot(result)
     # an inner panel shares its axes with labelled ones, and has a title of its own
