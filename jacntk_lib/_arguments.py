@@ -100,8 +100,8 @@ def _add_choice(command):
     command.add_argument(
         "number",
         type=lambda text: int(text) if text.isdecimal() else text,
-        choices=(*experiments.FIGURES, *experiments.APPENDIX),
-        help="figure of the paper",
+        choices=(*experiments.FIGURES, *experiments.APPENDIX, *experiments.OURS),
+        help="figure of the paper, or own-attack, an experiment of ours beside Figure 4",
     )
     size = command.add_mutually_exclusive_group()
     size.add_argument(

@@ -38,6 +38,8 @@ FIGURES = (1, 2, 3, 4, 5, 6)
 """The figures of the paper's main text."""
 APPENDIX = {"B7": 6, "B8": 6, "B9": 4, "B10": 4, "B11": 4, "B12": 4, "B13": 4}
 """The figures of its appendix, each the experiment of a main one on other data."""
+OURS = ("own-attack",)
+"""Experiments that the paper does not have, each a module of that name."""
 
 
 def figure(label):
@@ -48,13 +50,15 @@ def figure(label):
 
     Raises
     ------
-    ValueError : ``label`` is neither in ``FIGURES`` nor in ``APPENDIX``.
+    ValueError : ``label`` is in none of ``FIGURES``, ``APPENDIX`` and ``OURS``.
     """
     if label in FIGURES:
         return importlib.import_module(f".figure{label}", __name__)
     if label in APPENDIX:
         return _of_the_appendix(label)
-    raise ValueError(f"there is no figure {label!r}; known are {', '.join(map(str, (*FIGURES, *APPENDIX)))}")
+    if label in OURS:
+        return importlib.import_module(f".{label.replace('-', '_')}", __name__)
+    raise ValueError(f"there is no figure {label!r}; known are {', '.join(map(str, (*FIGURES, *APPENDIX, *OURS)))}")
 
 
 @functools.cache

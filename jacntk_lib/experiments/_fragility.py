@@ -1,8 +1,8 @@
 r"""How many eigenfeatures are accurate, how many survive an attack, and do the two go together?
 
-Everything is read off *margins*, (M, p) for M points and p features: the size of the smallest attack that turns the
-sign of feature i at point j, negative where the sign is wrong without any attack. So the accuracy of a feature under
-an attack of size eps is the share of points with a margin above eps.
+An attack on each feature by itself is read off *margins*, (M, p) for M points and p features: the size of the smallest
+attack that turns the sign of feature i at point j, negative where the sign is wrong without any attack. So the accuracy
+of a feature under an attack of size eps is the share of points with a margin above eps.
 """
 
 import math
@@ -14,29 +14,15 @@ from .. import bootstrap
 
 ACCURATE, FRAGILE = 0.7, 0.5
 """An accurate feature is right at more than so many points; a fragile one, under attack, at fewer than so many."""
-SELECTIONS = ("all", "largest", "carrying", "strongest", "accurate")
-"""Which features count: all; the N of largest eigenvalue, as many as there are without a penalty; the fewest that
-carry 90 % of the sum of squares at the test points; the 20 that carry most of it; the accurate ones."""
-MEASURES = ("features", "correlation", "survival_correlation", "accurate", "fragile")
-_CARRIED, _STRONGEST = 0.9, 20
+SELECTIONS = ("all", "strongest")
+"""Which features count: all; the 20 that carry most of the sum of squares at the test points."""
+MEASURES = ("features", "correlation", "accurate", "fragile")
+_STRONGEST = 20
 
 
-def linear_margins(values, jacobians, y, norm="l2", X=None):
-    r"""``y F / |grad F|``, exact for a linear F: (M, p) from values (M, p), Jacobians (M, p, d) and labels (M,).
-
-    ``norm`` is that of the attack. "l2" divides by the Euclidean length of the gradient; "sphere" by that of its part
-    at right angles to the point itself, a row of ``X`` (M, d), for attacks that keep the length of the input; "linf",
-    whose attack changes every coordinate by eps / sqrt(d), so that its corners have Euclidean length eps, by the sum of
-    absolute values over sqrt(d).
-    """
-    if norm == "linf":
-        size = np.abs(jacobians).sum(axis=-1) / np.sqrt(jacobians.shape[-1])
-    else:
-        size = np.einsum("mpd,mpd->mp", jacobians, jacobians)
-        if norm == "sphere":
-            length = np.linalg.norm(X, axis=1, keepdims=True)
-            size = size - np.einsum("mpd,md->mp", jacobians, X / np.where(length > 0, length, 1.0)) ** 2
-        size = np.sqrt(np.maximum(size, 0.0))
+def linear_margins(values, jacobians, y):
+    r"""``y F / |grad F|``, exact for a linear F: (M, p) from values (M, p), Jacobians (M, p, d) and labels (M,)."""
+    size = np.linalg.norm(jacobians, axis=-1)
     signed = y[:, None] * values
     # a feature that is constant and right cannot be turned; one that is zero is not right
     return np.divide(signed, size, out=np.where(signed > 0, np.inf, np.minimum(signed, 0.0)), where=size > 0)
@@ -62,49 +48,35 @@ def _centred_ranks(x):
     return (np.cumsum(copies) - copies / 2)[inverse] - len(x) / 2
 
 
-def select(correct, eigenvalues, strength, points, largest):
-    """Masks (S, p) of ``SELECTIONS``: ``correct`` (p,) counts of ``points``, ``strength`` (p,) sums of squares."""
-    order = np.argsort(-strength, kind="stable")
-    carried = np.cumsum(strength[order]) - strength[order] < _CARRIED * strength.sum()
-    indices = (
-        np.arange(len(order)),
-        np.argsort(-eigenvalues, kind="stable")[:largest],
-        order[carried],
-        order[:_STRONGEST],
-        np.flatnonzero(correct > ACCURATE * points),
-    )
-    masks = np.zeros((len(indices), len(order)), dtype=bool)
-    for mask, index in zip(masks, indices, strict=True):
-        mask[index] = True
+def select(strength):
+    """Masks (S, p) of ``SELECTIONS``, from sums of squares ``strength`` (p,)."""
+    masks = np.ones((len(SELECTIONS), len(strength)), dtype=bool)
+    masks[1] = False
+    masks[1, np.argsort(-strength, kind="stable")[:_STRONGEST]] = True
     return masks
 
 
 def battery(correct, masks, points):
-    """The ``MEASURES`` of every selection and attack size, (S, E, 5), from counts (1 + E, p) and masks (S, p).
+    """The ``MEASURES`` of every selection and attack size, (S, E, 4), from counts (1 + E, p) and masks (S, p).
 
-    The last four are Spearman's correlation of accuracy and robust accuracy; that of accuracy and *survival*, robust
-    accuracy over accuracy (features that are never right are left out); the number of accurate features; and how many
-    of these are fragile.
+    The number of features, Spearman's correlation of accuracy and robust accuracy, the number of accurate features, and
+    how many of these are fragile.
     """
     found = np.full((len(masks), len(correct) - 1, len(MEASURES)), np.nan)
     for s, mask in enumerate(masks):
         accuracy = correct[0, mask]
-        ever, accurate = accuracy > 0, accuracy > ACCURATE * points
+        accurate = accuracy > ACCURATE * points
         for e, robust in enumerate(correct[1:, mask]):
-            found[s, e] = (
-                len(accuracy),
-                rank_correlation(accuracy, robust),
-                rank_correlation(accuracy[ever], robust[ever] / accuracy[ever]),
-                accurate.sum(),
-                (accurate & (robust < FRAGILE * points)).sum(),
-            )
+            fragile = accurate & (robust < FRAGILE * points)
+            found[s, e] = len(accuracy), rank_correlation(accuracy, robust), accurate.sum(), fragile.sum()
     return found
 
 
 def mechanical_correlation(margins, y, eps, masks, draws, seed):
     """What :func:`battery` calls correlation when the labels are shuffled among the points, (S, E), mean of draws.
 
-    Robust accuracy is at most accuracy, so the two are correlated even where labels mean nothing: this is by how much.
+    Under an attack of its own a feature's robust accuracy is at most its accuracy, so the two are correlated even where
+    labels mean nothing: this is by how much.
     """
     rng = np.random.Generator(np.random.Philox(seed))
     found = np.full((draws, len(masks), len(eps)), np.nan)
@@ -155,7 +127,7 @@ def over_splits(values):
 
 
 def scatter(ax, accuracy, robust, colour, **style):
-    """Features as dots below the diagonal; the shaded corner holds the accurate but fragile ones."""
+    """Features as dots, and the diagonal; the shaded corner holds the accurate but fragile ones."""
     ax.axline((0, 0), slope=1, color="#767676", linewidth=0.8)
     ax.fill_between([ACCURATE, 1], 0, FRAGILE, color="#f6d9c6", linewidth=0, zorder=0)
     ax.plot(accuracy, robust, ".", color=colour, markersize=3, alpha=0.5, markeredgewidth=0, **style)

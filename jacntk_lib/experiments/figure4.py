@@ -247,9 +247,13 @@ def operations(config, cell):
     N, d = datasets.SHAPES[config.data]
     if config.drop_parallel is not None:
         N //= 4  # about what stays of the banknotes
-    rows = N - round(cell.share * N)
+    test = round(cell.share * N)
+    rows = N - test
     unknowns = rows * (1 + d) if cell.lam > 0 else rows
-    return 30 * unknowns**3 + 1e5 * len(READINGS) * len(SIZES) * rows * N / len(config.lams), "float64"
+    work = 6 * unknowns**3 + 4 * len(READINGS) * test * unknowns**2
+    if cell.lam == config.lams[0]:  # the kernel rows, which serve all lambdas of a split
+        work += 2 * len(READINGS) * test * rows * (10**4 + 300 * (1 + d) ** 2)
+    return work, "float64"
 
 
 def run(config, **options):
