@@ -2,6 +2,7 @@
 
 - chapters run again when the library, the stored results or the pinned packages change;
 - a claim's badge, ``{badge}`measured here` ``, and how long a page runs, ``{running}`01-setup` ``;
+- the ledger, book/claims.toml, as tables, ``{claims} summary`` and other words of VIEWS, and as claims.json;
 - every picture must say in words what it shows;
 - the footer names version, commit and build date;
 - each chapter offers its .ipynb beside its .md;
@@ -10,6 +11,7 @@
 """
 
 import hashlib
+import html
 import json
 import math
 import os
@@ -18,18 +20,21 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 from docutils import nodes
+from docutils.statemachine import StringList
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxRole
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 LOGGER = logging.getLogger(__name__)
 KEPT_CACHES = 3
 SHORTEST_ALT = 20  # characters: enough for a sentence, too many for "figure" or a file name
 TIMES = "benchmarks/results/times.json"  # of tools/times.py
 BADGES = ("derived here", "measured here", "not reproduced", "not checked yet")
+LEDGER = "book/claims.toml"
 
 
 # -- the cache of executed chapters --------------------------------------------------------------
@@ -95,6 +100,168 @@ class Running(SphinxRole):
             message = self.inliner.reporter.error(complaint, line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         return [nodes.Text(f"about {5 * math.ceil(pages[self.text] / 5)} s")], []
+
+
+# -- the ledger ----------------------------------------------------------------------------------
+
+
+def read_ledger(root):
+    """The ledger as a dictionary, each claim with every field that the tables need.
+
+    Raises
+    ------
+    ValueError : two claims of one name, or a setting other than the paper's without the difference in words.
+    """
+    ledger = tomllib.loads((Path(root) / LEDGER).read_text(encoding="utf-8"))
+    for claim in ledger["claims"]:
+        claim.setdefault("demonstrated", True)
+        for field in ("how", "checks", "results"):
+            claim.setdefault(field, [])
+        if claim["demonstrated"] and (claim["setting"] == "ours") != ("difference" in claim):
+            raise ValueError(f"claim {claim['id']}: the setting is ours if and only if there is a difference to name")
+    names = [claim["id"] for claim in ledger["claims"]]
+    if len(set(names)) < len(names):
+        raise ValueError(f"claims of one name: {', '.join(sorted(name for name in names if names.count(name) > 1))}")
+    return ledger
+
+
+def provenance(root, name):
+    """What the tables say about the origin of a stored result."""
+    record = json.loads((Path(root) / "book" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    machine = record["hardware"]
+    return {
+        "name": name,
+        "command": record["command"],
+        "commit": record["source"]["commit"],
+        "hardware": machine["gpu"] or f"{machine['cores']} cores, {machine['cpu']}",
+        "finished": record["finished"],
+        "record_sha256": record["record_sha256"],
+    }
+
+
+def list_table(heads, widths, rows):
+    """A table of Markdown cells, which on a telephone becomes a list."""
+    lines = [":::{list-table}", ":header-rows: 1", f":widths: {widths}", ":class: claims", ""]
+    for row in (heads, *rows):
+        for number, cell in enumerate(row):
+            first, *more = cell.split("\n")
+            lines += [("* - " if number == 0 else "  - ") + first, *("    " + line if line else "" for line in more)]
+    return [*lines, ":::"]
+
+
+def _place(claim):
+    return f"{{doc}}`{claim['place']} <{claim['chapter']}>`" if "chapter" in claim else claim["place"]
+
+
+def _setting(claim):
+    if not claim["demonstrated"]:
+        return "none"
+    return f"ours: {claim['difference']}" if claim["setting"] == "ours" else "the paper's"
+
+
+def _verdict(claim):
+    """The words that the chapter hands over; without any, that every check held, or that there is none."""
+    if not claim["demonstrated"]:
+        return f"not demonstrated: {claim['reason']}"
+    badges = " ".join(f"{{badge}}`{badge}`" for badge in claim["how"])
+    words = f"{{glue:}}`{claim['chapter']}.md::{claim['verdict']}`" if "verdict" in claim else "**holds**"
+    return f"{words} {badges}"
+
+
+def _summary(root, ledger):
+    rows = [
+        (_place(claim), claim["statement"], _setting(claim), _verdict(claim))
+        for claim in ledger["claims"]
+        if claim.get("landing")
+    ]
+    return list_table(("place", "statement", "setting", "verdict"), "16 38 18 28", rows)
+
+
+def _behind(root, claim):
+    """Checks, control and stored results of one claim."""
+    if not claim["demonstrated"]:
+        return "nothing"
+    parts = ["; ".join(f"*{name.removeprefix('§ ')}*" for name in claim["checks"]) + "."]
+    parts.append(f"Refused: {claim['broken']}.")
+    for one in (provenance(root, name) for name in claim["results"]):
+        parts.append(f"`{one['name']}`, commit `{(one['commit'] or 'unknown')[:7]}`, {one['hardware']}.")
+    return "\n\n".join(parts)
+
+
+def _ledger(root, ledger):
+    rows = [
+        (_place(claim), f"{claim['statement']}\n\nSetting: {_setting(claim)}.", _behind(root, claim), _verdict(claim))
+        for claim in ledger["claims"]
+    ]
+    return list_table(("place", "statement", "checks, what they refuse, results", "verdict"), "12 36 30 22", rows)
+
+
+def _slips(root, ledger):
+    return list_table(
+        ("place", "as printed", "what we use"),
+        "16 42 42",
+        [(slip["place"], slip["printed"], slip["ours"]) for slip in ledger["slips"]],
+    )
+
+
+VIEWS = {"summary": _summary, "ledger": _ledger, "slips": _slips}
+
+
+class Claims(SphinxDirective):
+    """``{claims} summary`` and the other words of VIEWS: tables made from the ledger when the book is built."""
+
+    required_arguments = 1
+
+    def run(self):
+        root, view = Path(self.env.srcdir), self.arguments[0]
+        if view not in VIEWS:
+            raise self.error(f"unknown view {view!r} of the ledger: use one of {', '.join(VIEWS)}")
+        try:
+            ledger = read_ledger(root)
+            lines = VIEWS[view](root, ledger)
+        except (OSError, ValueError, KeyError) as problem:
+            raise self.error(f"{LEDGER}: {problem!r}") from problem
+        sources = [LEDGER]
+        for claim in ledger["claims"]:  # a chapter that is executed again may hand over another verdict
+            sources += [f"book/{claim['chapter']}.md"] if "chapter" in claim else []
+            sources += [f"book/results/{name}.json" for name in claim["results"]]
+        for source in dict.fromkeys(sources):
+            self.env.note_dependency(str(root / source))
+        found = nodes.Element()
+        self.state.nested_parse(StringList(lines, source=LEDGER), self.content_offset, found)
+        return found.children
+
+
+def glued_words(env, claim):
+    """The verdict that a chapter handed over, as plain text."""
+    folder = Path(env.mystnb_config.output_folder)
+    stored = json.loads((folder / "book" / f"{claim['chapter']}.glue.json").read_text(encoding="utf-8"))
+    return html.unescape(re.sub(r"<[^>]+>", "", stored[claim["verdict"]]["data"]["text/html"]))
+
+
+def write_claims(app, exception):
+    """The ledger, with verdicts and the origin of results, for machines: claims.json at the root of the site."""
+    root = Path(app.srcdir)
+    if exception or app.builder.format != "html" or not (root / LEDGER).is_file():
+        return
+    ledger = read_ledger(root)
+    claims = []
+    for claim in ledger["claims"]:
+        verdict = "holds" if claim["demonstrated"] else "not demonstrated"
+        if "verdict" in claim:
+            try:
+                verdict = glued_words(app.env, claim)
+            except (OSError, KeyError):
+                LOGGER.warning("claim %s: %s handed over no %s", claim["id"], claim["chapter"], claim["verdict"])
+                verdict = None
+        results = [provenance(root, name) for name in claim["results"]]
+        kept = {key: value for key, value in claim.items() if key != "landing"}
+        claims.append({**kept, "verdict": verdict, "results": results})
+    found = {"paper": ledger["paper"], "edition": edition(root), "claims": claims, "slips": ledger["slips"]}
+    (Path(app.outdir) / "claims.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+# -- pictures and pages ---------------------------------------------------------------------------
 
 
 def demand_alt_text(app, doctree, docname):
@@ -215,11 +382,13 @@ def mend_for_screen_readers(app, exception):
 def setup(app):
     app.add_role("badge", badge_role)
     app.add_role("running", Running())
+    app.add_directive("claims", Claims)
     app.connect("config-inited", name_cache_folder)
     app.connect("config-inited", configure_theme)
     app.connect("builder-inited", stop_thebe, priority=1)
     app.connect("doctree-resolved", demand_alt_text)
     app.connect("html-page-context", offer_notebook, priority=400)
+    app.connect("build-finished", write_claims)
     app.connect("build-finished", mend_for_screen_readers)
     # napoleon listens with priority 500
     app.connect("autodoc-process-docstring", describe_entries, priority=400)

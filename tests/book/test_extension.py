@@ -1,5 +1,6 @@
 """The book's Sphinx extension, on its own and in builds of a small book."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -170,6 +172,101 @@ def test_the_build_fails_on_a_check_that_does_not_hold_and_shows_it(project):
     failed = build(project)
     assert failed.returncode != 0
     assert "assert VALUE == 7" in failed.stderr
+
+
+LEDGER = """\
+paper = "a paper"
+
+[[claims]]
+id = "one"
+place = "Theorem 1"
+statement = "The number is $1$."
+landing = true
+chapter = "intro"
+setting = "ours"
+difference = "another number"
+how = ["measured here"]
+checks = ["the number"]
+broken = "two in place of one"
+verdict = "verdict-one"
+results = ["figure-1"]
+
+[[claims]]
+id = "two"
+place = "Appendix Z"
+statement = "A lemma."
+demonstrated = false
+reason = "a step of a proof"
+
+[[slips]]
+place = "Equation (0)"
+printed = "minus"
+ours = "plus"
+"""
+RECORD = """{"command": "jacntk figure 1", "finished": "2026-01-01", "record_sha256": "abc",
+"source": {"commit": "0123456789"}, "hardware": {"gpu": null, "cores": 2, "cpu": "a processor"}}"""
+
+
+@pytest.fixture
+def ledger(project):
+    """The small book with a ledger of two claims, all three tables on its only page."""
+    (project / jacntk_book.LEDGER).write_text(LEDGER)
+    (project / "book" / "results" / "figure-1.json").write_text(RECORD)
+    views = "".join(f"\n```{{claims}} {view}\n```\n" for view in jacntk_book.VIEWS)
+    cell = "from IPython.display import HTML\nfrom myst_nb import glue\n\n"
+    cell += "glue('verdict-one', HTML('<b>holds</b>, as &lt; 2'), display=False)\n"
+    with open(project / "book" / "intro.md", "a") as source:
+        source.write(f"\n```{{code-cell}} ipython3\n{cell}```\n{views}")
+    return project
+
+
+def test_the_ledger_is_shown_on_pages_and_written_for_machines(ledger):
+    built = build(ledger)
+    assert built.returncode == 0, built.stdout + built.stderr
+    tables = BeautifulSoup(page(ledger), "html.parser").select("table.claims")
+    assert [len(table.select("tbody tr")) for table in tables] == [1, 2, 1]
+    summary, whole, slips = (table.get_text(" ", strip=True) for table in tables)
+    assert "Theorem 1" in summary
+    assert "ours: another number" in summary
+    assert "holds , as < 2 measured here" in summary
+    for words in ("the number", "Refused: two in place of one.", "figure-1", "0123456", "2 cores, a processor"):
+        assert words in whole
+    assert "not demonstrated: a step of a proof" in whole
+    assert "plus" in slips
+    written = json.loads((ledger / "_build" / "html" / "claims.json").read_text())
+    one, two = written["claims"]
+    assert (one["verdict"], two["verdict"]) == ("holds, as < 2", "not demonstrated")
+    assert one["checks"] == ["the number"]
+    assert one["results"][0]["commit"] == "0123456789"
+    assert written["slips"] == [{"place": "Equation (0)", "printed": "minus", "ours": "plus"}]
+
+
+def test_the_build_fails_on_a_ledger_that_promises_what_is_not_there(ledger):
+    changed = LEDGER.replace('verdict = "verdict-one"', 'verdict = "verdict-two"')
+    changed = changed.replace('chapter = "intro"', 'chapter = "outro"', 1)
+    (ledger / jacntk_book.LEDGER).write_text(changed)
+    with open(ledger / "book" / "intro.md", "a") as source:
+        source.write("\n```{claims} everything\n```\n")
+    failed = build(ledger)
+    assert failed.returncode != 0
+    for complaint in ("unknown document: 'outro'", "verdict-two", "unknown view 'everything'"):
+        assert complaint in failed.stderr, failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('results = ["figure-1"]', 'results = ["figure-2"]', "figure-2"),
+        ('difference = "another number"', "", "if and only if there is a difference"),
+        ('setting = "ours"', 'setting = "the paper\'s"', "if and only if there is a difference"),
+        ('id = "two"', 'id = "one"', "claims of one name: one"),
+    ],
+)
+def test_a_ledger_at_odds_with_itself_is_refused(ledger, old, new, complaint):
+    assert old in LEDGER
+    (ledger / jacntk_book.LEDGER).write_text(LEDGER.replace(old, new))
+    with pytest.raises((ValueError, OSError), match=complaint):
+        jacntk_book.VIEWS["ledger"](ledger, jacntk_book.read_ledger(ledger))
 
 
 def test_old_caches_are_removed_but_the_newest_kept(project):
