@@ -14,7 +14,8 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from jacntk_lib import MLP, RobustFlow, activations, datasets, finite, jacobian_nngp, jacobian_ntk
+from jacntk_lib import MLP, RobustFlow, activations, datasets, finite, jacobian_nngp, jacobian_ntk, robustness
+from jacntk_lib.experiments import figure4
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.spectrum import smallest_eigenvalue
 from jacntk_lib.training import train
@@ -453,3 +454,62 @@ def banknotes_that_are_not_filtered() -> Control:
         return smallest_eigenvalue(gram, high_precision=False).lower
 
     return Control(lower(0.99), lower(None), 1e-12, at_least=True)
+
+
+def asked(lam, split, size, depth=3, attack=robustness.one_step):
+    """Accuracy and robust accuracy of every feature, and of their sum: (2, p), (2,); a step in l2, as in Figure 4."""
+    config = figure4.Config(depth=depth, shares=(0.75,))
+    train_rows, test = figure4.parts(config, 0.75, split)
+    mlp = MLP(depth, config.activation, kappa=1.0)
+    features = figure4.Features(mlp, train_rows.X, train_rows.y, lam)
+    standard = RobustFlow(mlp, train_rows.X, train_rows.y, lam=0.0)
+    moved = attack(lambda Z: standard.at(math.inf, Z), test.X, test.y, size)
+    values = [features(across(mlp, points, train_rows.X)) for points in (test.X, moved)]
+    right = test.y[:, None] * np.stack(values) > 0
+    whole = test.y * np.stack(values).sum(axis=-1) > 0
+    return right.mean(axis=1), whole.mean(axis=1)
+
+
+def across(mlp, points, training):
+    """Theta between values at new points and everything at the training points, (M, N, 1+d)."""
+    return jacobian_ntk(mlp, points, training).blocks()[:, 0]
+
+
+def robust_accuracies_of_other_features() -> Control:
+    """Figure 4: with the penalty, features that are accurate are robust (rank correlation, step of 0.1)."""
+    (accuracy, robust), _ = asked(lam=1.0, split=0, size=0.1)
+    others = np.random.Generator(np.random.Philox(0)).permutation(robust)
+    correlation = figure4.rank_correlation
+    return Control(correlation(accuracy, robust), correlation(accuracy, others), 0.3, at_least=True)
+
+
+def one_split_in_place_of_ten() -> Control:
+    """Figure 5: the interval of a mean correlation over splits is narrow enough to tell something."""
+    correlations = [figure4.rank_correlation(*asked(lam=0.0, split=split, size=0.1)[0]) for split in range(10)]
+
+    def width(splits):
+        found = figure4.over_splits(correlations[:splits])
+        return found.high - found.low
+
+    return Control(width(10), width(1), 0.4)
+
+
+def every_feature_attacked_by_itself() -> Control:
+    """The attack: it is shared, so that some feature is right more often after it than before."""
+    (accuracy, robust), _ = asked(lam=0.0, split=0, size=0.1)
+    config = figure4.Config(depth=3, shares=(0.75,))
+    train_rows, test = figure4.parts(config, 0.75, 0)
+    flow = RobustFlow(MLP(3, config.activation, kappa=1.0), train_rows.X, train_rows.y, lam=0.0)
+    alone = robustness.accuracy_under_attack(flow.feature_functions(), test.X, test.y, [0.0, 0.1], steps=1)
+    return Control((robust - accuracy).max(), (alone[1] - alone[0]).max(), 0.05, at_least=True)
+
+
+def a_step_that_helps() -> Control:
+    """Figures B9 to B13: the shared step lowers the accuracy of the solution that it is taken against."""
+
+    def backwards(model, points, y, size):
+        return robustness.one_step(model, points, -y, size)
+
+    _, (before, after) = asked(lam=0.0, split=0, size=0.1)
+    _, (_, helped) = asked(lam=0.0, split=0, size=0.1, attack=backwards)
+    return Control(before - after, before - helped, 0.1, at_least=True)
