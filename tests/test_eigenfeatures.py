@@ -1,41 +1,21 @@
-"""Figures 4 and 5: margins, statistics over features, and one cell by the shortest route."""
+"""Figures 4, 5, B9 to B13: one step that all eigenfeatures share, in every reading, by the shortest route."""
 
 import dataclasses
-import math
-from functools import partial
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from scipy import stats
 
-from jacntk_lib import MLP, RobustFlow, bootstrap, datasets, robustness
-from jacntk_lib.experiments import _fragility, eigenfeatures, figure4, figure5
-from jacntk_lib.experiments._fragility import MEASURES, SELECTIONS
+from jacntk_lib import MLP, RobustFlow, datasets, jacobian_ntk, spectrum
+from jacntk_lib.experiments import _runner, _shared_attack, figure, figure4, figure5
+from jacntk_lib.experiments._shared_attack import MEASURES, READINGS, Reading
 
 CONFIG = figure4.Config(
-    lams=(0.1, 2.0),
-    data=("wine", "breast_cancer"),
-    splits=2,
-    depth=3,
-    rows=12,
-    test_rows=40,
-    eps=(0.05, 0.2),
-    times=(10.0,),
-    other_data=("wine",),
-    other_lams=(0.1,),
-    other_splits=2,
-    other_kernels=(("erf", 2), ("gelu", 3)),
-    other_rows=(8,),
-    attacked_splits=1,
-    attacked_lams=(2.0,),
-    attacked_features=6,
-    attack_eps=(0.1, 0.4),
-    attack_points=15,
-    attack_steps=4,
-    kept_splits=1,
+    lams=(0.0, 0.1, 1.0), data="banknote_authentication", depth=3, drop_parallel=0.9, shares=(0.4, 0.6), splits=3
 )
-CELL = figure4.Cell("wine", "gelu", 3, 12, 2.0, 0)
+CELL = figure4.Cell(0.4, 1, 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -44,339 +24,220 @@ def result():
 
 
 @pytest.fixture(scope="module")
-def split():
-    return eigenfeatures.parts("wine", 12, 40, 0)
+def cell():
+    return figure4.run_cell(CONFIG, CELL)
 
 
-def random_features(points=30, features=20, d=3, seed=0):
-    rng = np.random.default_rng(seed)
-    y = rng.choice([-1.0, 1.0], points)
-    return rng.normal(size=(points, features)), rng.normal(size=(points, features, d)), y
+# Features
 
 
-# Margins
+@pytest.mark.parametrize("lam", [0.0, 0.3])
+@pytest.mark.parametrize("activation", ["gelu", "erf"])
+def test_features_are_those_of_the_flow_and_sum_to_its_prediction(lam, activation):
+    train, test = figure4.parts(CONFIG, 0.4, 0)
+    mlp = MLP(3, activation, kappa=1.0)
+    features = _shared_attack.Features(mlp, train.X, train.y, lam)
+    got = features(_shared_attack.kernel_rows(mlp, test.X, train.X))
+    flow = RobustFlow(mlp, train.X, train.y, lam=lam)
+    expected = flow.eigenfeatures(test.X)
+    np.testing.assert_allclose(features.eigenvalues, expected.eigenvalues, rtol=1e-6)
+    np.testing.assert_allclose(got, expected.value, atol=1e-6 * np.abs(expected.value).max())
+    np.testing.assert_allclose(got.sum(axis=1), flow.at(np.inf, test.X).value, atol=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_margins_are_the_sizes_that_turn_the_linearisation(norm):
-    values, jacobians, y = random_features()
-    margins = _fragility.linear_margins(values, jacobians, y, norm)
-    for eps in (0.1, 0.5):
-        size = eps / math.sqrt(3) if norm == "linf" else eps
-        survives = robustness.linearised_margin(values, jacobians, y, size, norm) > 0
-        np.testing.assert_array_equal(margins > eps, survives)
-    np.testing.assert_array_equal(margins > 0, y[:, None] * values > 0)
+def test_features_that_float64_cannot_resolve_are_left_out_and_counted():
+    train, _ = figure4.parts(CONFIG, 0.4, 0)
+    twice = np.concatenate([train.X, train.X])  # every eigenvector antisymmetric in the copies has eigenvalue 0
+    features = _shared_attack.Features(MLP(2, "erf"), twice, np.concatenate([train.y, train.y]), 1.0)
+    assert features.unresolved == train.X.size + len(train.X)
+    assert len(features.eigenvalues) == features.unresolved
 
 
-def test_margins_along_the_sphere_are_those_in_its_tangent_plane():
-    values, jacobians, y = random_features()
-    X = np.random.default_rng(1).normal(size=(30, 3))
-    for m, x in enumerate(X):
-        tangent = np.linalg.svd(x[None])[2][1:]  # an orthonormal basis of the plane at right angles to x
-        expected = _fragility.linear_margins(values[m : m + 1], jacobians[m : m + 1] @ tangent.T, y[m : m + 1])
-        got = _fragility.linear_margins(values[m : m + 1], jacobians[m : m + 1], y[m : m + 1], "sphere", X[m : m + 1])
-        np.testing.assert_allclose(got, expected, rtol=1e-10)
+def test_kernel_rows_are_the_value_rows_of_the_gram_matrix():
+    X = figure4.parts(CONFIG, 0.4, 0)[0].X
+    Z = np.random.default_rng(0).normal(size=(_shared_attack._ROWS_AT_ONCE + 3, X.shape[1]))  # more than one batch
+    expected = jacobian_ntk(MLP(2, "gelu"), Z, X).blocks()[:, 0]
+    np.testing.assert_allclose(_shared_attack.kernel_rows(MLP(2, "gelu"), Z, X), expected, rtol=1e-12, atol=1e-14)
 
 
-def test_margins_of_constant_features():
-    margins = _fragility.linear_margins(np.array([[1.0, 0.0, -1.0]]), np.zeros((1, 3, 2)), np.ones(1))
-    np.testing.assert_array_equal(margins > 5, [[True, False, False]])
-    np.testing.assert_array_equal(margins > 0, [[True, False, False]])
+# The attack
 
 
-# Statistics
+def test_every_reading_by_the_shortest_route(cell):
+    """Steps by finite differences of the regressor without penalty, counts from the flow with it."""
+    train, test = figure4.parts(CONFIG, CELL.share, CELL.split)
+    mlp = MLP(3, "gelu", kappa=1.0)
+    plain = RobustFlow(mlp, train.X, train.y, lam=0.0)
+    robust = RobustFlow(mlp, train.X, train.y, lam=CELL.lam)
+
+    def value(Z):
+        return plain.at(np.inf, Z).value
+
+    def slope(Z, h=1e-5):
+        shifts = h * np.eye(Z.shape[1])
+        return np.stack([(value(Z + shift) - value(Z - shift)) / (2 * h) for shift in shifts], axis=1)
+
+    signs = test.y[:, None] * robust.eigenfeatures(test.X).value > 0
+    np.testing.assert_array_equal(cell["correct"], signs.sum(axis=0))
+    for (r, reading), (s, size) in itertools.product(enumerate(READINGS), enumerate(figure4.SIZES)):
+        part = test if reading.place == "test" else train
+        gradient = part.y[:, None] * slope(part.X)
+        if reading.step == "l2":
+            step = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
+        elif reading.step == "linf":
+            step = np.sign(gradient)
+        elif reading.step == "gradient":  # down the margin is up the squared loss, wherever y f < 1
+            step = gradient * (1 - part.y * value(part.X))[:, None]
+        else:
+            step = np.zeros_like(gradient)
+        Z = part.X - size * step
+        if reading.on_sphere:
+            Z /= np.linalg.norm(Z, axis=1, keepdims=True)
+        if reading.place == "kernel":
+            c = robust.feature_functions()._coefficients[..., 0]  # (N, 1+d, feature)
+            values = np.einsum("mnb,nbp->mp", jacobian_ntk(mlp, test.X, Z).blocks()[:, 0], c)
+            expected = (test.y[:, None] * values > 0).sum(axis=0)
+        else:
+            expected = (part.y[:, None] * robust.eigenfeatures(Z).value > 0).sum(axis=0)
+        # the signs of features that vanish somewhere are rounding
+        assert np.mean(cell["robust"][r, s] == expected) > 0.97, str(reading)
 
 
-def test_rank_correlation_is_spearmans():
-    rng = np.random.default_rng(2)
-    a, b = rng.integers(0, 6, 50), rng.integers(0, 6, 50)  # with ties
-    assert _fragility.rank_correlation(a, b) == pytest.approx(stats.spearmanr(a, b)[0], abs=1e-12)
-    assert math.isnan(_fragility.rank_correlation(a, np.ones(50)))
-    assert math.isnan(_fragility.rank_correlation(a[:2], b[:2]))
+def test_measures_are_those_of_the_counts(cell):
+    accuracy = cell["correct"] / cell["sizes"][1]
+    for r, s in np.ndindex(len(READINGS), len(figure4.SIZES)):
+        robust = cell["robust"][r, s] / cell["points"][r]
+        found = dict(zip(MEASURES, cell["measures"][r, s], strict=True))
+        N = cell["sizes"][0]
+        assert found["correlation"] == pytest.approx(stats.spearmanr(accuracy, robust)[0], nan_ok=True)
+        assert found["correlation_largest"] == pytest.approx(stats.spearmanr(accuracy[:N], robust[:N])[0], nan_ok=True)
+        assert found["fragile"] == np.sum((accuracy > 0.7) & (robust < 0.5))
+        assert found["unfounded"] == np.sum((accuracy < 0.5) & (robust > 0.7))
+        assert (found["smallest"], found["largest"]) == (robust.min(), robust.max())
+    assert cell["accurate"] == np.sum(accuracy > 0.7)
+    assert cell["inaccurate"] == np.sum(accuracy < 0.5)
 
 
-def test_selections():
-    correct, eigenvalues = np.array([9, 3, 8, 7]), np.array([1.0, 4.0, 2.0, 3.0])
-    strength = np.array([5.0, 1.0, 80.0, 14.0])
-    masks = dict(zip(SELECTIONS, _fragility.select(correct, eigenvalues, strength, points=10, largest=2), strict=True))
-    assert masks["all"].all()
-    np.testing.assert_array_equal(masks["largest"], [False, True, False, True])
-    np.testing.assert_array_equal(masks["carrying"], [False, False, True, True])  # 80, then 94 of 100
-    assert masks["strongest"].all()  # there are only four
-    np.testing.assert_array_equal(masks["accurate"], [True, False, True, False])
+def test_a_shared_step_can_raise_the_accuracy_of_a_feature(cell):
+    """Unlike an attack on the feature itself: so "robust but inaccurate" is possible."""
+    l2 = READINGS.index(Reading("test", "l2"))
+    assert (cell["robust"][l2, 1] > cell["correct"]).any()
+    assert (cell["robust"][l2, 1] < cell["correct"]).any()
 
 
-def test_battery_on_four_features():
-    correct = np.array([[8, 9, 4, 0], [6, 4, 3, 0]])
-    (row,) = _fragility.battery(correct, np.ones((1, 4), bool), points=10)[0]
-    found = dict(zip(MEASURES, row, strict=True))
-    assert found["features"] == 4
-    assert found["accurate"] == 2  # 8 and 9
-    assert found["fragile"] == 1  # 9, which falls to 4
-    assert found["correlation"] == pytest.approx(stats.spearmanr(correct[0], correct[1])[0])
-    survival = stats.spearmanr([8, 9, 4], [6 / 8, 4 / 9, 3 / 4])[0]
-    assert found["survival_correlation"] == pytest.approx(survival)
+def test_the_regressor_fits_the_training_inputs(result):
+    """Whatever lambda; so the gradient of the squared loss vanishes there, and only the other steps lead anywhere."""
+    for lam in CONFIG.lams:
+        np.testing.assert_array_equal(figure4.measured(result, "regressor", lam, "train none", 0.1), 1.0)
+    train, _ = figure4.parts(CONFIG, 0.4, 0)
+    value, slope = RobustFlow(MLP(3, "gelu"), train.X, train.y, lam=0.0).at(np.inf)
+    np.testing.assert_allclose((value - train.y)[:, None] * slope, 0, atol=1e-6)
+    assert not any(reading.step == "gradient" and reading.place != "test" for reading in READINGS)
 
 
-def test_mechanical_correlation_is_what_meaningless_labels_leave():
-    """Margins whose sign is a coin and whose size is not: the correlation is mechanical and nothing else."""
-    values, jacobians, y = random_features(points=60, features=400)
-    margins = _fragility.linear_margins(values, jacobians, y)
-    everything, eps = np.ones((1, 400), bool), (0.01, 0.3, 2.0)
-    mechanical = _fragility.mechanical_correlation(margins, y, eps, everything, draws=6, seed=0)[0]
-    correct = _fragility.counts(margins, eps)
-    measured = _fragility.battery(correct, everything, 60)[0, :, MEASURES.index("correlation")]
-    np.testing.assert_allclose(mechanical, measured, atol=0.15)
-    assert 1 > mechanical[0] > mechanical[1] > mechanical[2]
-    assert mechanical[0] > 0.9
-    survival = _fragility.battery(correct, everything, 60)[0, :, MEASURES.index("survival_correlation")]
-    assert np.abs(survival).max() < 0.15  # free of it
-
-
-def test_mean_interval():
-    samples = np.random.default_rng(4).normal(size=(3, 50))
-    mean, low, high = bootstrap.mean_interval(samples)
-    np.testing.assert_array_equal(mean, samples.mean(axis=-1))
-    np.testing.assert_allclose(high - low, 2 * 1.96 * samples.std(axis=-1) / math.sqrt(50), rtol=0.15)
-    with pytest.raises(ValueError, match="at least two repetitions"):
-        bootstrap.mean_interval([1.0])
-
-
-def test_mean_over_the_splits_that_have_one():
-    everywhere = eigenfeatures.over_splits([0.1, 0.2, 0.4])
-    assert everywhere[:3] == bootstrap.mean_interval([0.1, 0.2, 0.4])
-    assert (everywhere.defined, everywhere.splits, str(everywhere)) == (3, 3, "0.23")
-    some = eigenfeatures.over_splits([0.1, math.nan, 0.2, 0.4])
-    assert some[:3] == everywhere[:3]  # an undefined split neither counts as zero nor makes the rest undefined
-    assert (some.defined, some.splits, str(some)) == (3, 4, "0.23 (3 of 4)")
-    one = eigenfeatures.over_splits([math.nan, 0.3])
-    assert (one.mean, one.defined, str(one)) == (0.3, 1, "0.30 (1 of 2)")
-    assert math.isnan(one.low)
-    assert math.isnan(one.high)
-    none = eigenfeatures.over_splits([math.nan, math.nan])
-    assert all(math.isnan(number) for number in none[:3])
-    assert (none.defined, none.splits, str(none)) == (0, 2, "undefined")
-
-
-# One cell
-
-
-def test_cell_counts_what_the_features_do(split):
-    train, test = split
-    got = figure4.run_cell(CONFIG, CELL)
-    features = RobustFlow(MLP(3, "gelu"), train.X, train.y, lam=2.0).eigenfeatures(test.X)
-    value, slope = features
-    signed = test.y[:, None] * value
-    np.testing.assert_array_equal(got["test_correct"][0], (signed > 0).sum(axis=0))
-    for k, eps in enumerate(CONFIG.eps):
-        robust = (signed - eps * np.linalg.norm(slope, axis=-1) > 0).sum(axis=0)
-        np.testing.assert_array_equal(got["test_correct"][1 + k], robust)
-        expected = stats.spearmanr((signed > 0).sum(axis=0), robust)[0]
-        assert got["statistics"][0, 0, k, 1] == pytest.approx(expected, abs=1e-6)
-    radial = np.einsum("mpd,md->mp", slope, test.X)[:, :, None] * test.X[:, None]
-    for view, slopes, eps, norm in (
-        ("linf", slope, 0.2 / math.sqrt(13), "linf"),
-        ("sphere", slope - radial, 0.2, "l2"),
-    ):
-        robust = (robustness.linearised_margin(value, slopes, test.y, eps, norm) > 0).sum(axis=0)
-        expected = stats.spearmanr((signed > 0).sum(axis=0), robust)[0]
-        statistic = got["statistics"][eigenfeatures.VIEWS.index(view), 0, 1, 1]
-        assert statistic == pytest.approx(expected, abs=1e-6)
-    np.testing.assert_allclose(got["strength"], (value**2).sum(axis=0), rtol=1e-5)
-    # 12 points, centred before they were scaled, span 11 of 13 directions; the others carry nothing
-    np.testing.assert_array_equal(got["sizes"], [12, 40, 12 * (1 + 11), 0])
-    assert got["positive"] == np.mean(test.y > 0)
-    whole = RobustFlow(MLP(3, "gelu", kappa=1.0), train.X, train.y, lam=2.0).at(10.0, test.X)
-    assert got["regressor_linear"][0, 0] == pytest.approx(np.mean(test.y * whole.value > 0))
-    few, flow = test.rows(slice(0, 15)), RobustFlow(MLP(3, "gelu", kappa=1.0), train.X, train.y, lam=2.0)
-    attacked = robustness.attack(partial(flow.at, math.inf), few.X, few.y, 0.4, steps=4)
-    assert got["regressor_attacked"][-1, 2] == pytest.approx(attacked.accuracy)
-
-
-@pytest.mark.parametrize(("t", "ridge"), [(3.0, 0.0), (math.inf, 0.5)])
-def test_neither_time_nor_ridge_turns_a_feature(split, t, ridge):
-    train, test = split
-    limit = RobustFlow(MLP(3, "gelu", kappa=1.0), train.X, train.y, lam=2.0).eigenfeatures(test.X)
-    other = RobustFlow(MLP(3, "gelu", kappa=1.0), train.X, train.y, lam=2.0, ridge=ridge).eigenfeatures(test.X, t)
-    there = np.abs(limit.value).max(axis=0) > 1e-6  # the smallest are rounding
-    scale = np.linalg.norm(other.value[:, there], axis=0) / np.linalg.norm(limit.value[:, there], axis=0)
-    np.testing.assert_allclose(other.value[:, there], scale * limit.value[:, there], atol=1e-7)
-    assert (scale < 1).all()
-
-
-def test_centred_view_is_that_of_centred_labels(split):
-    train, test = split
-    got = figure4.run_cell(CONFIG, CELL)
-    centred = RobustFlow(MLP(3, "gelu"), train.X, train.y - train.y.mean(), lam=2.0).eigenfeatures(test.X)
-    signed = test.y[:, None] * centred.value
-    correct, robust = (signed > 0).sum(axis=0), signed - 0.05 * np.linalg.norm(centred.jacobian, axis=-1) > 0
-    view = eigenfeatures.VIEWS.index("centred")
-    expected = stats.spearmanr(correct, robust.sum(axis=0))[0]
-    assert got["statistics"][view, 0, 0, 1] == pytest.approx(expected, abs=1e-6)
-    assert got["statistics"][view, 0, 0, 3] == (correct > 0.7 * 40).sum()
-    assert (correct != got["test_correct"][0]).any()
-
-
-def test_training_view(split):
-    train, _ = split
-    got = figure4.run_cell(CONFIG, CELL)
-    at_train = RobustFlow(MLP(3, "gelu"), train.X, train.y, lam=2.0).eigenfeatures()
-    np.testing.assert_array_equal(got["train_correct"][0], (train.y[:, None] * at_train.value > 0).sum(axis=0))
-    assert (train.y @ at_train.value).min() > -1e-12  # (v . y)^2
-
-
-def test_attacked_features(split):
-    _, test = split
-    got = figure4.run_cell(CONFIG, CELL)["attacked"]
-    assert got.shape[:2] == (3, 3)
-    assert (np.diff(got, axis=1) <= 0).all()
-    linear, one_step, pgd = got
-    np.testing.assert_array_equal(linear[0], pgd[0])
-    np.testing.assert_array_equal(one_step[0], pgd[0])
-    assert (pgd <= one_step + 1 / 15 + 1e-6).all()
-    assert (pgd != linear).any()
-    cell = figure4.run_cell(CONFIG, CELL)
-    np.testing.assert_array_equal(np.sort(cell["strength"][cell["index"][:3]]), np.sort(cell["strength"])[-3:])
-    assert len(set(cell["index"])) == 6
-    assert "attacked" not in figure4.run_cell(CONFIG, dataclasses.replace(CELL, split=1))
-    few = test.rows(slice(0, 15))
-    flow = RobustFlow(MLP(3, "gelu", kappa=1.0), *(getattr(split[0], name) for name in "Xy"), lam=2.0)
-    index = figure4.run_cell(CONFIG, CELL)["index"]
-    found = robustness.attack(flow.feature_functions()[index], few.X, few.y, 0.1, steps=4)
-    np.testing.assert_allclose(pgd[1], found.accuracy, atol=1e-6)
+def test_the_regressor_at_infinite_time_does_not_depend_on_lambda(result):
+    found = [figure4.measured(result, "regressor", lam, "test l2", 0.1) for lam in (0.1, 1.0)]
+    np.testing.assert_array_equal(*found)
 
 
 # The grid
 
 
-def test_tables_are_two_classes_without_repeated_rows():
-    for name in ("wine", "breast_cancer", "digits"):
-        data = eigenfeatures.table(name)
-        assert set(data.y) == {-1.0, 1.0}
-        assert len(np.unique(data.X, axis=0)) == len(data.X)
-    assert len(eigenfeatures.table("wine").X) == 178
-    raw = datasets.load("digits", scale=None, unit_length=False)
-    assert len(eigenfeatures.table("digits").X) == np.isin(raw.y, [3, 8]).sum()
-    train, test = eigenfeatures.parts("digits", 40, 50, 3)
-    assert len(test.X) == 50
-    assert abs(len(train.X) - 40) <= 1
-    np.testing.assert_allclose(np.linalg.norm(test.X, axis=1), 1)
+def test_every_cell_is_in_its_place(result, cell):
+    at = CONFIG.shares.index(CELL.share), CELL.split, CONFIG.lams.index(CELL.lam)
+    for name in ("measures", "sizes", "accurate", "inaccurate", "regressor"):
+        np.testing.assert_array_equal(result[name][at], cell[name])
+    first = figure4.run_cell(CONFIG, figure4.Cell(0.4, 0, 1.0))
+    for reading in figure4.SHOWN:
+        accuracy, robust = figure4.kept(result, 1.0, reading)
+        np.testing.assert_array_equal(accuracy, first["correct"] / first["sizes"][1])
+        r = READINGS.index(reading)
+        np.testing.assert_array_equal(robust[0.1], first["robust"][r, 1] / first["points"][r])
+    got = figure4.measured(result, "fragile", 0.1, "test linf on the sphere", 0.01, share=0.6)
+    r = READINGS.index(Reading("test", "linf", True))
+    np.testing.assert_array_equal(got, result["measures"][1, :, 1, r, 0, MEASURES.index("fragile")])
 
 
-def test_every_cell_is_in_its_place(result):
-    assert result["statistics"].shape == (2 * 2 * 2 + 2 * 2, 5, 5, 2, 5)
-    for data, lam, split in (("wine", 0.1, 0), ("breast_cancer", 2.0, 0), ("wine", 2.0, 1)):
-        rows = eigenfeatures.rows_of(result, data, lam)
-        alone = figure4.run_cell(CONFIG, figure4.Cell(data, "gelu", 3, 12, lam, split))
-        got = result["statistics"][rows[split]]
-        np.testing.assert_array_equal(got, alone["statistics"])
-        if split == 0:
-            _, strength, test, train = eigenfeatures.kept(result, data, lam)
-            np.testing.assert_array_equal(strength, alone["strength"])
-            np.testing.assert_array_equal(test, alone["test_correct"] / 40)
-            np.testing.assert_array_equal(train, alone["train_correct"] / 12)
-    for options in ({"activation": "erf", "depth": 2}, {"rows": 8}):
-        (cell, _) = rows = eigenfeatures.rows_of(result, "wine", 0.1, **options)
-        assert [result[f"cell_{name}"][cell] for name in options] == list(options.values())
-        assert len(rows) == 2
-    assert np.isfinite(result["attacked"]).any(axis=(1, 2, 3)).sum() == 2  # a split of each table, one lambda
-    assert np.isfinite(result["regressor_attacked"][:, 0, 0]).sum() == 4
+def test_averaged_over_splits_feature_by_feature(result):
+    of = [figure4.run_cell(CONFIG, figure4.Cell(0.6, split, 0.0)) for split in range(3)]
+    accuracy = np.mean([one["correct"] / one["sizes"][1] for one in of], axis=0)
+    robust = np.mean([one["robust"][2, 1] / one["points"][2] for one in of], axis=0)
+    expected = stats.spearmanr(accuracy, robust)[0], accuracy.std(), robust.min(), robust.max(), robust.std()
+    np.testing.assert_allclose(result["by_index"][1, 0, 2, 1], expected)
 
 
-def test_measures_by_name(result):
-    rows = eigenfeatures.rows_of(result, "wine", 2.0)
-    got = eigenfeatures.measured(result, "fragile", rows, 0.2, view="linf", selection="carrying")
-    np.testing.assert_array_equal(got, result["statistics"][rows, 1, 2, 1, 4])
-    np.testing.assert_array_equal(eigenfeatures.mechanical(result, rows, 0.05), result["mechanical"][rows, 0, 0])
-    with pytest.raises(ValueError, match="no cells for sonar"):
-        eigenfeatures.rows_of(result, "sonar")
+def test_a_partial_result_speaks_of_its_splits(result):
+    cells = [cell for cell in figure4.cells(CONFIG) if cell.share == 0.4 and cell.split < 2]
+    arrays = figure4.collect(CONFIG, {cell: figure4.run_cell(CONFIG, cell) for cell in cells})
+    partial = dataclasses.replace(result, arrays=arrays)
+    got = figure4.measured(partial, "correlation", 1.0, "test l2", 0.1)
+    np.testing.assert_array_equal(got, figure4.measured(result, "correlation", 1.0, "test l2", 0.1)[:2])
+    assert len(figure4.measured(partial, "correlation", 1.0, "test l2", 0.1, share=0.6)) == 0
+    text = figure4.summary(partial)
+    assert "40% test rows, 2 splits" in text
+    assert "60%" not in text
+    assert figure4.PARTIAL
+    assert figure5.PARTIAL
 
 
-@pytest.mark.parametrize("when", [{}, {"t": 3.0}, {"t": 300.0}, {"ridge": 0.5}])
-def test_selection_at_a_time_or_with_a_ridge(result, split, when):
-    """The strongest features of the flow itself, at that time or with that ridge, by the shortest route."""
-    train, test = split
-    t, ridge = when.get("t", math.inf), when.get("ridge", 0.0)
-    flow = RobustFlow(MLP(3, "gelu", kappa=1.0), train.X, train.y, lam=2.0, ridge=ridge)
-    value, slope = flow.eigenfeatures(test.X, t)
-    strongest = np.argsort(-(value**2).sum(axis=0))[:20]
-    signed, size = test.y[:, None] * value, np.linalg.norm(slope, axis=-1)
-    accuracy, robust = ((signed - eps * size > 0).sum(axis=0)[strongest] for eps in (0.0, 0.2))
-    (got,) = eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, **when)  # of two splits one is kept
-    assert got == pytest.approx(stats.spearmanr(accuracy, robust)[0], abs=1e-9)
-    (count,) = eigenfeatures.measured_at(result, "accurate", "wine", 2.0, 0.2, **when)
-    assert count == (accuracy > 0.7 * 40).sum()
-    if not when:
-        rows = eigenfeatures.rows_of(result, "wine", 2.0)
-        assert got == pytest.approx(
-            eigenfeatures.measured(result, "correlation", rows, 0.2, selection="strongest")[0], abs=1e-6
-        )
-
-
-def test_time_and_ridge_change_the_selection(result):
-    """Otherwise the test above could not tell them from none."""
-    found = [
-        eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, **when)[0]
-        for when in ({}, {"t": 3.0}, {"ridge": 0.5})
-    ]
-    assert len(set(found)) == 3
-    with pytest.raises(ValueError, match="give one of the two"):
-        eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, t=1.0, ridge=1.0)
-    with pytest.raises(ValueError, match="t must be positive"):
-        eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, t=0.0)
-    with pytest.raises(ValueError, match="ridge must not be negative"):
-        eigenfeatures.measured_at(result, "correlation", "wine", 2.0, 0.2, ridge=-1.0)
-
-
-def test_correlation_under_attacks_carried_out(result):
-    whole = figure4.run_cell(CONFIG, CELL)["attacked"]
-    (strongest,) = eigenfeatures.attacked(result, "wine", 2.0)  # one split was attacked, and 3 of 6 are the strongest
-    np.testing.assert_array_equal(strongest, whole[:, :, :3])
-    for attack, name in enumerate(eigenfeatures.ATTACKS):
-        (got,) = eigenfeatures.attacked_correlation(result, "wine", 2.0, 0.4, attack=name)
-        accuracy, robust = strongest[attack, 0], strongest[attack, 2]
-        if np.ptp(robust) == 0:
-            assert math.isnan(got)
-        else:
-            assert got == pytest.approx(stats.spearmanr(accuracy, robust)[0], abs=1e-9)
-
-
-def test_figure_5_is_without_penalty():
-    assert all(preset.lams == (0.0,) for preset in figure5.PRESETS.values())
-    config = dataclasses.replace(CONFIG, lams=(0.0,), attacked_lams=(), other_data=(), data=("wine",))
-    result = figure5.run(config)
-    np.testing.assert_array_equal(result["sizes"][:, 2], [12, 12])
-    assert "without a penalty" in figure5.summary(result)
-    picture = figure5.plot(result)
-    assert len(picture.axes) == 1
-    plt.close(picture)
-
-
-@pytest.mark.parametrize("figure", [figure4, figure5])
-def test_summary_says_undefined_in_words(figure):
-    """No feature of wine survives so large an attack: there is nothing to correlate."""
-    lams = (2.0,) if figure is figure4 else (0.0,)
-    few = {"lams": lams, "attacked_lams": (), "other_data": (), "data": ("wine",), "splits": 1}
-    result = figure.run(dataclasses.replace(CONFIG, **few, eps=(500.0,)))
-    text = figure.summary(result)
-    assert "rank correlation undefined (shuffled labels undefined)" in text
-    assert "nan" not in text
+def test_what_is_not_there_is_said(result):
+    with pytest.raises(ValueError, match=r"the result has 0\.0, 0\.1, 1\.0, not 0\.5"):
+        figure4.measured(result, "correlation", 0.5, "test l2", 0.1)
+    with pytest.raises(ValueError, match=r"test l2, test l2 on the sphere, .*, not test l3"):
+        figure4.measured(result, "correlation", 1.0, "test l3", 0.1)
 
 
 def test_summary_and_plot(result):
     text = figure4.summary(result)
-    assert len(text.splitlines()) == 2 + 4
-    assert "wine, lambda 0.1: rank correlation" in text
+    assert text.splitlines()[0] == figure4.TITLE
+    assert "rank correlation, train l2, 0.1: " in text
     assert "nan" not in text
     picture = figure4.plot(result)
-    assert len(picture.axes) == 2
+    assert len(picture.axes) == 2 * len(figure4.SHOWN)
+    features = sum(len(figure4.kept(result, lam, "test l2")[0]) for lam in CONFIG.lams)
+    assert sum(len(line.get_xdata()) for line in picture.axes[0].lines if line.get_marker() == ".") == features
     picture.canvas.draw()
     plt.close(picture)
-    (ax,) = figure4.plot(result, data=["wine"]).axes
-    assert ax.get_ylabel().startswith("wine")
-    features = result["sizes"][eigenfeatures.rows_of(result, "wine", 2.0)[0], 2]
-    assert [len(line.get_xdata()) for line in ax.lines] == [2, features]  # the diagonal, and the split that was kept
-    plt.close("all")
+
+
+# At the paper's settings
+
+
+def test_the_papers_settings():
+    halves = 10.0 ** np.arange(-3, 0.25, 0.5)
+    paper = figure4.PRESETS["paper"]
+    assert (paper.data, paper.activation, paper.depth, paper.splits) == (datasets.FIRES, "gelu", 11, 10)
+    np.testing.assert_allclose(paper.lams, halves)
+    assert figure5.PRESETS["paper"] == dataclasses.replace(paper, lams=(0.0,))
+    train, test = figure4.parts(paper, 0.2, 0)
+    assert (len(train.X), len(test.X)) == (195, 49)
+    assert not set(map(tuple, train.X)) & set(map(tuple, test.X))
+    table = datasets.load(datasets.FIRES, scale="minmax")
+    assert set(map(tuple, np.concatenate([train.X, test.X]))) == set(map(tuple, table.X))
+    rows = {"B9": 244, "B10": 186, "B11": 320, "B12": 208, "B13": 208}
+    for label, N in rows.items():
+        config = figure(label).PRESETS["paper"]
+        np.testing.assert_allclose(config.lams, [0, *halves])  # both panels
+        assert sum(len(part.X) for part in figure4.parts(config, 0.2, 3)) == N
+        assert _runner.command(figure(label), config) == f"jacntk figure {label} --preset paper"
+
+
+@pytest.mark.parametrize("label", ["B10", "B11"])
+def test_banknotes_have_the_smallest_depth_above_the_cut(label):
+    config = figure(label).PRESETS["paper"]
+    X = datasets.load(config.data, scale="minmax", drop_parallel=config.drop_parallel).X
+    at, below = (
+        spectrum.extreme_eigenvalues(jacobian_ntk(MLP(depth, config.activation), X))[0]
+        for depth in (config.depth, config.depth - 1)
+    )
+    assert at > 1e-6 > below
+
+
+def test_an_appendix_figure_has_both_panels_and_its_own_title():
+    experiment = figure("B10")
+    config = dataclasses.replace(experiment.PRESETS["demo"], lams=(0.0, 1.0))
+    text = experiment.summary(dataclasses.replace(experiment.run(config), name="figure-B10-demo"))
+    assert text.splitlines()[0] == "Eigenfeatures on the banknotes, GELU"
 
 
 @pytest.mark.parametrize(
@@ -384,12 +245,10 @@ def test_summary_and_plot(result):
     [
         ({"lams": ()}, "lams must be one or more"),
         ({"lams": (-1.0,)}, "each of lams must not be negative"),
-        ({"data": ("diabetes",)}, "no problem of two classes is made of 'diabetes'"),
-        ({"eps": (0.0,)}, "each of eps must be positive"),
-        ({"other_kernels": (("gelu", 0),)}, "depth must be at least 1"),
-        ({"attacked_lams": (5.0,)}, "must be among lams"),
-        ({"test_rows": 300}, "at most 255"),
-        ({"rows": 1}, "rows must be at least 2"),
+        ({"data": "weather"}, "unknown data set 'weather'"),
+        ({"shares": (1.0,)}, "each of shares must be in"),
+        ({"depth": 0}, "depth must be at least 1"),
+        ({"splits": 0}, "splits must be at least 1"),
     ],
 )
 def test_bad_configurations(options, message):

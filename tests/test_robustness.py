@@ -18,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 from jacntk_lib import MLP, JacobianKernelRegressor, RobustFlow
 from jacntk_lib._ball import EuclideanBall, ball_of
 from jacntk_lib.networks import FiniteMLP
-from jacntk_lib.robustness import accuracy_under_attack, attack, linearised_margin
+from jacntk_lib.robustness import accuracy_under_attack, attack, linearised_margin, one_step
 
 NORMS = ["l2", "linf"]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
@@ -435,3 +435,49 @@ def test_refuses_a_module_that_diverges():
     torch.nn.init.constant_(module.weight, math.inf)
     with pytest.raises(ValueError, match="the model returned non-finite values"):
         attack(module, points(), labels(), 0.1)
+
+
+# ------------------------------------------------------------------------------------------- one step, for all
+
+
+def test_one_step_goes_down_the_gradient():
+    """By finite differences of the margin and of the squared loss."""
+    X, y, h = points(), labels(), 1e-6
+    shifts = h * np.eye(X.shape[1])
+    values = np.stack([[wavy(X + sign * shift)[:, 0] for shift in shifts] for sign in (1, -1)])  # (2, d, M)
+    margin = y * (values[0] - values[1]) / (2 * h)
+    loss = ((values[0] - y) ** 2 - (values[1] - y) ** 2) / 2 / (2 * h)
+    assert_allclose(one_step(wavy, X, y, 0.2), X - 0.2 * (margin / np.linalg.norm(margin, axis=0)).T, atol=1e-8)
+    assert_allclose(one_step(wavy, X, y, 0.2, norm="linf"), X - 0.2 * np.sign(margin).T)
+    assert_allclose(one_step(wavy, X, y, 0.2, norm="gradient"), X + 0.2 * loss.T, atol=1e-7)
+
+
+@pytest.mark.parametrize("norm", [*NORMS, "gradient"])
+def test_one_step_returns_to_the_sphere(norm):
+    X, y = points(), labels()
+    free, back = (one_step(wavy, X, y, 0.3, norm=norm, on_sphere=on_sphere) for on_sphere in (False, True))
+    assert_allclose(np.linalg.norm(back, axis=1), np.linalg.norm(X, axis=1))
+    assert_allclose(back / np.linalg.norm(back, axis=1)[:, None], free / np.linalg.norm(free, axis=1)[:, None])
+
+
+def test_one_step_is_taken_even_where_it_helps():
+    """Past the valley the margin is larger than at the start: the attack stays, the step does not."""
+    X, y = np.array([[0.1, 0.0]]), np.array([1.0])
+
+    def valley(Z):
+        return np.column_stack([(Z**2).sum(axis=1), 2 * Z])
+
+    assert_allclose(one_step(valley, X, y, 1.0), [[-0.9, 0.0]])
+    assert_array_equal(attack(valley, X, y, 1.0, steps=1).X, X)
+
+
+def test_one_step_needs_one_output_and_signs():
+    def two(Z):
+        return np.zeros((len(Z), 2, 4))
+
+    with pytest.raises(ValueError, match="a model with one output"):
+        one_step(two, points(), labels(), 0.1)
+    with pytest.raises(ValueError, match="labels must be -1 or"):
+        one_step(wavy, points(), np.arange(6.0), 0.1)
+    with pytest.raises(ValueError, match="norm must be one of"):
+        one_step(wavy, points(), labels(), 0.1, norm="l7")

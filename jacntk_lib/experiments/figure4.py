@@ -86,7 +86,8 @@ def _demo(config):
 
 def _presets(**choices):
     paper = Config(**choices)
-    return {"demo": _demo(paper), "paper": paper}
+    few = tuple(lam for lam in paper.lams if round(np.log10(lam or 1.0), 2) % 1 == 0)
+    return {"demo": _demo(paper), "cpu": replace(paper, lams=few, shares=paper.shares[:1], splits=3), "paper": paper}
 
 
 PRESETS = _presets()

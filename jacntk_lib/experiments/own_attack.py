@@ -366,12 +366,12 @@ def _size(sizes, eps):
 
 def summary(result):
     """By table and lambda: rank correlation over all features, fragile features and the attacked regressor."""
-    shown = list(result["attack_eps"])
-    lines = [TITLE, f"means over splits; sizes of attack {', '.join(f'{eps:g}' for eps in shown)}"]
+    shown, carried_out = ([f"{eps:g}" for eps in result[name]] for name in ("eps", "attack_eps"))
+    lines = [TITLE, f"means over splits; sizes {', '.join(shown)}; of attacks carried out 0, {', '.join(carried_out)}"]
     for data, lam in itertools.product(dict.fromkeys(result["cell_data"]), dict.fromkeys(result["cell_lam"])):
         rows = rows_of(result, data, lam)
         correlation, accurate, fragile = (
-            [over_splits(measured(result, measure, rows, eps)) for eps in shown]
+            [over_splits(measured(result, measure, rows, eps)) for eps in result["eps"]]
             for measure in ("correlation", "accurate", "fragile")
         )
         lines.append(
