@@ -207,19 +207,20 @@ def slopes(result, name="frobenius"):
     fitted = {}
     for i, activation in enumerate(result["activations"]):
         for j, depth in enumerate(result["depths"]):
-            there = widths_there(result, i, j)
-            if there.sum() < 2:
+            widths, errors = measured(result, name, i, j)
+            if len(widths) < 2:
                 continue
-            errors = result[name][i, j, there]
             columns = [errors] if errors.ndim == 2 else np.moveaxis(errors, -1, 0)
-            fits = [fitted_slope(result["widths"][there], column) for column in columns]
+            fits = [fitted_slope(widths, column) for column in columns]
             fitted[str(activation), int(depth)] = fits[0] if errors.ndim == 2 else fits
     return fitted
 
 
-def widths_there(result, i, j):
-    """Which widths a result has of its i-th activation and j-th depth, as a mask: all, unless it is partial."""
-    return np.isfinite(result["frobenius"][i, j]).all(axis=-1)
+def measured(result, name, i, j):
+    """Widths and errors (width, ...) of the i-th activation and j-th depth, those that a partial run has."""
+    errors = result[name][i, j]
+    there = np.isfinite(errors).reshape(len(errors), -1).all(axis=1)
+    return result["widths"][there], errors[there]
 
 
 def summary(result, what):
@@ -227,12 +228,11 @@ def summary(result, what):
     lines = [f"{what}, median over {result['frobenius'].shape[-1]} seeds"]
     for i, activation in enumerate(result["activations"]):
         for j, depth in enumerate(result["depths"]):
-            there = widths_there(result, i, j)
-            if not there.any():
+            widths, errors = measured(result, "frobenius", i, j)
+            if len(widths) == 0:
                 continue
-            widths = result["widths"][there]
-            errors = np.median(result["frobenius"][i, j, there], axis=-1)
-            largest = np.median(result["largest_by_pair_first"][i, j, there], axis=1)
+            errors = np.median(errors, axis=-1)
+            largest = np.median(measured(result, "largest_by_pair_first", i, j)[1], axis=1)
             lines.append(
                 f"  {activation:5s} depth {depth}: relative Frobenius error {errors[0]:.3g} at width {widths[0]}, "
                 f"{errors[-1]:.3g} at width {widths[-1]}"
@@ -262,13 +262,12 @@ def plot(result, references=None):
         for i, activation in enumerate(result["activations"]):
             style = ("-", "--", ":", "-.")[i % 4]
             for j, depth in enumerate(result["depths"]):
-                there = widths_there(result, i, j)
-                if not there.any():
+                widths, errors = measured(result, "largest_by_pair_first", i, j)
+                if len(widths) == 0:
                     continue
                 colour = plotting.COLOURS.get(f"depth {depth}", f"C{j}")
-                widths, errors = result["widths"][there], result["largest_by_pair_first"][i, j, there, :, p]
                 label = f"{'GELU' if activation == 'gelu' else activation}, depth {depth}"
-                middle, low, high = plotting.median_interval(errors)
+                middle, low, high = plotting.median_interval(errors[..., p])
                 ax.loglog(widths, middle, style, marker="o", ms=3.5, color=colour, label=label)
                 ax.fill_between(widths, low, high, color=colour, alpha=0.15, linewidth=0)
                 if references is not None:
@@ -301,14 +300,12 @@ def plot_relative(result, what):
     )
     for i, (ax, name) in enumerate(zip(axes[0], names, strict=True)):
         for j, depth in enumerate(result["depths"]):
-            there = widths_there(result, i, j)
-            if there.sum() < 2:
+            widths, errors = measured(result, "frobenius", i, j)
+            if len(widths) < 2:
                 continue
             colour = f"depth {depth}"
             known = colour if colour in plotting.COLOURS else None
-            plotting.error_by_width(
-                ax, result["widths"][there], result["frobenius"][i, j, there], label=colour, colour=known
-            )
+            plotting.error_by_width(ax, widths, errors, label=colour, colour=known)
         ax.set_title("GELU" if name == "gelu" else name)
         ax.label_outer()
     axes[0, 0].set_ylabel(f"relative error of the {what}")
