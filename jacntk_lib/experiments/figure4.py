@@ -195,7 +195,8 @@ def collect(config, outcomes):
     accuracy of their sum; ``sizes``: training rows, test rows, features, features left out as unresolved, eigenvalues
     that equal their neighbour to rounding. ``by_index`` (share, lambda, reading, size, ``_BY_INDEX``) is of accuracies
     averaged over the splits, feature by feature in the order of eigenvalues: the correlation, the standard deviation of
-    accuracy, smallest and largest robust accuracy and its standard deviation.
+    accuracy, smallest and largest robust accuracy and its standard deviation. Those of lambda = 0, where there is one,
+    are kept: ``plain_accuracy`` (share, feature) and ``plain_robust`` (share, reading, size, feature), NaN at the end.
     ``kept_correct`` (feature,) and ``kept_robust`` (reading of ``SHOWN``, size, feature) are counts in split 0 of the
     first share, those of lambda l from ``kept_start[l]`` to ``kept_start[l + 1]``; ``kept_points`` (1 + reading,) is
     of how many points.
@@ -212,10 +213,21 @@ def collect(config, outcomes):
         if (key := (config.shares[a], b, config.lams[c])) in of:
             for name in ("measures", "sizes", "accurate", "inaccurate", "regressor"):
                 arrays[name][a, b, c] = of[key][name]
+    rows = max((one["sizes"][0] for one in outcomes.values()), default=0)
+    if 0.0 in config.lams:
+        arrays["plain_accuracy"] = np.full((grid[0], rows), np.nan, np.float32)
+        arrays["plain_robust"] = np.full((grid[0], *per_reading, rows), np.nan, np.float32)
     for (a, share), (b, lam) in itertools.product(enumerate(config.shares), enumerate(config.lams)):
         some = [of[share, split, lam] for split in range(config.splits) if (share, split, lam) in of]
         if len(some) > 1:
-            arrays["by_index"][a, b] = _averaged(some)
+            accuracy, robust = _averaged(some)
+            arrays["by_index"][a, b] = [
+                [(rank_correlation(accuracy, r), accuracy.std(), r.min(), r.max(), r.std()) for r in by_size]
+                for by_size in robust
+            ]
+            if lam == 0:
+                arrays["plain_accuracy"][a, : len(accuracy)] = accuracy
+                arrays["plain_robust"][a, ..., : len(accuracy)] = robust
     kept = [of.get((config.shares[0], 0, lam)) for lam in config.lams]
     which = [READINGS.index(reading) for reading in SHOWN]
     there = [one for one in kept if one is not None]
@@ -233,14 +245,11 @@ def collect(config, outcomes):
 
 
 def _averaged(some):
-    """``by_index`` of one lambda, from the cells of its splits."""
+    """Accuracy (p,) and robust accuracy (reading, size, p), means over the cells of some splits."""
     p = min(len(one["correct"]) for one in some)
     accuracy = np.mean([one["correct"][:p] / one["sizes"][1] for one in some], axis=0)
     robust = np.mean([one["robust"][..., :p] / one["points"][:, None, None] for one in some], axis=0)
-    return [
-        [(rank_correlation(accuracy, r), accuracy.std(), r.min(), r.max(), r.std()) for r in by_size]
-        for by_size in robust
-    ]
+    return accuracy, robust
 
 
 def operations(config, cell):
