@@ -5,8 +5,9 @@ Robust training minimises, from a network f_0 drawn at random,
 .. math:: \frac1N \sum_i \Bigl[\tfrac12 (f(x_i) - y_i)^2 + \tfrac{\lambda}{2} |Jf(x_i) - T_i|^2\Bigr]
           \quad (T = 0 \text{ unless Jacobian targets are given}).
 
-In the limit of infinite width the Jacobian NTK Theta stays what it is at initialisation (Kim and Yang 2024, Theorem
-4.5), so that the stacked values and Jacobians u on the N training points, and v at new points, follow
+At every width the stacked values and Jacobians, u on the N training points and v at new points, change by the network's
+own Jacobian NTK times the weighted residual (Kim and Yang 2024, Lemma 4.2). In the limit of infinite width that kernel
+stays kappa^2 Theta (Theorem 4.5), so that
 
 .. math:: \dot u = -\frac{\kappa^2}{N}\, \Theta_{XX} \Lambda (u - y^*), \qquad
           \dot v = -\frac{\kappa^2}{N}\, \Theta_{*X} \Lambda (u - y^*), \qquad \Lambda = diag(1, \lambda, ..., \lambda).

@@ -23,7 +23,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     .. math:: \frac1N \sum_i \Bigl[\tfrac12 (f(x_i) - y_i)^2 + \tfrac{\lambda}{2} |Jf(x_i)|^2\Bigr],
 
     which at infinite time is kernel regression with the Jacobian NTK of all values and derivatives (Kim and Yang 2024,
-    Theorem 4.5 and its limit; :class:`~jacntk_lib.dynamics.RobustFlow` has the formulas),
+    Theorem 4.6 and equation (4); :class:`~jacntk_lib.dynamics.RobustFlow` has the formulas),
 
     .. math:: f(x) = \Theta_{xX} \Lambda^{1/2} (\Lambda^{1/2} \Theta_{XX} \Lambda^{1/2} + \rho I)^{-1} \Lambda^{1/2}
               y^*, \qquad y^* = (y_1, 0, ..., 0, y_2, 0, ...).

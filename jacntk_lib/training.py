@@ -2,6 +2,8 @@ r"""Robust training of a finite network: full-batch gradient descent on values a
 
 .. math:: \text{loss} = \frac1N \sum_i \Bigl[ \tfrac12 (f(x_i) - y_i)^2 + \tfrac\lambda2 \|Jf(x_i)\|^2 \Bigr]
 
+(Kim and Yang 2024, equation (1), with lambda in (0, 1]; here any lambda >= 0).
+
 The gradient is that of ``_objective``: four sweeps of N rows, whatever the input dimension.
 """
 
