@@ -80,8 +80,8 @@ def jacobian_ntk(net, X, X2=None, *, memory=MEMORY):
     .. math:: \Theta_{ab}(x, x') = \kappa^{-2} \langle \nabla_\theta J_a f(x), \nabla_\theta J_b f(x') \rangle
 
     exactly, in the layer-wise form of this module's introduction: Definition 4.1 of Kim and Yang (2024), over kappa^2.
-    It tends to :func:`jacntk_lib.jacobian_ntk` as the width grows (their Theorem 4.3); at depth 1 its mean over networks
-    equals the limit at every width.
+    It tends to :func:`jacntk_lib.jacobian_ntk` as the width grows (Theorem 4.3 there); at depth 1 its mean over
+    networks equals the limit at every width.
 
     Parameters, return value and errors are those of :func:`jacobian_nngp`.
 
