@@ -141,7 +141,7 @@ PRESETS = {
     "depth-3": Config(scale="standard", activations=("erf",), depth=3, steps=(0, *(2**k for k in range(11)))),
     # ours: other readings of the table's eleventh column
     **{
-        column.replace("_", "-"): Config(data=name, widths=(64, 256), seeds=(3, 3), float32_from=2**8)
+        column.replace("_", "-"): Config(data=name, widths=(64, 128), seeds=(3, 3))
         for name, column in datasets.FIRES_VARIANTS.items()
     },
 }
