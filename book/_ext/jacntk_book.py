@@ -139,9 +139,9 @@ def provenance(root, name):
     }
 
 
-def list_table(heads, widths, rows):
-    """A table of Markdown cells, which on a telephone becomes a list."""
-    lines = [":::{list-table}", ":header-rows: 1", f":widths: {widths}", ":class: claims", ""]
+def list_table(view, heads, widths, rows):
+    """A table of Markdown cells, whose rows become cards on a telephone (book.css)."""
+    lines = [":::{list-table}", ":header-rows: 1", f":widths: {widths}", f":class: claims claims-{view}", ""]
     for row in (heads, *rows):
         for number, cell in enumerate(row):
             first, *more = cell.split("\n")
@@ -174,7 +174,7 @@ def _summary(root, ledger):
         for claim in ledger["claims"]
         if claim.get("landing")
     ]
-    return list_table(("place", "statement", "setting", "verdict"), "16 38 18 28", rows)
+    return list_table("summary", ("place", "statement", "setting", "verdict"), "16 38 18 28", rows)
 
 
 def _behind(root, claim):
@@ -193,11 +193,14 @@ def _ledger(root, ledger):
         (_place(claim), f"{claim['statement']}\n\nSetting: {_setting(claim)}.", _behind(root, claim), _verdict(claim))
         for claim in ledger["claims"]
     ]
-    return list_table(("place", "statement", "checks, what they refuse, results", "verdict"), "12 36 30 22", rows)
+    return list_table(
+        "ledger", ("place", "statement", "checks, what they refuse, results", "verdict"), "17 32 31 20", rows
+    )
 
 
 def _slips(root, ledger):
     return list_table(
+        "slips",
         ("place", "as printed", "what we use"),
         "16 42 42",
         [(slip["place"], slip["printed"], slip["ours"]) for slip in ledger["slips"]],
@@ -228,6 +231,9 @@ class Claims(SphinxDirective):
         for source in dict.fromkeys(sources):
             self.env.note_dependency(str(root / source))
         found = nodes.Element()
+        if view == "ledger":
+            address = "../" * self.env.docname.count("/") + "claims.json"
+            found += nodes.raw("", f'<p>The same for machines: <a href="{address}">claims.json</a>.</p>', format="html")
         self.state.nested_parse(StringList(lines, source=LEDGER), self.content_offset, found)
         return found.children
 

@@ -285,6 +285,21 @@ def an_output_scale_that_shrinks_with_the_width() -> Control:
     return Control(wide / narrow, drift(1024, 0.25, 0.2 * 16) / narrow, 0.3)
 
 
+def an_equation_without_the_penalty() -> Control:
+    """Lemma 4.2 and Theorem 4.5: a wide network after 100 steps against the linear equation from its own start."""
+    lam, mlp = 0.3, MLP(depth=2, activation="erf", kappa=2.0)
+    net = FiniteMLP(mlp, width=1024, input_dim=DIM, seed=10)
+    rate = RobustFlow(mlp, X, Y, lam).max_learning_rate / 2
+
+    def predicted(weight):
+        state = RobustFlow(mlp, X, Y, weight).after(100, rate, initial=net)
+        return np.column_stack([state.value, state.jacobian]).ravel()
+
+    with_it, without = predicted(lam), predicted(0.0)
+    train(net, X, Y, lam, rate, steps=100, record=[])
+    return Control(relative(with_it, outputs(net)), relative(without, outputs(net)), 0.1)
+
+
 def another_depth_in_the_estimate() -> Control:
     """After Theorem 4.6: N^2 (log N)^{12 L} for 244 points and 11 layers, in powers of ten."""
 
