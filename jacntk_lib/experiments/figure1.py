@@ -32,7 +32,7 @@ import numpy as np
 from .. import gram
 from ..quadrature import Formulas
 from . import _grid, _runner
-from ._grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, seeds, slopes
+from ._grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
 
 __all__ = [
     "INDEX_PAIRS",
@@ -43,6 +43,7 @@ __all__ = [
     "cells",
     "collect",
     "covariance_gap",
+    "measured",
     "next_covariance",
     "plot",
     "plot_relative",

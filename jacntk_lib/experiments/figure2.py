@@ -9,7 +9,7 @@ every width.
 
 from .. import gram
 from . import _grid, _runner
-from ._grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, seeds, slopes
+from ._grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
 
 __all__ = [
     "INDEX_PAIRS",
@@ -18,6 +18,7 @@ __all__ = [
     "Config",
     "cells",
     "collect",
+    "measured",
     "plot",
     "plot_relative",
     "run",
