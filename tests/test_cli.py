@@ -137,24 +137,8 @@ def test_planning_needs_no_gpu_and_no_data(number, tmp_path, capsys, monkeypatch
 def test_a_figure_for_the_processor_claims_no_gpu(number, tmp_path, capsys, monkeypatch):
     """Asked for a GPU, on whatever machine, it says that it uses none, and its record names none."""
     grid = {
-        4: {
-            "data": ["wine"],
-            "lams": [1.0],
-            "splits": 1,
-            "depth": 1,
-            "rows": 12,
-            "test_rows": 20,
-            "attacked_splits": 0,
-        },
-        5: {
-            "data": ["wine"],
-            "lams": [0.0],
-            "splits": 1,
-            "depth": 1,
-            "rows": 12,
-            "test_rows": 20,
-            "attacked_splits": 0,
-        },
+        4: {"data": "sonar", "lams": [1.0], "splits": 1, "depth": 1, "shares": [0.95]},
+        5: {"data": "sonar", "lams": [0.0], "splits": 1, "depth": 1, "shares": [0.95]},
         6: {"activations": ["erf"], "depths": [1, 2], "points": 6, "input_dim": 3},
     }[number]
     file = tmp_path / "grid.json"
