@@ -16,9 +16,23 @@ Three things are computed here:
 >>> floor = sampling_floor(jacobian_nngp(MLP(2), X).dense(), 4)
 >>> floor.shape, bool((floor > 1e-3).all() and (floor < 1e-2).all())  # index pairs
 ((4,), True)
+>>> error = next(sample_covariance_errors(jacobian_nngp(MLP(2), X).dense()))  # one estimate's, from a million samples
+>>> error.shape, bool(np.abs(error).max() < 0.02)
+((40, 40), True)
 >>> gap, noise = covariance_gap(MLP(2), X, width=64, networks=20)
 >>> gap.shape, bool(np.abs(gap).max() < 0.05), covariance_gap(MLP(1), X, width=64, networks=2)[0].any()
 ((40, 40), True, np.False_)
+
+The map from one layer's covariance to the next takes any covariance, and the limits to each other:
+
+>>> sigma = [jacobian_nngp(MLP(depth), X).dense().reshape(8, 5, 8, 5) for depth in (1, 2)]
+>>> with jax.enable_x64(True):
+...     bool(np.allclose(next_covariance(MLP(1), sigma[0]), sigma[1], rtol=0, atol=1e-12))
+True
+
+>>> result = run(Config(activations=("erf",), depths=(1,), widths=(16, 32), seeds=2, points=8))
+>>> measured(result, "frobenius", 0, 0)[1].shape, plot_relative(result).axes[0].get_ylabel()
+((2, 2), 'relative error of the Jacobian NNGP kernel')
 """
 
 import dataclasses

@@ -5,6 +5,13 @@ Each network of the grid gives one matrix, the Gram matrix of the parameter grad
 index pair (00), (22), (02), (12), and in ours, the relative Frobenius norm (:func:`_grid.compare`).
 ``frobenius_of_mean`` is the error of the mean of all seeds' matrices: at depth 1 that mean estimates Theta itself at
 every width.
+
+>>> result = run(Config(activations=("erf",), depths=(1,), widths=(16, 32), seeds=2, points=8))
+>>> widths, errors = measured(result, "largest_by_pair", 0, 0)
+>>> [int(n) for n in widths], errors.shape  # width, seed, index pair
+([16, 32], (2, 2, 4))
+>>> plot_relative(result).axes[0].get_ylabel()
+'relative error of the JNTK'
 """
 
 from .. import gram
