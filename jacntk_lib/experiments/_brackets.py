@@ -43,6 +43,29 @@ def common(intervals):
     return max(lows), min(highs)
 
 
+def cuts_from(result, first, data=0, *, proved=True):
+    """:func:`cuts` of a stored result for which "satisfied" begins exactly at the depth that ``first`` names.
+
+    Parameters
+    ----------
+    result : of Figure 6, B7 or B8; depths that were not computed are left out.
+    first : activation -> depth.
+    data : the index of the data set.
+    proved : with the certified bounds of the JNTK; False, with the eigenvalues as float64 returns them.
+
+    Returns
+    -------
+    activation -> (low, high).
+    """
+    found = {}
+    for activation, depth in first.items():
+        j = list(result["activations"]).index(activation)
+        ends = [result[f"jacobian_{name}"][data, j] for name in (("lower", "upper") if proved else ("float64",) * 2)]
+        there = np.isfinite(ends[0])
+        found[activation] = cuts(*(end[there] for end in ends), result["depths"][there] >= depth)
+    return found
+
+
 def positive_from(smallest, depths):
     """The first depth from which on every smallest eigenvalue is positive, or None.
 
@@ -82,11 +105,37 @@ def _in_words(depths, found):
     return words
 
 
+def table(result, data=0):
+    """The certified brackets of a data set as text, in three digits, rounded outwards: depth by depth, JNTK and NTK.
+
+    A star says that float64 did not suffice, and ball arithmetic was used.
+    """
+    there = [k for k in range(len(result["depths"])) if (result["values_verdict"][data, :, k] != "").any()]
+    lines = []
+    for kernel in KERNELS:
+        heads = [f"{NAMES.get(str(a), a)} {NAMES[kernel]}" for a in result["activations"]]
+        lines.append("depth" + "".join(f"{head:>26s}" for head in heads))
+        for k in there:
+            row = (_bracket(result, kernel, data, j, k) for j in range(len(heads)))
+            lines.append(f"{result['depths'][k]:5d}" + "".join(f"{cell:>26s}" for cell in row))
+    return "\n".join(lines)
+
+
+def _bracket(result, kernel, *place):
+    lower, upper = (float(result[f"{kernel}_{end}"][place]) for end in ("lower", "upper"))
+    if not upper > 0:
+        return "0" if upper == 0 else "not computed"
+    unit = 10.0 ** (np.floor(np.log10(upper)) - 2)
+    low, high = np.floor(lower / unit) * unit, np.ceil(upper / unit) * unit
+    star = "" if result[f"{kernel}_method"][place] == "float64 Cholesky" else " *"
+    return f"[{low:.2e}, {high:.2e}]{star}" if lower > 0 else f"at most {high:.2e}"
+
+
 def plot(result):
     """Proved brackets by depth for both kernels: a row of panels for each data set, a panel for each activation.
 
-    Triangles are proved upper bounds where there is no lower one. A dashed line is the depth from which on the paper
-    reports a positive smallest eigenvalue of the JNTK, where it names one.
+    Triangles are proved upper bounds where there is no lower one. Where the paper names a depth from which on it finds
+    the JNTK's smallest eigenvalue positive, the JNTK has its marks: crosses before that depth, circles from there on.
     """
     import matplotlib.pyplot as plt
 
@@ -107,10 +156,10 @@ def plot(result):
     for i, data in enumerate(result["data"]):
         for j, name in enumerate(names):
             ax = axes[i, j]
-            for kernel, colour in zip(KERNELS, ("jacobian", "value"), strict=True):
-                _draw(ax, depths, *(result[f"{kernel}_{end}"][i, j] for end in ("lower", "upper")), kernel, colour)
-            if (depth := REPORTED.get(str(data), {}).get(name)) is not None:
-                ax.axvline(depth, color=plotting.COLOURS["reference"], linestyle="--", linewidth=1)
+            first = REPORTED.get(str(data), {}).get(name, 0)
+            for kernel, since in zip(KERNELS, (first, 0), strict=True):
+                ends = (result[f"{kernel}_{end}"][i, j] for end in ("lower", "upper"))
+                _draw(ax, depths, *ends, kernel, depths >= since)
             ax.set_yscale("log")
             ax.set_title(f"{data.replace('_', ' ')}, {NAMES.get(name, name)}")
             ax.label_outer()
@@ -124,15 +173,18 @@ def plot(result):
     return figure
 
 
-def _draw(ax, depths, lower, upper, kernel, colour):
+def _draw(ax, depths, lower, upper, kernel, satisfied):
     from .. import plotting
 
-    colour = plotting.COLOURS[colour]
+    colour = plotting.COLOURS["jacobian" if kernel == "jacobian" else "value"]
     proved = lower > 0  # False where nothing was computed
+    middle = np.sqrt(np.where(proved, lower * upper, np.nan))
     if proved.any():
-        middle = np.sqrt(lower * upper)[proved]
-        ax.plot(depths[proved], middle, marker="o", markersize=4, color=colour, label=NAMES[kernel])
+        ax.plot(depths[proved], middle[proved], color=colour)
         ax.vlines(depths[proved], lower[proved], upper[proved], color=colour, linewidth=3)
+    for there, marker, word in ((proved & satisfied, "o", ""), (proved & ~satisfied, "x", ", reported as violated")):
+        if there.any():
+            ax.plot(depths[there], middle[there], marker, markersize=5, color=colour, label=f"{NAMES[kernel]}{word}")
     open_below = (lower <= 0) & (upper > 0)
     if open_below.any():
         label = f"{NAMES[kernel]} at most"

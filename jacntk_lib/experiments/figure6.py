@@ -20,12 +20,12 @@ from .. import activations, datasets, gram, imprecise, spectrum
 from .._validation import integer
 from ..architecture import MLP
 from . import _runner
-from ._brackets import FLOAT32, KERNELS, common, cuts, plot, positive_from, summary
+from ._brackets import FLOAT32, KERNELS, common, cuts, cuts_from, plot, positive_from, summary, table
 from ._fields import as_tuples
 
 __all__ = [
-    "APPENDIX", "PRESETS", "REPORTED", "Cell", "Config", "cells", "collect", "common", "cuts", "inputs_of", "plot",
-    "positive_from", "run", "run_cell", "seeds", "summary",
+    "APPENDIX", "FLOAT32", "PRESETS", "REPORTED", "Cell", "Config", "cells", "collect", "common", "cuts", "cuts_from",
+    "inputs_of", "plot", "positive_from", "run", "run_cell", "seeds", "summary", "table",
 ]  # fmt: skip
 
 NUMBER = 6
