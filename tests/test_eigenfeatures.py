@@ -37,7 +37,7 @@ def test_features_are_those_of_the_flow_and_sum_to_its_prediction(lam, activatio
     train, test = figure4.parts(CONFIG, 0.4, 0)
     mlp = MLP(3, activation, kappa=1.0)
     features = _shared_attack.Features(mlp, train.X, train.y, lam)
-    got = features(_shared_attack.kernel_rows(mlp, test.X, train.X))
+    got = features(jacobian_ntk(mlp, test.X, train.X).value_rows())
     flow = RobustFlow(mlp, train.X, train.y, lam=lam)
     expected = flow.eigenfeatures(test.X)
     np.testing.assert_allclose(features.eigenvalues, expected.eigenvalues, rtol=1e-6)
@@ -51,13 +51,6 @@ def test_features_that_float64_cannot_resolve_are_left_out_and_counted():
     features = _shared_attack.Features(MLP(2, "erf"), twice, np.concatenate([train.y, train.y]), 1.0)
     assert features.unresolved == train.X.size + len(train.X)
     assert len(features.eigenvalues) == features.unresolved
-
-
-def test_kernel_rows_are_the_value_rows_of_the_gram_matrix():
-    X = figure4.parts(CONFIG, 0.4, 0)[0].X
-    Z = np.random.default_rng(0).normal(size=(_shared_attack._ROWS_AT_ONCE + 3, X.shape[1]))  # more than one batch
-    expected = jacobian_ntk(MLP(2, "gelu"), Z, X).blocks()[:, 0]
-    np.testing.assert_allclose(_shared_attack.kernel_rows(MLP(2, "gelu"), Z, X), expected, rtol=1e-12, atol=1e-14)
 
 
 # The attack

@@ -257,6 +257,16 @@ def test_scaled_between_two_sets():
         R.scaled(np.ones(3))
 
 
+def test_value_rows_are_those_of_the_dense_matrix():
+    X, X2 = points(5, 3), points(4, 3, seed=1)
+    for G in (jacobian_ntk(MLP(2, "gelu"), X), jacobian_ntk(MLP(2, "gelu"), X, X2), jacobian_nngp(MLP(2), X, X2)):
+        np.testing.assert_allclose(G.value_rows(), G.blocks()[:, 0], rtol=1e-12, atol=1e-15)
+    scaled = jacobian_ntk(MLP(2), X).scaled(np.arange(5.0))
+    np.testing.assert_allclose(scaled.value_rows(), scaled.blocks()[:, 0], rtol=1e-12, atol=1e-15)
+    recomputed = jacobian_ntk(MLP(2), X, X2, memory=1)  # no scalars are kept
+    np.testing.assert_allclose(recomputed.value_rows(), recomputed.blocks()[:, 0], rtol=1e-12, atol=1e-15)
+
+
 def test_kappa_is_not_in_a_kernel():
     X = points(3, 2)
     assert np.array_equal(jacobian_ntk(MLP(2, kappa=0.1), X).dense(), jacobian_ntk(MLP(2, kappa=3.0), X).dense())

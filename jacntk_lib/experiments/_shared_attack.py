@@ -13,7 +13,6 @@ from .. import gram, robustness
 from ._fragility import ACCURATE, FRAGILE, rank_correlation
 
 SIZES = (0.01, 0.1)
-_ROWS_AT_ONCE = 64  # points whose dense kernel rows are held at once
 
 
 class Reading(NamedTuple):
@@ -82,18 +81,8 @@ class Features:
         self._coefficients, self._rows = V, rows
 
     def __call__(self, kernel_rows):
-        """(M, p) from the kernel between values at M points and everything at the N training points, (M, N, 1+d)."""
+        """(M, p) from :meth:`~jacntk_lib.gram.JacobianGram.value_rows` of M points against the training points."""
         return kernel_rows[:, :, : self._rows].reshape(len(kernel_rows), -1) @ self._coefficients
-
-
-def kernel_rows(mlp, Z, X):
-    """Theta between the values at Z (M, d) and values and derivatives at X (N, d): (M, N, 1+d)."""
-    return np.concatenate(
-        [
-            gram.jacobian_ntk(mlp, Z[first : first + _ROWS_AT_ONCE], X).blocks()[:, 0]
-            for first in range(0, len(Z), _ROWS_AT_ONCE)
-        ]
-    )
 
 
 def moved(reading, size, regressor, train, test):

@@ -24,14 +24,14 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from .. import activations, datasets
+from .. import activations, datasets, gram
 from .._validation import integer, non_negative_number, real_number
 from ..architecture import MLP
 from ..dynamics import RobustFlow
 from . import _runner
 from ._fields import as_tuples
 from ._fragility import ACCURATE, FRAGILE, over_splits, rank_correlation, scatter
-from ._shared_attack import MEASURES, READINGS, SHOWN, SIZES, Features, Reading, counts, kernel_rows, measures, moved
+from ._shared_attack import MEASURES, READINGS, SHOWN, SIZES, Features, Reading, counts, measures, moved
 
 __all__ = [
     "APPENDIX", "LAMS", "MEASURES", "PRESETS", "READINGS", "SHOWN", "SIZES", "Cell", "Config", "Features", "Reading",
@@ -153,10 +153,10 @@ def _asked(config, share, split):
     train, test = parts(config, share, split)
     mlp = MLP(config.depth, config.activation, kappa=1.0)
     regressor = partial(RobustFlow(mlp, train.X, train.y, lam=0.0).at, np.inf)
-    found = {None: (kernel_rows(mlp, test.X, train.X), test.y)}
+    found = {None: (gram.jacobian_ntk(mlp, test.X, train.X).value_rows(), test.y)}
     for reading, size in itertools.product(READINGS, SIZES):
         Z, y, X = moved(reading, size, regressor, train, test)
-        found[reading, size] = kernel_rows(mlp, Z, X), y
+        found[reading, size] = gram.jacobian_ntk(mlp, Z, X).value_rows(), y
     return mlp, train, test, found
 
 
@@ -263,7 +263,7 @@ def operations(config, cell):
     unknowns = rows * (1 + d) if cell.lam > 0 else rows
     work = 6 * unknowns**3 + 4 * len(READINGS) * test * unknowns**2
     if cell.lam == config.lams[0]:  # the kernel rows, which serve all lambdas of a split
-        work += 2 * len(READINGS) * test * rows * (10**4 + 300 * (1 + d) ** 2)
+        work += 2 * len(READINGS) * test * rows * (10**4 + 300 * d)
     return 5 * work, "float64"  # the stored runs took so much longer, beside other work
 
 
