@@ -48,7 +48,7 @@ def parser(version):
     figure.add_argument(
         "--partial",
         action="store_true",
-        help="at the time limit draw and store what is finished; a later run completes it (figure 3)",
+        help="at the time limit draw and store what is finished; a later run completes it",
     )
     figure.add_argument("--fresh", action="store_true", help="compute again what is stored already")
 
@@ -99,7 +99,7 @@ def _add_choice(command):
     """Which figure, at which size, where: the same for all that computes."""
     command.add_argument(
         "number",
-        type=lambda text: int(text) if text.isdecimal() else text,
+        type=lambda text: int(text) if text.isdecimal() else text.upper() if text[:1] == "b" else text,
         choices=(*experiments.FIGURES, *experiments.APPENDIX, *experiments.OURS),
         help="figure of the paper, or own-attack, an experiment of ours beside Figure 4",
     )
@@ -108,9 +108,8 @@ def _add_choice(command):
         "--preset",
         metavar="NAME",
         default="demo",
-        help="demo: under a minute on two cores (default); cpu: up to half an hour; paper: the reported grid; for "
-        "figures 1 and 2 also wide: widths to 65,536, on a GPU of 80 GB; for figure 3 also sonar and banknote on a "
-        "GPU, sonar-cpu and banknote-cpu on two cores; for figure 6 also tables and tables-by-depth",
+        help="demo: under a minute on two cores (default); cpu: up to half an hour; paper: the paper's own settings. "
+        "Some figures have more: a wrong name lists them",
     )
     size.add_argument(
         "--config", type=Path, metavar="FILE", help="a grid of your own: JSON with fields of the figure's Config"

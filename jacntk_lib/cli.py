@@ -159,9 +159,6 @@ def _own_config(experiment, path):
         raise _WrongUsage(f"{path} is not JSON ({error}); it must hold {needed}") from error
     if not isinstance(fields, dict) or not set(fields) <= {field.name for field in known}:
         raise _WrongUsage(f"{path} must hold {needed}")
-    for field in known:
-        if field.default is dataclasses.MISSING and field.name not in fields:
-            raise _WrongUsage(f"{path} must give {field.name}: figure {experiment.NUMBER} has no default for it")
     with _blamed_on(path):
         return experiment.Config(**{key: _tuples(value) for key, value in fields.items()})
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from jacntk_lib import _uci, cli, datasets, experiments, results
-from jacntk_lib.errors import ConvergenceError, DataUnavailableError, SingularGramError
+from jacntk_lib import cli, datasets, experiments, results
+from jacntk_lib.errors import ConvergenceError, SingularGramError
 from jacntk_lib.experiments import _runner, figure2
 
 TINY = figure2.Config(activations=("erf",), depths=(1, 2), widths=(8, 16), seeds=2, points=5, input_dim=2)
+EVERY_FIGURE = (*experiments.FIGURES, *experiments.APPENDIX, *experiments.OURS)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_figure(tiny, tmp_path, capsys):
     assert run("figure", 2, "--out", out) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("Figure 2: The Jacobian NTK")
-    assert printed.index("expected time: ") < printed.index("median relative Frobenius error over 2 seeds")
+    assert printed.index("expected time: ") < printed.index("median over 2 seeds")
     assert printed.rstrip().endswith("figure-2-demo.png")
     assert sorted(path.name for path in out.iterdir()) == [
         "figure-2-demo.json",
@@ -117,9 +118,8 @@ def test_float32_cells_count_half(tmp_path, capsys):
     assert work[1] == work[0] / 2
 
 
-@pytest.mark.parametrize("number", experiments.FIGURES)
-def test_planning_needs_no_gpu_and_no_data(number, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path))  # empty
+@pytest.mark.parametrize("number", EVERY_FIGURE)
+def test_planning_needs_no_gpu(number, tmp_path, capsys):
     experiment = experiments.figure(number)
     for preset, config in experiment.PRESETS.items():
         planned = {}
@@ -129,17 +129,21 @@ def test_planning_needs_no_gpu_and_no_data(number, tmp_path, capsys, monkeypatch
             assert [cell["key"] for cell in planned[device]["cells"]] == [cell.key for cell in experiment.cells(config)]
             assert all(cell["work"] > 0 for cell in planned[device]["cells"])
         # results of a GPU are kept apart, but for the figures that use none
-        assert (planned["cpu"]["folder"] != planned["cuda"]["folder"]) == (number <= 3)
-        assert [planned[device]["device"] for device in ("cpu", "cuda")] == ["cpu", "cuda" if number <= 3 else "cpu"]
+        assert (planned["cpu"]["folder"] != planned["cuda"]["folder"]) == (number in (1, 2, 3))
+        assert [planned[device]["device"] for device in ("cpu", "cuda")] == [
+            "cpu",
+            "cuda" if number in (1, 2, 3) else "cpu",
+        ]
 
 
 @pytest.mark.parametrize("number", [4, 5, 6])
 def test_a_figure_for_the_processor_claims_no_gpu(number, tmp_path, capsys, monkeypatch):
     """Asked for a GPU, on whatever machine, it says that it uses none, and its record names none."""
+    notes = {"data": "banknote_authentication", "drop_parallel": 0.9, "shares": [0.5], "splits": 1, "depth": 1}
     grid = {
-        4: {"data": "sonar", "lams": [1.0], "splits": 1, "depth": 1, "shares": [0.95]},
-        5: {"data": "sonar", "lams": [0.0], "splits": 1, "depth": 1, "shares": [0.95]},
-        6: {"activations": ["erf"], "depths": [1, 2], "points": 6, "input_dim": 3},
+        4: notes | {"lams": [0.0, 1.0]},
+        5: notes | {"lams": [0.0]},
+        6: {"activations": ["erf"], "depths": [1, 2], "rows": 6},
     }[number]
     file = tmp_path / "grid.json"
     file.write_text(json.dumps(grid))
@@ -200,10 +204,10 @@ def test_own_grid_that_is_none(tmp_path, capsys, text, message):
     ("number", "grid", "message"),
     [
         (3, {"steps": [0, "a"]}, "each of steps must be an integer, got 'a'"),
-        (4, {}, "must give lams: figure 4 has no default for it"),
-        (4, {"lams": [0.1], "times": [-1]}, "each of times must be positive, got -1"),
-        (5, {"lams": [0.1], "attacked_lams": 0.1}, "attacked_lams must be a list of values, got 0.1"),
-        (5, {"lams": [0.1], "other_kernels": ["gelu"]}, "each of other_kernels must be a pair of activation and depth"),
+        (4, {"lams": [-1]}, "each of lams must not be negative, got -1"),
+        (4, {"shares": 0.2}, "shares must be a list of values, got 0.2"),
+        (5, {"shares": [1]}, r"each of shares must be in (0, 1), got 1"),
+        ("B9", {"data": "iris"}, "unknown data set 'iris'; known are"),
         (5, {"lams": [0.1], "splits": 10**30}, "too large"),
         (6, {"depths": [[1]]}, "each of depths must be an integer, got (1,)"),
     ],
@@ -217,14 +221,14 @@ def test_own_grid_of_other_figures_that_is_none(tmp_path, capsys, number, grid, 
     assert len(shown.splitlines()) == 1
 
 
-TRAINED = {"rows": 4, "widths": [8, 16], "seeds": [2, 2], "steps": [0, 1]}
-ONE_DIMENSION = {"activations": ["erf"], "depths": [1], "widths": [8, 16], "seeds": 2, "points": 5, "input_dim": 1}
+TRAINED = {"activations": ["erf"], "depth": 2, "rows": 4, "widths": [8, 16], "seeds": [2, 2], "steps": [0, 1]}
+SMALL = {"activations": ["erf"], "depths": [1], "widths": [8, 16], "seeds": 2, "points": 5, "input_dim": 2}
 
 
 @pytest.mark.parametrize(
     ("number", "grid", "key", "message"),
     [
-        (2, ONE_DIMENSION, "erf-depth1-width8", "the sphere of R^1 is the two points -1 and 1"),
+        (2, SMALL | {"input_dim": 1}, "erf-depth1-width8", "input_dim must be at least 2, got 1"),
         (3, TRAINED | {"data": "wine"}, "erf-width8-seed0", "'wine' has several classes: the training here has one"),
         (
             3,
@@ -271,7 +275,7 @@ def test_own_grid_is_not_blamed_for_what_is_no_mistake(tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(figure2, "run_cell", fail)
     file = tmp_path / "grid.json"
-    file.write_text(json.dumps(ONE_DIMENSION))
+    file.write_text(json.dumps(SMALL))
     for command in (["figure", 2], ["cells", 2, "--compute", "erf-depth1-width8"]):
         assert run(*command, "--config", file, "--out", tmp_path / "out") == 1
         shown = capsys.readouterr().err
@@ -284,7 +288,7 @@ def test_own_grid_is_not_blamed_for_what_is_no_mistake(tmp_path, capsys, monkeyp
 def test_an_error_of_many_lines_is_shown_in_one(tmp_path, capsys):
     """torch lists where in C++ it was; a width beyond 64 bits is refused before anything is allocated."""
     file = tmp_path / "grid.json"
-    file.write_text(json.dumps(ONE_DIMENSION | {"input_dim": 2, "widths": [10**30]}))
+    file.write_text(json.dumps(SMALL | {"widths": [10**30]}))
     assert run("cells", 2, "--config", file, "--out", tmp_path, "--compute", f"erf-depth1-width{10**30}") == 2
     shown = capsys.readouterr().err.splitlines()
     assert len(shown) == 1
@@ -307,8 +311,10 @@ def test_cells_of_another_library_are_refused(tiny, tmp_path, capsys):
         ),
         (["cells", "2", "--compute", "erf-depth1-width64", "--device", "cuda:99"], "device 'cuda:99' is not there"),
         (["cells", "2", "--preset", "cpu", "--config", "grid.json"], "not allowed with argument --preset"),
-        (["figure", "9"], f"invalid choice: 9 (choose from {', '.join(map(str, experiments.FIGURES))})"),
-        (["figure", "two"], "invalid int value: 'two'"),
+        (["figure", "9"], f"invalid choice: 9 (choose from {', '.join(map(repr, EVERY_FIGURE))})"),
+        (["figure", "B6"], "invalid choice: 'B6' (choose from 1, 2, "),
+        (["figure", "two"], "invalid choice: 'two' (choose from 1, 2, "),
+        (["cells", "B7", "--preset", "huge"], "jacntk cells: figure B7 has no preset huge; it has "),
         (["figure"], "the following arguments are required: number"),
         (["figure", "2", "--preset", "huge"], "figure 2 has no preset huge; it has demo, cpu, paper"),
         (["figure", "2", "--device", "quantum"], "unknown device 'quantum'"),
@@ -316,7 +322,6 @@ def test_cells_of_another_library_are_refused(tiny, tmp_path, capsys):
         (["figure", "2", "--device", "meta"], "device 'meta' is not supported"),
         (["figure", "2", "--time-limit", "-5"], "a positive number of seconds is needed, got -5"),
         (["figure", "2", "--time-limit", "soon"], "a positive number of seconds is needed, got soon"),
-        (["figure", "4", "--partial"], "figure 4 has no partial results"),
         (["plot"], "invalid choice: 'plot'"),
     ],
 )
@@ -325,6 +330,26 @@ def test_wrong_usage(arguments, message, capsys):
     shown = capsys.readouterr()
     assert message in shown.err
     assert shown.out == ""
+
+
+def test_a_figure_of_the_appendix_is_the_experiment_of_another_on_its_own_data(tmp_path, capsys):
+    """B8 is Figure 6 on sonar. Lower case will do; title, files and record are its own."""
+    file = tmp_path / "grid.json"
+    file.write_text(json.dumps({"data": ["sonar"], "activations": ["erf"], "depths": [1], "rows": 4}))
+    assert run("figure", "b8", "--config", file, "--out", tmp_path) == 0
+    assert capsys.readouterr().out.startswith("Figure B8: ")
+    result = results.load("figure-B8-custom", tmp_path)
+    assert result.record["command"].startswith("experiments.figure('B8').run(")
+    assert run("cells", "B8", "--preset", "paper", "--json", "--out", tmp_path) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert (planned["figure"], planned["name"]) == ("B8", "figure-B8-paper")
+    assert all("sonar" in cell["key"] for cell in planned["cells"])
+
+
+def test_a_figure_whose_parts_make_sense_together_only(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figure2, "PARTIAL", False)
+    assert run("figure", 2, "--partial", "--out", tmp_path) == 2
+    assert "figure 2 has no partial results" in capsys.readouterr().err
 
 
 def test_no_command_shows_help(capsys):
@@ -338,7 +363,7 @@ def test_no_command_shows_help(capsys):
         (["--help"], "jacntk figure 3 --preset paper --device cuda"),
         (["figure", "--help"], "jacntk figure 3 --preset paper --device cuda"),
         (["cells", "--help"], "jacntk cells 3 --preset paper --out results"),
-        (["datasets", "--help"], "examples:\n  jacntk datasets\n  jacntk info "),
+        (["datasets", "--help"], "examples:\n  jacntk datasets\n"),
     ],
 )
 def test_help_has_examples(arguments, example, capsys):
@@ -351,13 +376,12 @@ def test_help_has_examples(arguments, example, capsys):
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (DataUnavailableError("no data"), 1, "jacntk: no data\n"),
         (_runner.Unfinished("stopped at the limit"), 1, "jacntk: stopped at the limit\n"),
         (ConvergenceError("residual 1, condition 2; raise it"), 1, "jacntk: residual 1, condition 2; raise it\n"),
         (SingularGramError("points 0 and 3 are equal"), 1, "jacntk: points 0 and 3 are equal\n"),
         (OSError(28, "No space left on device"), 1, "No space left on device): free some, then repeat the command"),
         (OSError(5, "Input/output error"), 1, "Input/output error): see to the disk, then repeat the command"),
-        (OSError("the network is away"), 1, "jacntk: the network is away\n"),
+        (OSError("sonar.raw.csv is not UCI's file"), 1, "jacntk: sonar.raw.csv is not UCI's file\n"),
         (FileNotFoundError(2, "No such file", "elsewhere"), 1, "jacntk: [Errno 2] No such file: 'elsewhere'\n"),
         (MemoryError(), 1, "jacntk: out of memory (MemoryError): take a smaller preset or a grid of your own"),
         (torch.OutOfMemoryError("CUDA out of memory"), 1, "jacntk: out of memory (CUDA out of memory): take a smaller"),
@@ -399,7 +423,7 @@ def test_datasets(capsys):
     shown = capsys.readouterr().out
     for name in datasets.NAMES:
         assert name in shown
-    assert "JACNTK_DATA_DIR" in shown
+    assert shown.count("(UCI's file, with this library)") == 3
     assert "14/07/2012" in shown
     assert max(len(line) for line in shown.splitlines() if "https://" not in line) <= 80
     assert "CC BY 4.0" in shown
@@ -424,26 +448,12 @@ def test_info(tiny, tmp_path, monkeypatch, capsys):
     assert f"{tmp_path / 'broken.json'} is a file; set JACNTK_RESULTS_DIR to a folder" in capsys.readouterr().out
 
 
-def test_info_says_where_data_come_from(monkeypatch, tmp_path, capsys):
+def test_info_says_how_many_threads_compute(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("JACNTK_RESULTS_DIR", str(tmp_path))
-    monkeypatch.setattr(_uci, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.delenv("JACNTK_DATA_DIR", raising=False)
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "sonar.raw.csv").write_text("cut")
     assert run("info") == 0
-    shown = capsys.readouterr().out
-    assert "for torch (OMP_NUM_THREADS 3); kernels by jax on" in shown
-    assert f"JACNTK_DATA_DIR not set; downloads are kept in {tmp_path / 'cache'}" in shown
-    assert "breast_cancer, diabetes, digits, wine: bundled" in shown
-    assert "sonar: downloaded, but damaged since: it will be fetched again" in shown
-    assert "banknote_authentication: will be downloaded from https://archive.ics.uci.edu" in shown
-    monkeypatch.setenv("JACNTK_DATA_DIR", str(tmp_path / "cache"))
-    assert run("info") == 0
-    shown = capsys.readouterr().out
-    assert "sonar: unusable." in shown
-    assert "sonar.raw.csv is not UCI's file" in shown
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache"]  # nothing was written
+    assert "for torch (OMP_NUM_THREADS 3); kernels by jax on" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []  # nothing was written
 
 
 def test_help_documents_the_exit_codes(capsys):
@@ -487,4 +497,4 @@ def test_a_reader_that_goes_away_is_no_failure():
 
 def test_every_figure_is_offered(capsys):
     run("figure", "--help")
-    assert "{" + ",".join(map(str, experiments.FIGURES)) + "}" in capsys.readouterr().out
+    assert "{" + ",".join(map(str, EVERY_FIGURE)) + "}" in capsys.readouterr().out

@@ -141,10 +141,11 @@ def result_name(experiment, config):
 
 def command(experiment, config, device="cpu"):
     """What a reader types to compute this again: a command line, or Python where no preset fits."""
-    figure, name = f"figure{experiment.NUMBER}", preset_name(experiment, config)
+    label, name = experiment.NUMBER, preset_name(experiment, config)
     if name == "custom":
+        figure = f"experiments.figure({label!r})" if isinstance(label, str) else f"figure{label}"
         return f"{figure}.run({figure}.{config!r}, device={device!r})"
-    return f"jacntk figure {experiment.NUMBER} --preset {name}" + (f" --device {device}" if device != "cpu" else "")
+    return f"jacntk figure {label} --preset {name}" + (f" --device {device}" if device != "cpu" else "")
 
 
 def device_of(experiment, device):
