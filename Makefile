@@ -33,12 +33,12 @@ SOURCES := $(shell find book jacntk_lib benchmarks/results _config.yml _toc.yml 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow latest check-all mutants bench api readme-figure lock clean distclean
+.PHONY: help env environments book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow latest check-all mutants bench api readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
 	@echo "make test       everything that CI runs"
-	@echo "make env        the environment alone, in $(VENV)"
+	@echo "make env        the environment alone, in $(VENV); make environments: that of the sweep, too"
 	@echo "make pdf        the whole book as one PDF, _build/jacntk.pdf (needs Chromium)"
 	@echo "make serve      the built book on http://localhost:$(PORT)"
 	@echo "make notebooks  execute the chapters into book/notebooks (CHAPTER=03 for one)"
@@ -57,6 +57,9 @@ help:
 # -- the environment: three steps, each skipped when done ---------------------------------------------------
 
 env: $(ENVIRONMENT)
+
+# that of the sweep too: after this nothing but `make latest`, `make check-all` and `make lock` opens a connection
+environments: $(ENVIRONMENT) $(SNAKEMAKE)/stamp
 
 $(STAMPS)/lock: requirements.lock
 	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v.major}.{v.minor}: say make PYTHON=/path/to/python3.11")'
