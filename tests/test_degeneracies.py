@@ -178,3 +178,45 @@ def test_negative_zero_is_zero():
 def test_nearly_equal_points_are_not_equal():
     X = np.array([[1.0, 0.5], [np.nextafter(1.0, 2.0), 0.5]])
     assert degeneracies(MLP(1), X) == ()
+
+
+# Appendix G of the paper: squares, one hidden layer
+
+
+def relations_of_squares(X):
+    """(N(N+1)/2, N(1+d)): 2 f(x) = <x, Jf(x)> for every point, <x_j, Jf(x_i)> = <x_i, Jf(x_j)> for every pair."""
+    N, d = X.shape
+    rows = np.zeros((N * (N + 1) // 2, N, 1 + d))
+    for k, i in enumerate(range(N)):
+        rows[k, i, 0], rows[k, i, 1:] = 2, -X[i]
+    for k, (i, j) in enumerate(zip(*np.triu_indices(N, 1), strict=True), start=N):
+        rows[k, i, 1:], rows[k, j, 1:] = X[j], -X[i]
+    return rows.reshape(len(rows), -1)
+
+
+@pytest.mark.parametrize("N", [1, 2, 4])
+def test_jacobian_ntk_of_squares_is_singular_for_every_number_of_points(N):
+    """Nullity N(N+1)/2 for N <= d independent points, for finite networks and in the limit; the NTK is regular."""
+    from jacntk_lib import finite, networks
+
+    mlp, X = MLP(1, monomial(2)), generic(N, 4)
+    relations = relations_of_squares(X)
+    assert np.linalg.matrix_rank(relations) == N * (N + 1) // 2
+    limit = jacobian_ntk(mlp, X)
+    for K in (limit.dense(), finite.jacobian_ntk(networks.FiniteMLP(mlp, 50, 4, seed=0), X).numpy()):
+        assert residual(K, relations.T) < 1e-12
+        assert np.linalg.matrix_rank(K / np.abs(K).max(), tol=1e-9) == 5 * N - N * (N + 1) // 2
+    assert np.linalg.cond(limit.values()) < 1e6
+
+
+def test_kernel_of_squares_as_printed_lacks_a_factor():
+    """Sigma-dot without <x, x'> has full rank at one point; with it, Theta is the library's and Euler's vector null."""
+    mlp, (x,) = MLP(1, monomial(2), normalise=False), generic(1, 4)
+    jet = np.concatenate([x[None], np.eye(4)])  # <w, x> and its gradient: (<x, x'>, ...) = jet jet'
+    values, first, second = (x @ x) ** 2, 2 * (x @ x) * x, 2 * (np.outer(x, x) + (x @ x) * np.eye(4))
+    Sigma = jacobian_nngp(mlp, [x]).dense()
+    with_factor = Sigma + 4 * np.block([[values, first], [first[:, None], second]])
+    np.testing.assert_allclose(jacobian_ntk(mlp, [x]).dense(), with_factor, rtol=1e-12)
+    euler = np.concatenate([[2.0], -x])
+    assert residual(with_factor, euler) < 1e-12
+    assert np.linalg.eigvalsh(Sigma + 4 * jet @ jet.T)[0] > 1e-3
