@@ -180,6 +180,15 @@ def test_plots_leave_out_a_width_that_nobody_has_computed():
     assert "width    32" not in figure3.summary(part)
 
 
+def test_stored_run_is_that_of_its_preset():
+    stored = results.load("figure-3-cpu")
+    assert stored.config == results.plain(dataclasses.asdict(figure3.PRESETS["cpu"]))
+    shapes = {name: array.shape for name, array in stored.arrays.items()}
+    assert shapes["moved"] == (1, 6, 10, 13, 12, 3)  # activation, width, seed, step, layer, norm
+    assert shapes["largest_by_pair"] == (1, 6, 10, 13, 4)
+    assert figure3.seed_counts(stored)[0, 0] == 10
+
+
 def test_shallow_networks_are_the_ones_that_were_stored():
     """The narrowest network of the run on an H100, trained here for 16 steps: the same numbers to rounding."""
     stored = results.load("figure-3-depth-3")
