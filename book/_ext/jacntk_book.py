@@ -181,7 +181,8 @@ def _behind(root, claim):
     """Checks, control and stored results of one claim."""
     if not claim["demonstrated"]:
         return "nothing"
-    parts = ["; ".join(f"*{name.removeprefix('§ ')}*" for name in claim["checks"]) + "."]
+    named = [f"all of *{name[2:]}*" if name.startswith("§ ") else f"*{name}*" for name in claim["checks"]]
+    parts = ["; ".join(named) + "."]
     parts.append(f"Refused: {claim['broken']}.")
     for one in (provenance(root, name) for name in claim["results"]):
         parts.append(f"`{one['name']}`, commit `{(one['commit'] or 'unknown')[:7]}`, {one['hardware']}.")

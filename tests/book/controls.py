@@ -314,22 +314,6 @@ def lambda_on_one_side_only() -> Control:
     return Control(relative(predicted(1e-3, True), limit), relative(predicted(1e-3, False), limit), 1e-6)
 
 
-def a_step_of_the_width_in_place_of_its_root() -> Control:
-    """Appendix I: weights within omega sqrt(n) of the start move the kernel alike at every width."""
-
-    def moved(width, step):
-        net = FiniteMLP(MLP(depth=2, activation="erf"), width, DIM, seed=7)
-        before = finite.jacobian_ntk(net, X).numpy()
-        other = FiniteMLP(net.mlp, width, DIM, seed=8)  # its weights have 2-norm of order sqrt(n)
-        with torch.no_grad():
-            for weight, change in zip(net.weights, other.weights, strict=True):
-                weight += step * change
-        return relative(finite.jacobian_ntk(net, X).numpy(), before)
-
-    narrow = moved(64, 0.05)
-    return Control(moved(2048, 0.05) / narrow, moved(2048, 0.05 * 2048**0.5 / 8) / narrow, 1)
-
-
 def fall_of_the_loss(lam, rate, steps, allow_unstable=False):
     """The robust loss by the linear equation after the steps, over the first one."""
     flow = RobustFlow(MLP(depth=3, activation="erf", kappa=1.0), X, Y, lam)
