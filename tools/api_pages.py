@@ -1,7 +1,8 @@
 """Write the pages of the API reference: book/api.md and one page a module in book/api/ (`make api`).
 
 The text is the docstrings'; only the list of modules is written here. Modules come in the order of the import
-contract in pyproject.toml, lowest floor last; those whose name begins with an underscore are left out.
+contract in pyproject.toml, lowest floor last; those whose name begins with an underscore are left out. A package with
+an ``__all__`` has one page for all its files.
 """
 
 import argparse
@@ -26,9 +27,9 @@ from jacntk_lib import (
 )
 ```
 
-with their parameters and attributes, the command `jacntk` with its options and exit codes, the environment variables
-`JACNTK_DATA_DIR` and `JACNTK_RESULTS_DIR`, and the files of results, which carry the number of their schema: a newer
-jacntk reads older ones. What changes there is announced in the changelog, and warns for one minor version first.
+with their parameters and attributes, the command `jacntk` with its options and exit codes, the environment variable
+`JACNTK_RESULTS_DIR`, and the files of results, which carry the number of their schema: a newer jacntk reads older
+ones. What changes there is announced in the changelog, and warns for one minor version first.
 
 **Public** are the functions and classes that the pages of the modules below show. They may change from one minor
 version to the next, with a line in the changelog. Everything else is nobody's business but ours.
@@ -87,7 +88,8 @@ def pages(root):
     public = [name for name in floors(root) if name in files and not name.startswith("_")]
     found = {f"api/{name}.md": page(name) for name in public}
     for path in sorted(package.glob("*/*.py")):
-        if not path.stem.startswith("_"):
+        offered_by_the_package = "__all__" in path.with_name("__init__.py").read_text(encoding="utf-8")
+        if not path.stem.startswith("_") and not offered_by_the_package:
             name = f"{path.parent.name}.{path.stem}"
             found[f"api/{name}.md"] = page(name)
             files[name] = path
