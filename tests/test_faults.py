@@ -155,7 +155,7 @@ def test_a_file_where_a_folder_is_asked_for(tiny, tmp_path, capsys, under):
 def test_a_grid_of_ones_own_too_small_to_draw(tmp_path, capsys):
     """What was computed is kept, and the mistake is the user's."""
     path = tmp_path / "grid.json"
-    path.write_text('{"activations": ["erf"], "depths": [1], "widths": [8, 16], "seeds": 1, "points": 5, "input_dim": 2}')
+    path.write_text('{"activations": ["erf"], "depths": [1], "widths": [8, 16], "seeds": 1, "points": 5}')
     assert cli.main(["figure", "2", "--config", str(path), "--out", str(tmp_path)]) == cli.USAGE
     shown = capsys.readouterr().err
     assert "too small for a picture: samples has shape (2, 1): its last axis needs at least two" in shown
