@@ -136,6 +136,14 @@ def test_matrices_too_large_for_an_eigenvalue_routine_get_a_certificate_alone():
     assert "JNTK: certified positive at 1 of 1 depths; at most" in figure6.summary(result)
 
 
+def test_other_readings_get_no_float32():
+    config = dataclasses.replace(CONFIG, data=("last_224",), activations=("erf",), depths=(3,))
+    result = figure6.run(config)
+    assert np.isnan(result["jacobian_float32"][0, 0, 0])
+    assert result["jacobian_float64"][0, 0, 0] > 0
+    assert "float32" not in figure6.summary(result)
+
+
 def test_summary_and_picture(result):
     text = figure6.summary(result)
     assert "algerian_forest_fires gelu JNTK: certified positive at 2 of 2 depths; float64" in text

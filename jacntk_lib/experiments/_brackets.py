@@ -99,7 +99,7 @@ def _in_words(depths, found):
     plain = np.isfinite(found["float64"]).all()
     kind, numbers = ("float64", found["float64"]) if plain else ("at most", found["upper"])
     words += f"; {kind} {numbers[0]:.2g} (depth {depths[0]}) to {numbers[-1]:.2g} (depth {depths[-1]})"
-    if plain:
+    if plain and np.isfinite(found["float32"]).all():
         seen = [(name.replace("_", " "), positive_from(found[name], depths) or "none") for name in FLOAT32]
         words += "; positive from depth " + ", ".join(f"{depth} in {name}" for name, depth in seen)
     return words
