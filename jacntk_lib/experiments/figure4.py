@@ -263,7 +263,7 @@ def operations(config, cell):
     unknowns = rows * (1 + d) if cell.lam > 0 else rows
     work = 6 * unknowns**3 + 4 * len(READINGS) * test * unknowns**2
     if cell.lam == config.lams[0]:  # the kernel rows, which serve all lambdas of a split
-        work += 2 * len(READINGS) * test * rows * (10**4 + 300 * d)
+        work += 2 * len(READINGS) * test * rows * (3 * 10**4 + 300 * d)
     return 8 * work, "float64"  # the stored runs took so much longer, on two cores beside other work
 
 
