@@ -55,8 +55,8 @@ def collect(config, outcomes):
 
 def operations(config, cell):
     """(number, dtype) of the floating-point operations of a cell, for the expected time."""
-    # a run on two cores took four times as long as its products alone: errors by pair, activations, limits
-    return _grid.operations(config, cell, backwards=True, slower=4)
+    # the whole grid takes about twice as long as its products alone: weights, activations, errors by pair
+    return _grid.operations(config, cell, backwards=True, slower=2)
 
 
 def run(config, **options):
