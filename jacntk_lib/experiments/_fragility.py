@@ -34,7 +34,11 @@ def counts(margins, eps):
 
 
 def rank_correlation(a, b):
-    """Spearman's, of (p,) with (p,); NaN for fewer than three features or where one side is constant."""
+    """Spearman's, of (p,) with (p,); NaN for fewer than three features or where one side is constant.
+
+    >>> rank_correlation([0.5, 0.6, 0.9], [0.4, 0.7, 0.6])
+    0.5
+    """
     if len(a) < 3:
         return np.nan
     a, b = _centred_ranks(a), _centred_ranks(b)
@@ -127,7 +131,14 @@ def over_splits(values):
 
 
 def scatter(ax, accuracy, robust, colour, **style):
-    """Features as dots, and the diagonal; the shaded corner holds the accurate but fragile ones."""
+    """Features as dots, and the diagonal; the shaded corner holds the accurate but fragile ones.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = Figure().subplots()
+    >>> scatter(ax, [0.5, 0.9], [0.5, 0.2], "black")
+    >>> [float(end) for end in ax.get_xlim()]
+    [0.0, 1.0]
+    """
     ax.axline((0, 0), slope=1, color="#767676", linewidth=0.8)
     ax.fill_between([ACCURATE, 1], 0, FRAGILE, color="#f6d9c6", linewidth=0, zorder=0)
     ax.plot(accuracy, robust, ".", color=colour, markersize=3, alpha=0.5, markeredgewidth=0, **style)

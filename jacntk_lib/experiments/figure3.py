@@ -22,6 +22,8 @@ array([[2, 2, 2]])
 >>> slope, low, high = drift_slopes(result)["erf"]
 >>> bool(slope < -0.5)  # faster than the sampling error
 True
+>>> limit_of(config, "erf").shape, len(plot_relative(result).axes)  # 4 points with their 30 derivatives
+((124, 124), 2)
 """
 
 from dataclasses import dataclass, field

@@ -16,6 +16,13 @@ ValueError: unknown data set 'wine_like'; known are algerian_forest_fires, bankn
 >>> accuracy, robust = kept(result, 1.0, "test l2")  # every feature of the first split: (p,), (p,) for each size
 >>> len(accuracy) == len(robust[0.01])
 True
+>>> counted(result, "accurate", 1.0).shape  # how many features of each split are right at more than 0.7
+(2,)
+>>> train, test = parts(Config(data="sonar"), share=0.9, split=0)
+>>> Features(MLP(1), train.X, train.y, lam=0.0)(gram.jacobian_ntk(MLP(1), test.X, train.X).value_rows()).shape
+(187, 21)
+>>> colour_of(1e-3), colour_of(1.0), Reading("test", "l2") in READINGS
+('#ff0000', '#8000ff', True)
 """
 
 import itertools

@@ -10,6 +10,13 @@ every Gram matrix gets two answers, so that a failure of the assumption can be t
 
 Each for the Jacobian kernel (``jacobian``) and for the ordinary one on the same points (``values``). Other readings of
 the forest fires, see ``READINGS``, get certificates and float64 alone.
+
+>>> result = run(Config(activations=("gelu",), depths=(1, 2, 11), rows=8))
+>>> low, high = cuts_from(result, {"gelu": 11})["gelu"]  # of "satisfied" = above a cut
+>>> bool(result["jacobian_upper"][0, 0, 1] <= low < high == result["jacobian_lower"][0, 0, 2])
+True
+>>> print(table(result).splitlines()[0])
+depth                 GELU JNTK
 """
 
 from dataclasses import dataclass, field

@@ -19,6 +19,8 @@ True
 (2, (2,))
 >>> attacked(result, "wine", 1.0).shape  # split, linearised and carried out, without and with, the strongest features
 (1, 2, 2, 4)
+>>> attacked_correlation(result, "wine", 1.0, 0.1).shape, attacked_regressor(result, "wine", 1.0).shape
+((1,), (2,))
 >>> accuracy = kept(result, "wine", 1.0)  # without attack and with one of size 0.1, every feature of a split
 >>> accuracy.shape[0]
 2
