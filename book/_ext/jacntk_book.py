@@ -135,6 +135,7 @@ def provenance(root, name):
         "commit": record["source"]["commit"],
         "hardware": machine["gpu"] or f"{machine['cores']} cores, {machine['cpu']}",
         "finished": record["finished"],
+        "missing": record.get("missing", []),
         "record_sha256": record["record_sha256"],
     }
 
@@ -185,7 +186,9 @@ def _behind(root, claim):
     parts = ["; ".join(named) + "."]
     parts.append(f"Refused: {claim['broken']}.")
     for one in (provenance(root, name) for name in claim["results"]):
-        parts.append(f"`{one['name']}`, commit `{(one['commit'] or 'unknown')[:7]}`, {one['hardware']}.")
+        count = len(one["missing"])
+        missing = f", {count} part{'s' * (count > 1)} of its grid missing" * bool(count)
+        parts.append(f"`{one['name']}`{missing}, commit `{(one['commit'] or 'unknown')[:7]}`, {one['hardware']}.")
     return "\n\n".join(parts)
 
 

@@ -203,7 +203,7 @@ place = "Equation (0)"
 printed = "minus"
 ours = "plus"
 """
-RECORD = """{"command": "jacntk figure 1", "finished": "2026-01-01", "record_sha256": "abc",
+RECORD = """{"command": "jacntk figure 1", "missing": ["width8192"], "finished": "2026-01-01", "record_sha256": "abc",
 "source": {"commit": "0123456789"}, "hardware": {"gpu": null, "cores": 2, "cpu": "a processor"}}"""
 
 
@@ -229,7 +229,14 @@ def test_the_ledger_is_shown_on_pages_and_written_for_machines(ledger):
     assert "Theorem 1" in summary
     assert "ours: another number" in summary
     assert "holds , as < 2 measured here" in summary
-    for words in ("the number", "Refused: two in place of one.", "figure-1", "0123456", "2 cores, a processor"):
+    for words in (
+        "the number",
+        "Refused: two in place of one.",
+        "figure-1",
+        "1 part of its grid missing",
+        "0123456",
+        "2 cores",
+    ):
         assert words in whole
     assert "not demonstrated: a step of a proof" in whole
     assert "plus" in slips
