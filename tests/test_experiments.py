@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -63,30 +62,6 @@ def test_presets(number):
     assert paper.widths == (64, 128, 256, 512, 1024, 2048, 4096, 8192)
     if number != 3:  # tests/test_figure3.py
         assert (paper.points, paper.input_dim, paper.depths, paper.seeds) == (256, 4, (1, 2, 3), 10)
-
-
-COMPUTED_ON_TWO_CORES = [name for name in results.stored() if re.fullmatch(r"figure-\d-\w+(-\w+)?", name)]
-RECORDS = {name: results.load(name).record for name in COMPUTED_ON_TWO_CORES}
-# whole ones: what was broken off says how long a part took
-COMPUTED_ON_TWO_CORES = [name for name, one in RECORDS.items() if one["hardware"]["gpu"] is None and not one["missing"]]
-
-
-@pytest.mark.parametrize("name", COMPUTED_ON_TWO_CORES)
-def test_expected_time_is_near_the_time_it_took(name, monkeypatch):
-    """Of every stored result that processors computed, at one rate for all of them."""
-    rates = {"float64": 6e10, "float32": 1.2e11}  # operations a second of those two cores
-    monkeypatch.setattr(_runner, "matrix_product_rate", lambda device, dtype: rates[dtype])
-    result, figure = results.load(name), experiments.figure(int(name.split("-")[1]))
-    config = figure.Config(**{key: tuples(value) for key, value in result.config.items()})
-    assert 1 / 3 < _runner.expected_seconds(figure, config) / result.record["wall_time_s"] < 3
-
-
-def tuples(value):
-    return tuple(map(tuples, value)) if isinstance(value, list) else value
-
-
-def test_every_kind_of_figure_has_its_time_compared():
-    assert {name.split("-")[1] for name in COMPUTED_ON_TWO_CORES} == set("123456")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
