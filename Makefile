@@ -33,7 +33,7 @@ SOURCES := $(shell find book jacntk_lib benchmarks/results _config.yml _toc.yml 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env environments book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow latest check-all mutants bench api readme-figure lock clean distclean
+.PHONY: help env environments book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow latest check-all mutants bench readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -50,7 +50,6 @@ help:
 	@echo "make latest     the tests and a chapter with the newest versions allowed"
 	@echo "make mutants    do the tests notice 40 errors put into a copy of the library?"
 	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; half an hour, stored in benchmarks/results)"
-	@echo "make api        pages of the API reference, after adding a module"
 	@echo "make lock       the locks and environment.yml from what requirements.in asks for (needs uv)"
 	@echo "make clean      remove the built book; make distclean: the environment, too"
 
@@ -177,9 +176,6 @@ bench: $(ENVIRONMENT)
 	test -z "$$failed"
 
 # -- upkeep --------------------------------------------------------------------------------------------------
-
-api: $(ENVIRONMENT)
-	$(BIN)/python tools/api_pages.py
 
 readme-figure: $(ENVIRONMENT)
 	$(BIN)/python tools/readme_figure.py

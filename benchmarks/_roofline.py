@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from _processor import processor_seconds
 
-from jacntk_lib import kernels
+from jacntk_lib.kernels import recursion as kernels
 
 
 def measured():

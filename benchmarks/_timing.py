@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from jacntk_lib import _provenance
+from jacntk_lib.results import provenance
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -53,14 +53,14 @@ def machine(device="cpu"):
     """Processor, cores, threads, packages and commit; nothing that names a particular computer."""
     import torch
 
-    hardware, source = _provenance.hardware(), _provenance.source()
+    hardware, source = provenance.hardware(), provenance.source()
     described = {
         "processor": hardware["cpu"] or platform.machine(),
         "cores": hardware["cores"],
         "memory in GB": hardware["memory_gb"],
         "torch threads": torch.get_num_threads(),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
-        "versions": _provenance.versions(),
+        "versions": provenance.versions(),
         "commit": source["commit"],
         "dirty": source["dirty"],
     }

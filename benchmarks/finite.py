@@ -15,10 +15,10 @@ import torch
 from _baselines import explicit
 from _timing import RESULTS, end_where_missed, fastest, write
 
-from jacntk_lib import finite
-from jacntk_lib._weights import draw_weights
 from jacntk_lib.architecture import MLP
+from jacntk_lib.finite import kernels as finite
 from jacntk_lib.networks import FiniteMLP, full_precision
+from jacntk_lib.networks.weights import draw_weights
 
 DEPTH, D = 3, 4
 

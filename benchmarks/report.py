@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import scale
 from _timing import RESULTS, ROWS, table
 
-from jacntk_lib import plotting
+from jacntk_lib.book import plotting
 
 PEERS = {
     "what": "what",

@@ -14,10 +14,9 @@ from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from jacntk_lib import MLP, datasets, jacobian_ntk
-from jacntk_lib.certificates import bracket_in_float64, cholesky_lower_bound
-from jacntk_lib.congruence import spectral_bound
-from jacntk_lib.enclosures import gram_in_float64
-from jacntk_lib.spectrum import smallest_eigenvalue
+from jacntk_lib.spectrum import smallest_eigenvalue, spectral_bound
+from jacntk_lib.spectrum.certificates import bracket_in_float64, cholesky_lower_bound
+from jacntk_lib.spectrum.enclosures import gram_in_float64
 
 
 def fast(X, rounds):

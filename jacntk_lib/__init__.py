@@ -17,11 +17,11 @@ __version__ = "0.1.0"
 
 _HOME = {
     "MLP": "architecture",
-    "JacobianGram": "gram",
+    "JacobianGram": "kernels",
     "JacobianKernelRegressor": "regression",
     "RobustFlow": "dynamics",
-    "jacobian_nngp": "gram",
-    "jacobian_ntk": "gram",
+    "jacobian_nngp": "kernels",
+    "jacobian_ntk": "kernels",
 }
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 if typing.TYPE_CHECKING:  # what type checkers and editors see
     from .architecture import MLP
     from .dynamics import RobustFlow
-    from .gram import JacobianGram, jacobian_nngp, jacobian_ntk
+    from .kernels import JacobianGram, jacobian_nngp, jacobian_ntk
     from .regression import JacobianKernelRegressor
 
 

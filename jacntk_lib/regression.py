@@ -8,11 +8,11 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._outcomes import Eigenfeatures, Prediction
 from ._validation import integer, positive_number
 from .architecture import MLP
-from .dynamics import RobustFlow
-from .gram import MEMORY
+from .dynamics.flow import RobustFlow
+from .dynamics.outcomes import Eigenfeatures, Prediction
+from .kernels.gram import MEMORY
 
 
 class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
@@ -23,7 +23,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     .. math:: \frac1N \sum_i \Bigl[\tfrac12 (f(x_i) - y_i)^2 + \tfrac{\lambda}{2} |Jf(x_i)|^2\Bigr],
 
     which at infinite time is kernel regression with the Jacobian NTK of all values and derivatives (Kim and Yang 2024,
-    Theorem 4.6 and equation (4); :class:`~jacntk_lib.dynamics.RobustFlow` has the formulas),
+    Theorem 4.6 and equation (4); :class:`~jacntk_lib.RobustFlow` has the formulas),
 
     .. math:: f(x) = \Theta_{xX} \Lambda^{1/2} (\Lambda^{1/2} \Theta_{XX} \Lambda^{1/2} + \rho I)^{-1} \Lambda^{1/2}
               y^*, \qquad y^* = (y_1, 0, ..., 0, y_2, 0, ...).
@@ -41,14 +41,14 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     time : kappa^2 t > 0, ``math.inf`` for the limit. Only this product matters; the output scale kappa is 1 here.
     input_scale : multiplies the inputs before the first layer; ``"auto"`` is one over the root mean square length of
         the training inputs (1 for unit vectors). Jacobians are with respect to the inputs as given all the same.
-    solver : "auto", "exact" or "iterative", as in :class:`~jacntk_lib.dynamics.RobustFlow`: dense matrices up to 8192
+    solver : "auto", "exact" or "iterative", as in :class:`~jacntk_lib.RobustFlow`: dense matrices up to 8192
         unknowns N(1+d), products with the kernel alone beyond.
     tolerance, memory, devices : as in RobustFlow: the relative residual at which the iteration stops (``None`` is
         1e-9), bytes for kernel scalars, and where products run (``None``, "gpu", or some of ``jax.devices()``).
 
     Attributes
     ----------
-    flow_ : the fitted :class:`~jacntk_lib.dynamics.RobustFlow`.
+    flow_ : the fitted :class:`~jacntk_lib.RobustFlow`.
     report_ : condition and residual at infinite time and from the iterative solver, else ``None``.
     n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
 
@@ -155,14 +155,14 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         """The prediction split by eigendirection: eigenvalues (p,), values (M, p), Jacobians (M, p, d).
 
         They sum to ``predict`` and ``predict_jacobian``; see :meth:`RobustFlow.eigenfeatures
-        <jacntk_lib.dynamics.RobustFlow.eigenfeatures>`.
+        <jacntk_lib.RobustFlow.eigenfeatures>`.
         """
         X = self._new(X)
         return self.flow_.eigenfeatures(X, self.time_)
 
     def feature_functions(self):
         """The eigenfeatures as functions of the input, see :meth:`RobustFlow.feature_functions
-        <jacntk_lib.dynamics.RobustFlow.feature_functions>`.
+        <jacntk_lib.RobustFlow.feature_functions>`.
         """
         check_is_fitted(self)
         return self.flow_.feature_functions(self.time_)

@@ -11,9 +11,8 @@ from scipy.special import roots_hermitenorm
 from sklearn.base import clone
 
 from jacntk_lib import JacobianKernelRegressor, activations
-from jacntk_lib._arctan import arctan2
-from jacntk_lib.activations import Activation
-from jacntk_lib.quadrature import Expectations
+from jacntk_lib.activations import Activation, Expectations
+from jacntk_lib.activations.arctan import arctan2
 
 CLOSED = ("erf", "gelu", "sin")
 # (a, b, c): generic, equal, nearly equal, opposite, independent, unequal, tiny, zero variance

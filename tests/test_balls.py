@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jacntk_lib import balls
-from jacntk_lib.balls import Ball
+from jacntk_lib.spectrum import balls
+from jacntk_lib.spectrum.balls import Ball
 
 flint = pytest.importorskip("flint", reason="python-flint is the exact oracle of this file")
 arb = flint.arb

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, kernels
+from jacntk_lib import MLP
+from jacntk_lib.kernels import recursion as kernels
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 MACHINE = {

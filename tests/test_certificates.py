@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from jacntk_lib import certificates
-from jacntk_lib.certificates import bracket_in_float64, certify, cholesky_lower_bound, exact_null_vector
+from jacntk_lib.spectrum import certificates
+from jacntk_lib.spectrum.certificates import bracket_in_float64, certify, cholesky_lower_bound, exact_null_vector
 
 
 def spectrum_known(eigenvalues):
@@ -205,7 +205,7 @@ def test_missing_flint_is_named(monkeypatch):
 def test_congruence_allows_for_a_poor_guess(monkeypatch):
     # R comes from a matrix ten per cent too large, so 1 / |R|^2 alone would exceed the eigenvalue
     flint = pytest.importorskip("flint")
-    from jacntk_lib import congruence
+    from jacntk_lib.spectrum import congruence
 
     monkeypatch.setattr(congruence, "_NEAR", 0.9)
     A = np.diag([1.0, 2.0])

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from jacntk_lib import cli, datasets, experiments, results
+from jacntk_lib import datasets, experiments
+from jacntk_lib.cli import command as cli
 from jacntk_lib.errors import ConvergenceError, SingularGramError
-from jacntk_lib.experiments import _runner, figure2
+from jacntk_lib.experiments import figure2, runner
+from jacntk_lib.results import store as results
 
 TINY = figure2.Config(activations=("erf",), depths=(1, 2), widths=(8, 16), seeds=2, points=5, input_dim=2)
 EVERY_FIGURE = (*experiments.FIGURES, *experiments.APPENDIX, *experiments.OURS)
@@ -60,7 +62,7 @@ def test_default_folder(tiny, tmp_path, monkeypatch):
     assert results.stored(tmp_path / "named") == ["figure-2-demo"]
     # an installed package, with no book beside it
     monkeypatch.delenv("JACNTK_RESULTS_DIR")
-    monkeypatch.setattr(results._provenance, "PACKAGE", tmp_path / "site-packages" / "jacntk_lib")
+    monkeypatch.setattr(results.provenance, "PACKAGE", tmp_path / "site-packages" / "jacntk_lib")
     monkeypatch.chdir(tmp_path)
     assert run("figure", 2) == 0
     assert results.stored(tmp_path / "jacntk-results") == ["figure-2-demo"]
@@ -376,7 +378,7 @@ def test_help_has_examples(arguments, example, capsys):
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (_runner.Unfinished("stopped at the limit"), 1, "jacntk: stopped at the limit\n"),
+        (runner.Unfinished("stopped at the limit"), 1, "jacntk: stopped at the limit\n"),
         (ConvergenceError("residual 1, condition 2; raise it"), 1, "jacntk: residual 1, condition 2; raise it\n"),
         (SingularGramError("points 0 and 3 are equal"), 1, "jacntk: points 0 and 3 are equal\n"),
         (OSError(28, "No space left on device"), 1, "No space left on device): free some, then repeat the command"),

@@ -5,7 +5,7 @@ import pytest
 
 from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk
 from jacntk_lib.activations import Activation
-from jacntk_lib.degeneracies import (
+from jacntk_lib.spectrum.degenerate import (
     antipodal_pairs,
     degeneracies,
     duplicate_points,

@@ -15,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jacntk_lib import MLP, _features, _system, dynamics, jacobian_nngp, jacobian_ntk, networks, training
-from jacntk_lib._schedules import GradientDescent, GradientFlow, Limit
+from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk, networks, training
 from jacntk_lib.dynamics import RobustFlow
+from jacntk_lib.dynamics import features as _features
+from jacntk_lib.dynamics import flow as dynamics
+from jacntk_lib.dynamics import system as _system
+from jacntk_lib.dynamics.schedules import GradientDescent, GradientFlow, Limit
 from jacntk_lib.errors import ConvergenceError, SingularGramError
 
 DUPLICATES = "training points 0 and 4 are equal"

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from jacntk_lib import MLP, RobustFlow, datasets, jacobian_ntk, spectrum
-from jacntk_lib.experiments import _runner, _shared_attack, figure, figure4, figure5
-from jacntk_lib.experiments._shared_attack import MEASURES, READINGS, Reading
+from jacntk_lib.experiments import figure, figure4, figure5, runner, shared_attack
+from jacntk_lib.experiments.shared_attack import MEASURES, READINGS, Reading
 
 CONFIG = figure4.Config(
     lams=(0.0, 0.1, 1.0), data="banknote_authentication", depth=3, drop_parallel=0.9, shares=(0.4, 0.6), splits=3
@@ -36,7 +36,7 @@ def cell():
 def test_features_are_those_of_the_flow_and_sum_to_its_prediction(lam, activation):
     train, test = figure4.parts(CONFIG, 0.4, 0)
     mlp = MLP(3, activation, kappa=1.0)
-    features = _shared_attack.Features(mlp, train.X, train.y, lam)
+    features = shared_attack.Features(mlp, train.X, train.y, lam)
     got = features(jacobian_ntk(mlp, test.X, train.X).value_rows())
     flow = RobustFlow(mlp, train.X, train.y, lam=lam)
     expected = flow.eigenfeatures(test.X)
@@ -48,7 +48,7 @@ def test_features_are_those_of_the_flow_and_sum_to_its_prediction(lam, activatio
 def test_features_that_float64_cannot_resolve_are_left_out_and_counted():
     train, _ = figure4.parts(CONFIG, 0.4, 0)
     twice = np.concatenate([train.X, train.X])  # every eigenvector antisymmetric in the copies has eigenvalue 0
-    features = _shared_attack.Features(MLP(2, "erf"), twice, np.concatenate([train.y, train.y]), 1.0)
+    features = shared_attack.Features(MLP(2, "erf"), twice, np.concatenate([train.y, train.y]), 1.0)
     assert features.unresolved == train.X.size + len(train.X)
     assert len(features.eigenvalues) == features.unresolved
 
@@ -212,7 +212,7 @@ def test_the_papers_settings():
         config = figure(label).PRESETS["paper"]
         np.testing.assert_allclose(config.lams, [0, *halves])  # both panels
         assert sum(len(part.X) for part in figure4.parts(config, 0.2, 3)) == N
-        assert _runner.command(figure(label), config) == f"jacntk figure {label} --preset paper"
+        assert runner.command(figure(label), config) == f"jacntk figure {label} --preset paper"
 
 
 @pytest.mark.parametrize("label", ["B10", "B11"])

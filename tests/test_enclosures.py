@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, enclosures, jacobian_nngp, jacobian_ntk
-from jacntk_lib._flint import precision
-from jacntk_lib.congruence import _to_float64
+from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk
+from jacntk_lib.spectrum import enclosures
+from jacntk_lib.spectrum.congruence import _to_float64
+from jacntk_lib.spectrum.flint import precision
 
 flint = pytest.importorskip("flint", reason="python-flint is the exact oracle of this file")
 BUILDERS = {"ntk": jacobian_ntk, "nngp": jacobian_nngp}

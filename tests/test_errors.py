@@ -18,27 +18,22 @@ from jacntk_lib import (
     JacobianKernelRegressor,
     RobustFlow,
     activations,
-    bootstrap,
-    checks,
-    cli,
     datasets,
     experiments,
     finite,
-    imprecise,
     jacobian_ntk,
-    plotting,
     results,
     solve,
 )
 from jacntk_lib.activations import Activation, softplus_derivatives, tanh_derivatives
-from jacntk_lib.certificates import certify
+from jacntk_lib.book import bootstrap, checks, plotting
+from jacntk_lib.cli import command as cli
 from jacntk_lib.datasets import _uci
-from jacntk_lib.degeneracies import degeneracies
 from jacntk_lib.errors import ConvergenceError, CorruptResultError, SingularGramError
 from jacntk_lib.experiments import figure1, figure2, figure3, figure6
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.robustness import accuracy_under_attack, attack, linearised_margin
-from jacntk_lib.spectrum import extreme_eigenvalues, smallest_eigenvalue
+from jacntk_lib.spectrum import certify, degeneracies, extreme_eigenvalues, imprecise, smallest_eigenvalue
 from jacntk_lib.training import max_learning_rate, train
 
 X, Y = np.eye(3), np.array([1.0, -1.0, 0.5])
@@ -194,7 +189,7 @@ LIST = {
         (lambda: solve.cholesky(inner_negative(G), np.ones(12)), S, "not positive semi-definite .* positive ridge"),
     ],
     "spectrum": [
-        (lambda: smallest_eigenvalue(G.dense()), T, r"certificates\.certify"),
+        (lambda: smallest_eigenvalue(G.dense()), T, r"spectrum\.certify"),
         (lambda: smallest_eigenvalue(jacobian_ntk(MLP(2), X, X[:2])), V, "X2=None"),
         (lambda: smallest_eigenvalue(G.scaled(0.1)), V, "scaled"),
         (lambda: smallest_eigenvalue(jacobian_ntk(quadrature(), X)), V, "quadrature.*erf, gelu, sin"),

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from jacntk_lib import experiments, results
-from jacntk_lib.experiments import _runner, figure1, figure2, figure3, figure6
+from jacntk_lib import experiments
+from jacntk_lib.experiments import figure1, figure2, figure3, figure6, runner
+from jacntk_lib.results import store as results
 
 GRID = figure2.Config(activations=("erf", "gelu"), depths=(1, 2), widths=(8, 32), seeds=4, points=6, input_dim=3)
 FEW = {"rows": 5, "widths": (8, 16), "seeds": (3, 2), "steps": (0, 1, 4)}
@@ -50,8 +51,8 @@ def test_presets(number):
     for name, preset in figure.PRESETS.items():
         keys = [cell.key for cell in figure.cells(preset)]
         assert len(set(keys)) == len(keys)
-        assert _runner.preset_name(figure, preset) == name
-        assert _runner.command(figure, preset, "cuda").endswith(f"figure {number} --preset {name} --device cuda")
+        assert runner.preset_name(figure, preset) == name
+        assert runner.command(figure, preset, "cuda").endswith(f"figure {number} --preset {name} --device cuda")
     paper = figure.PRESETS["paper"]
     if number == 6:  # past the reported thresholds, depths 6 and 11
         assert max(paper.depths) > 11
@@ -121,7 +122,7 @@ def toy():
 def test_nothing_is_written_without_a_folder(toy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JACNTK_RESULTS_DIR", str(tmp_path))
-    result = _runner.run(toy, Toy())
+    result = runner.run(toy, Toy())
     np.testing.assert_array_equal(result["squares"], [0, 1, 4, 9, 16, 25])
     assert result.name == "figure-0-demo"
     assert list(tmp_path.iterdir()) == []
@@ -131,49 +132,49 @@ def test_nothing_is_written_without_a_folder(toy, tmp_path, monkeypatch):
 def test_interrupted_run_goes_on(toy, tmp_path, failure):
     toy.fail_at, toy.failure = 3, failure
     with pytest.raises(type(failure)):
-        _runner.run(toy, Toy(), where=tmp_path)
+        runner.run(toy, Toy(), where=tmp_path)
     assert toy.computed == [0, 1, 2]
     assert results.stored(tmp_path) == []
-    assert _runner.expected_seconds(toy, Toy(), where=tmp_path) == pytest.approx(3 * 0.05, rel=0.2)
+    assert runner.expected_seconds(toy, Toy(), where=tmp_path) == pytest.approx(3 * 0.05, rel=0.2)
     toy.fail_at = None
-    result = _runner.run(toy, Toy(), where=tmp_path)
+    result = runner.run(toy, Toy(), where=tmp_path)
     assert toy.computed == [0, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(result["squares"], [0, 1, 4, 9, 16, 25])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure-0-demo.json", "figure-0-demo.npz"]
 
 
 def test_finished_run_is_not_repeated_unless_asked_or_changed(toy, tmp_path, monkeypatch):
-    first = _runner.run(toy, Toy(), where=tmp_path)
-    again = _runner.run(toy, Toy(), where=tmp_path)
+    first = runner.run(toy, Toy(), where=tmp_path)
+    again = runner.run(toy, Toy(), where=tmp_path)
     assert toy.computed == list(range(6))
     assert again.record == first.record
-    _runner.run(toy, Toy(), where=tmp_path, fresh=True)
+    runner.run(toy, Toy(), where=tmp_path, fresh=True)
     assert toy.computed == 2 * list(range(6))
     monkeypatch.setattr(results, "library_hash", lambda: "0" * 64)
-    _runner.run(toy, Toy(), where=tmp_path)
+    runner.run(toy, Toy(), where=tmp_path)
     assert toy.computed == 3 * list(range(6))
 
 
 def test_damaged_result_is_computed_again(toy, tmp_path):
-    _runner.run(toy, Toy(), where=tmp_path)
+    runner.run(toy, Toy(), where=tmp_path)
     path = tmp_path / "figure-0-demo.npz"
     path.write_bytes(path.read_bytes()[:100])
-    _runner.run(toy, Toy(), where=tmp_path)
+    runner.run(toy, Toy(), where=tmp_path)
     assert toy.computed == 2 * list(range(6))
     assert results.load("figure-0-demo", tmp_path)["squares"][-1] == 25
 
 
 def test_time_limit_keeps_what_is_finished(toy, tmp_path, monkeypatch):
     clock = iter(range(0, 1000, 10))  # every look at the clock is 10 s later
-    monkeypatch.setattr(_runner.time, "monotonic", lambda: next(clock))
-    with pytest.raises(_runner.Unfinished, match=r"time limit of 35 s with 3 of 6 cells finished"):
-        _runner.run(toy, Toy(), where=tmp_path, time_limit=35)
-    _runner.run(toy, Toy(), where=tmp_path)
+    monkeypatch.setattr(runner.time, "monotonic", lambda: next(clock))
+    with pytest.raises(runner.Unfinished, match=r"time limit of 35 s with 3 of 6 cells finished"):
+        runner.run(toy, Toy(), where=tmp_path, time_limit=35)
+    runner.run(toy, Toy(), where=tmp_path)
     assert toy.computed == list(range(6))
 
 
 def test_clock_judges_by_the_largest_cell():
-    clock = _runner._Clock(10.0)
+    clock = runner._Clock(10.0)
     clock.learn(1000, 1.0)
     clock.learn(1, 5.0)  # a small cell is mostly overhead: it says nothing about the next large one
     assert clock.leaves_time_for(5000)
@@ -184,7 +185,7 @@ def test_partial_result_says_so_and_is_completed(tmp_path, monkeypatch):
     config = dataclasses.replace(RUN, widths=(8,), seeds=(3,))
     answers = iter([True, True, False])
     with monkeypatch.context() as patch:
-        patch.setattr(_runner._Clock, "leaves_time_for", lambda clock, work: next(answers))
+        patch.setattr(runner._Clock, "leaves_time_for", lambda clock, work: next(answers))
         result = figure3.run(config, where=tmp_path, time_limit=25, partial=True)
     assert result.record["missing"] == ["erf-width8-seed2"]
     assert "incomplete: 1 parts missing" in result.describe()
@@ -200,11 +201,11 @@ def test_partial_result_says_so_and_is_completed(tmp_path, monkeypatch):
 
 def test_partial_results_are_refused_where_they_make_no_sense(toy):
     with pytest.raises(ValueError, match="figure 0 has no partial results"):
-        _runner.run(toy, Toy(), partial=True)
+        runner.run(toy, Toy(), partial=True)
 
 
 def test_progress_bar_reaches_the_end(toy, capsys):
-    _runner.run(toy, Toy(), progress=True)
+    runner.run(toy, Toy(), progress=True)
     assert "100 %" in capsys.readouterr().err
 
 
@@ -214,11 +215,11 @@ KILLED = textwrap.dedent(
     from types import SimpleNamespace
     from dataclasses import dataclass
     import numpy as np
-    from jacntk_lib import _provenance, results
-    from jacntk_lib.experiments import _runner
+    from jacntk_lib.experiments import runner
+    from jacntk_lib.results import provenance, store
 
     # The library may be edited while this test runs; its hash would then change from one process to the next
-    results.library_hash = _provenance.library_hash = lambda: "0" * 64
+    store.library_hash = provenance.library_hash = lambda: "0" * 64
 
     @dataclass(frozen=True)
     class Toy:
@@ -242,7 +243,7 @@ KILLED = textwrap.dedent(
         operations=lambda config, cell: (1, "float64"),
         collect=lambda config, outcomes: {"values": np.stack([o["value"] for o in outcomes.values()])},
     )
-    _runner.run(toy, Toy(), where=sys.argv[1])
+    runner.run(toy, Toy(), where=sys.argv[1])
     """
 )
 

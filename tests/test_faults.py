@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jacntk_lib import _atomic, cli, datasets, results
+from jacntk_lib import datasets, results
+from jacntk_lib.cli import command as cli
 from jacntk_lib.datasets import _uci
 from jacntk_lib.experiments import figure2, figure3
+from jacntk_lib.results import atomic
 
 TINY = figure2.Config(activations=("erf",), depths=(1, 2), widths=(8, 16), seeds=2, points=5, input_dim=2)
 
@@ -85,7 +87,7 @@ def refuse(monkeypatch, step, *paths, number=errno.EACCES):
 def test_full_disk_in_the_middle_of_a_run(tiny, tmp_path, monkeypatch, capsys):
     """Three of four cells fit. The next run computes the fourth alone."""
     with monkeypatch.context() as full:
-        full.setattr(_atomic.os, "fsync", failing(errno.ENOSPC, after=3)(os.fsync))
+        full.setattr(atomic.os, "fsync", failing(errno.ENOSPC, after=3)(os.fsync))
         assert figure(tmp_path) == cli.FAILED
     said = f"no room left in {tmp_path} (No space left on device): free some, then repeat the command, finished parts"
     assert said in capsys.readouterr().err
@@ -102,14 +104,14 @@ def test_full_disk_in_the_middle_of_a_run(tiny, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
 def test_whatever_fails_in_writing_leaves_the_old_file(step, number, tmp_path, monkeypatch):
     path = tmp_path / "kept"
-    _atomic.write(path, lambda file: file.write(b"old"))
+    atomic.write(path, lambda file: file.write(b"old"))
     with monkeypatch.context() as broken:
         if step == "open":
-            broken.setattr(_atomic, "open", failing(number)(builtins.open), raising=False)
+            broken.setattr(atomic, "open", failing(number)(builtins.open), raising=False)
         else:
-            broken.setattr(_atomic.os, step, failing(number)(getattr(os, step)))
+            broken.setattr(atomic.os, step, failing(number)(getattr(os, step)))
         with pytest.raises(OSError, match=os.strerror(number)):
-            _atomic.write(path, lambda file: file.write(b"new"))
+            atomic.write(path, lambda file: file.write(b"new"))
     assert files(tmp_path) == [path]
     assert path.read_bytes() == b"old"
 
@@ -164,7 +166,7 @@ def test_a_grid_of_ones_own_too_small_to_draw(tmp_path, capsys):
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_a_folder_that_cannot_be_written(tiny, tmp_path, monkeypatch, capsys, number):
-    monkeypatch.setattr(_atomic, "open", failing(number)(builtins.open), raising=False)
+    monkeypatch.setattr(atomic, "open", failing(number)(builtins.open), raising=False)
     assert figure(tmp_path / "out") == cli.FAILED
     assert f"{tmp_path / 'out'} cannot be read or written ({os.strerror(number)})" in (shown := capsys.readouterr().err)
     assert "change its permissions, then repeat the command" in shown
@@ -223,9 +225,9 @@ def test_a_result_that_cannot_be_read_is_not_computed_again(tiny, tmp_path, monk
 def test_results_are_read_where_nothing_can_be_written(tmp_path, monkeypatch):
     made = results.make("toy", {"a": np.arange(3)}, config={}, command="", seeds=[], wall_time=0)
     results.save(made, tmp_path)
-    monkeypatch.setattr(_atomic, "open", failing(errno.EROFS)(builtins.open), raising=False)
-    if _atomic.fcntl is not None:  # nor locked, as on some network disks
-        monkeypatch.setattr(_atomic.fcntl, "flock", failing(errno.ENOLCK)(None))
+    monkeypatch.setattr(atomic, "open", failing(errno.EROFS)(builtins.open), raising=False)
+    if atomic.fcntl is not None:  # nor locked, as on some network disks
+        monkeypatch.setattr(atomic.fcntl, "flock", failing(errno.ENOLCK)(None))
     np.testing.assert_array_equal(results.load("toy", tmp_path)["a"], np.arange(3))
 
 
@@ -271,7 +273,7 @@ def test_data_that_cannot_be_read(tmp_path, monkeypatch, capsys, number, why):
 KEEP = """
 import os, sys, time
 from pathlib import Path
-from jacntk_lib import _atomic
+from jacntk_lib.results import atomic
 
 path, content = Path(sys.argv[1]), b"0123456789" * 100_000
 
@@ -294,7 +296,7 @@ if step == "after":
 elif step in ("fsync", "replace"):
     setattr(os, step, pause)
 for _ in range(100 if step == "often" else 1):
-    _atomic.write(path, half if step == "half" else whole)
+    atomic.write(path, half if step == "half" else whole)
     assert path.read_bytes() == content
 """
 
@@ -314,11 +316,11 @@ def test_killed_while_a_file_is_written(tmp_path, step):
     else:
         assert left.name.startswith(".kept.")
         assert left.stat().st_size == (5 * 10**5 if step == "half" else 10**6)
-    _atomic.sweep(tmp_path)
+    atomic.sweep(tmp_path)
     assert files(tmp_path) == ([path] if step == "after" else [])
 
 
-@pytest.mark.skipif(_atomic.fcntl is None, reason="this system has no locks between processes")
+@pytest.mark.skipif(atomic.fcntl is None, reason="this system has no locks between processes")
 def test_two_processes_write_the_same_file(tmp_path):
     """Neither ever sees half of it, and nothing else is left."""
     path = tmp_path / "kept"

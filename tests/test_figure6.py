@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, datasets, imprecise, jacobian_ntk
-from jacntk_lib.experiments import _runner, figure, figure6
+from jacntk_lib import MLP, datasets, jacobian_ntk
+from jacntk_lib.experiments import figure, figure6, runner
+from jacntk_lib.spectrum import imprecise
 
 CONFIG = figure6.Config(data=(figure6.FIRES, "banknote_authentication"), depths=(1, 3), rows=8)
 
@@ -73,7 +74,7 @@ def test_presets_cover_the_papers_grid():
         assert set(config.activations) == {"erf", "gelu"}
         assert config.rows == 0
     assert [figure(label).NUMBER for label in ("B7", "B8")] == ["B7", "B8"]
-    assert _runner.command(figure("B7"), figure("B7").PRESETS["paper"]) == "jacntk figure B7 --preset paper"
+    assert runner.command(figure("B7"), figure("B7").PRESETS["paper"]) == "jacntk figure B7 --preset paper"
 
 
 @pytest.mark.parametrize("reading", figure6.READINGS)
@@ -98,8 +99,8 @@ def test_partial_results_say_what_is_missing(tmp_path, monkeypatch):
     """Stopped at a time limit: what was computed stands in its place, the rest is NaN or empty, and named."""
     config = dataclasses.replace(CONFIG, data=(figure6.FIRES,), activations=("erf",))
     now = iter(range(0, 10**6, 60))
-    monkeypatch.setattr("jacntk_lib.experiments._runner.time.monotonic", lambda: next(now))
-    monkeypatch.setattr("jacntk_lib.experiments._runner.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("jacntk_lib.experiments.runner.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("jacntk_lib.experiments.runner.time.perf_counter", lambda: next(now))
     part = figure6.run(config, where=tmp_path, time_limit=300, partial=True)
     missing = part.record["missing"]
     assert 0 < len(missing) < 4

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from jacntk_lib import _factors, finite, gram
 from jacntk_lib.architecture import MLP
+from jacntk_lib.finite import factors as _factors
+from jacntk_lib.finite import kernels as finite
+from jacntk_lib.kernels import gram
 from jacntk_lib.networks import FiniteMLP
 
 

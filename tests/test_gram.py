@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jacntk_lib import activations, kernels
+from jacntk_lib import activations
 from jacntk_lib.architecture import MLP
-from jacntk_lib.gram import JacobianGram, jacobian_nngp, jacobian_ntk
+from jacntk_lib.kernels import JacobianGram, jacobian_nngp, jacobian_ntk
+from jacntk_lib.kernels import recursion as kernels
 
 KERNELS = {"nngp": jacobian_nngp, "ntk": jacobian_ntk}
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden" / "kernels.json").read_text())
@@ -306,7 +307,7 @@ def test_float64_in_a_fresh_process_without_touching_the_flag():
         import sys
         import numpy as np
         import jacntk_lib
-        from jacntk_lib.gram import jacobian_ntk
+        from jacntk_lib.kernels import jacobian_ntk
         from jacntk_lib.architecture import MLP
         import jax
         heavy = [name for name in ("torch", "sklearn", "diffrax") if name in sys.modules]
@@ -372,7 +373,7 @@ def test_memory_of_a_thousand_points_in_64_dimensions():
         import re
         from pathlib import Path
         import numpy as np
-        from jacntk_lib.gram import jacobian_ntk
+        from jacntk_lib.kernels import jacobian_ntk
         from jacntk_lib.architecture import MLP
         X = np.random.default_rng(0).standard_normal((1000, 64)) / 8
         G = jacobian_ntk(MLP(3, "gelu"), X)
@@ -417,7 +418,7 @@ def test_memory_of_a_product_whose_scalars_do_not_fit():
         import re
         from pathlib import Path
         import numpy as np
-        from jacntk_lib.gram import jacobian_ntk
+        from jacntk_lib.kernels import jacobian_ntk
         from jacntk_lib.architecture import MLP
         X = np.random.default_rng(0).standard_normal((4000, 3)) / 2
         status = lambda: Path("/proc/self/status").read_text().expandtabs()

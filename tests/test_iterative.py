@@ -9,12 +9,15 @@ import pytest
 import scipy.linalg
 from numpy.testing import assert_allclose
 
-from jacntk_lib import MLP, _iterative, _krylov, _scalars, _system, jacobian_ntk, solve
-from jacntk_lib._iterative import Preconditioner, conjugate_gradients
-from jacntk_lib._weighted import WeightedGram, WeightedSpectrum
-from jacntk_lib.dynamics import RobustFlow
+from jacntk_lib import MLP, jacobian_ntk, solve
+from jacntk_lib.dynamics import RobustFlow, rational_krylov
+from jacntk_lib.dynamics import system as _system
+from jacntk_lib.dynamics.weighted import WeightedGram, WeightedSpectrum
 from jacntk_lib.errors import ConvergenceError
+from jacntk_lib.kernels import scalars
 from jacntk_lib.regression import JacobianKernelRegressor
+from jacntk_lib.solve import conjugate_gradients as _iterative
+from jacntk_lib.solve.conjugate_gradients import Preconditioner, conjugate_gradients
 
 TIGHT = 1e-11
 
@@ -175,7 +178,7 @@ def test_condition_where_nothing_was_solved():
 
 
 def test_lanczos_that_does_not_converge_is_said_so(monkeypatch):
-    monkeypatch.setattr(_krylov, "eigsh", functools.partial(_krylov.eigsh, maxiter=1, ncv=2))
+    monkeypatch.setattr(rational_krylov, "eigsh", functools.partial(rational_krylov.eigsh, maxiter=1, ncv=2))
     with pytest.raises(ConvergenceError, match=r"largest eigenvalue of S, 120 unknowns.*solver='exact'"):
         _ = RobustFlow(**problem("several outputs"), solver="iterative").max_learning_rate
 
@@ -221,11 +224,11 @@ def test_what_products_cannot_answer_names_the_exact_solver(question):
 
 def test_no_convergence_is_an_error_that_says_how_far(monkeypatch):
     arguments = problem("several outputs")
-    monkeypatch.setattr(_krylov, "MAX_ITERATIONS", 3)
+    monkeypatch.setattr(rational_krylov, "MAX_ITERATIONS", 3)
     with pytest.raises(ConvergenceError, match=r"stopped at relative residual \S+ after \d+ products.*condition"):
         RobustFlow(**arguments, solver="iterative").at(math.inf)
     monkeypatch.undo()
-    monkeypatch.setattr(_krylov, "_MAX_BASIS", 3)
+    monkeypatch.setattr(rational_krylov, "_MAX_BASIS", 3)
     with pytest.raises(ConvergenceError, match="in 3 solves: the last two approximations differ by"):
         RobustFlow(**arguments, solver="iterative").at(1e5)
 
@@ -262,11 +265,11 @@ def test_memory_reaches_the_flow_and_the_regressor():
     arguments, X_new = problem("gelu"), points(5, 4, seed=3)
     expected = RobustFlow(**arguments, solver="iterative").at(1e3, X_new)
     tight = RobustFlow(**arguments, solver="iterative", memory=1)
-    assert isinstance(tight._system.gram._jet, _scalars.Recomputed)
+    assert isinstance(tight._system.gram._jet, scalars.Recomputed)
     agree(expected, tight.at(1e3, X_new), 1e-9)
     regressor = JacobianKernelRegressor(solver="iterative", ridge=1e-2, memory=1, tolerance=1e-4)
     assert regressor.fit(arguments["X"], arguments["y"]).report_.residual < 1e-4
-    assert isinstance(regressor.flow_._system.gram._jet, _scalars.Recomputed)
+    assert isinstance(regressor.flow_._system.gram._jet, scalars.Recomputed)
 
 
 # -------------------------------------------------------------------- its parts
@@ -369,8 +372,8 @@ def test_the_preconditioner_keeps_leading_eigenvectors_where_values_alone_are_ma
 
 def test_the_preconditioner_asks_a_recomputed_kernel_twice(monkeypatch):
     calls = []
-    original = _scalars.between
-    monkeypatch.setattr(_scalars, "between", lambda *args, **more: calls.append(1) or original(*args, **more))
+    original = scalars.between
+    monkeypatch.setattr(scalars, "between", lambda *args, **more: calls.append(1) or original(*args, **more))
     stored, tight = (jacobian_ntk(MLP(3), points(24, 5), memory=memory) for memory in (1 << 20, 1))
     x = np.random.default_rng(0).standard_normal((24 * 6, 2))
     one, other = (Preconditioner(gram, np.ones(24), np.full(24, 0.1)).at(1e-3)(x) for gram in (stored, tight))

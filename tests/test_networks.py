@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from jacntk_lib import networks
-from jacntk_lib._weights import block_rows, draw_weights
 from jacntk_lib.architecture import MLP
 from jacntk_lib.networks import FiniteMLP
+from jacntk_lib.networks.weights import block_rows, draw_weights
 
 
 def points(n, d, seed=0):

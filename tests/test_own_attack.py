@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jacntk_lib import MLP, RobustFlow, bootstrap, datasets, robustness
-from jacntk_lib.experiments import _fragility, figure, own_attack
-from jacntk_lib.experiments._fragility import MEASURES
+from jacntk_lib import MLP, RobustFlow, datasets, robustness
+from jacntk_lib.book import bootstrap
+from jacntk_lib.experiments import figure, fragility, own_attack
+from jacntk_lib.experiments.fragility import MEASURES
 
 CONFIG = own_attack.Config(
     lams=(0.0, 2.0),
@@ -50,7 +51,7 @@ def random_features(points=30, features=20, d=3, seed=0):
 
 def test_margins_are_the_sizes_that_turn_the_linearisation():
     values, jacobians, y = random_features()
-    margins = _fragility.linear_margins(values, jacobians, y)
+    margins = fragility.linear_margins(values, jacobians, y)
     for eps in (0.1, 0.5):
         survives = robustness.linearised_margin(values, jacobians, y, eps) > 0
         np.testing.assert_array_equal(margins > eps, survives)
@@ -58,7 +59,7 @@ def test_margins_are_the_sizes_that_turn_the_linearisation():
 
 
 def test_margins_of_constant_features():
-    margins = _fragility.linear_margins(np.array([[1.0, 0.0, -1.0]]), np.zeros((1, 3, 2)), np.ones(1))
+    margins = fragility.linear_margins(np.array([[1.0, 0.0, -1.0]]), np.zeros((1, 3, 2)), np.ones(1))
     np.testing.assert_array_equal(margins > 5, [[True, False, False]])
     np.testing.assert_array_equal(margins > 0, [[True, False, False]])
 
@@ -66,14 +67,14 @@ def test_margins_of_constant_features():
 def test_rank_correlation_is_spearmans():
     rng = np.random.default_rng(2)
     a, b = rng.integers(0, 6, 50), rng.integers(0, 6, 50)  # with ties
-    assert _fragility.rank_correlation(a, b) == pytest.approx(stats.spearmanr(a, b)[0], abs=1e-12)
-    assert math.isnan(_fragility.rank_correlation(a, np.ones(50)))
-    assert math.isnan(_fragility.rank_correlation(a[:2], b[:2]))
+    assert fragility.rank_correlation(a, b) == pytest.approx(stats.spearmanr(a, b)[0], abs=1e-12)
+    assert math.isnan(fragility.rank_correlation(a, np.ones(50)))
+    assert math.isnan(fragility.rank_correlation(a[:2], b[:2]))
 
 
 def test_battery_on_four_features():
     correct = np.array([[8, 9, 4, 0], [6, 4, 3, 0]])
-    (row,) = _fragility.battery(correct, np.ones((1, 4), bool), points=10)[0]
+    (row,) = fragility.battery(correct, np.ones((1, 4), bool), points=10)[0]
     found = dict(zip(MEASURES, row, strict=True))
     assert found["features"] == 4
     assert found["accurate"] == 2  # 8 and 9
@@ -84,11 +85,11 @@ def test_battery_on_four_features():
 def test_mechanical_correlation_is_what_meaningless_labels_leave():
     """Margins whose sign is a coin and whose size is not: the correlation is mechanical and nothing else."""
     values, jacobians, y = random_features(points=60, features=400)
-    margins = _fragility.linear_margins(values, jacobians, y)
+    margins = fragility.linear_margins(values, jacobians, y)
     everything, eps = np.ones((1, 400), bool), (0.01, 0.3, 2.0)
-    mechanical = _fragility.mechanical_correlation(margins, y, eps, everything, draws=6, seed=0)[0]
-    correct = _fragility.counts(margins, eps)
-    measured = _fragility.battery(correct, everything, 60)[0, :, MEASURES.index("correlation")]
+    mechanical = fragility.mechanical_correlation(margins, y, eps, everything, draws=6, seed=0)[0]
+    correct = fragility.counts(margins, eps)
+    measured = fragility.battery(correct, everything, 60)[0, :, MEASURES.index("correlation")]
     np.testing.assert_allclose(mechanical, measured, atol=0.15)
     assert 1 > mechanical[0] > mechanical[1] > mechanical[2]
     assert mechanical[0] > 0.9

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from jacntk_lib import MLP, _system, jacobian_ntk
+from jacntk_lib import MLP, jacobian_ntk
 from jacntk_lib.dynamics import RobustFlow
 from jacntk_lib.errors import SingularGramError
 from jacntk_lib.regression import JacobianKernelRegressor
@@ -152,7 +152,7 @@ def test_predicts_in_batches(data, monkeypatch):
     reg = JacobianKernelRegressor().fit(X, y)
     X_new = np.random.default_rng(1).standard_normal((23, 3))
     whole = reg.predict(X_new)
-    monkeypatch.setattr(_system, "_PAIRS_AT_ONCE", 5 * 12)
+    monkeypatch.setattr("jacntk_lib.dynamics.system._PAIRS_AT_ONCE", 5 * 12)
     assert_allclose(reg.predict(X_new), whole, atol=1e-9)
 
 

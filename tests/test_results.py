@@ -13,8 +13,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from jacntk_lib import _atomic, _provenance, results
 from jacntk_lib.errors import CorruptResultError
+from jacntk_lib.results import atomic, provenance
+from jacntk_lib.results import store as results
 
 ARRAYS = {
     "errors": np.random.default_rng(0).standard_normal((3, 4)),
@@ -94,7 +95,7 @@ def test_folder_comes_from_the_environment_or_the_source(stored, monkeypatch):
     monkeypatch.setenv("JACNTK_RESULTS_DIR", str(stored))
     assert results.load("toy").name == "toy"
     monkeypatch.delenv("JACNTK_RESULTS_DIR")
-    assert results.folder() == _provenance.PACKAGE.parent / "book" / "results"
+    assert results.folder() == provenance.PACKAGE.parent / "book" / "results"
 
 
 # Faults
@@ -224,7 +225,7 @@ def test_full_disk_leaves_the_old_result(stored, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_atomic.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         results.save(toy(arrays={"errors": np.zeros(2)}), stored)
     monkeypatch.undo()
@@ -250,8 +251,8 @@ def test_another_library_is_reported_and_not_refused(stored, monkeypatch):
 
 
 def test_library_hash_sees_every_module_and_no_line_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(_provenance, "PACKAGE", tmp_path)
-    of_now = _provenance.library_hash.__wrapped__
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    of_now = provenance.library_hash.__wrapped__
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.py").write_bytes(b"x = 1\ny = 2\n")
     (tmp_path / "sub" / "b.py").write_bytes(b"")
@@ -279,9 +280,9 @@ def test_commit_and_dirty_flag_from_git(tmp_path, monkeypatch):
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "lib")
     git(tmp_path, "commit", "-q", "-m", "first")
-    monkeypatch.setattr(_provenance, "PACKAGE", module.parent)
-    monkeypatch.setattr(_provenance, "__file__", str(module))
-    source = _provenance.source.__wrapped__
+    monkeypatch.setattr(provenance, "PACKAGE", module.parent)
+    monkeypatch.setattr(provenance, "__file__", str(module))
+    source = provenance.source.__wrapped__
     clean = source()
     assert len(clean["commit"]) == 40
     assert clean["dirty"] is False
@@ -290,13 +291,13 @@ def test_commit_and_dirty_flag_from_git(tmp_path, monkeypatch):
     module.write_text("x = 2\n")
     assert source()["dirty"] is True
     # a library that lies in somebody else's repository without being part of it
-    monkeypatch.setattr(_provenance, "__file__", str(module.parent / "untracked.py"))
+    monkeypatch.setattr(provenance, "__file__", str(module.parent / "untracked.py"))
     assert source()["commit"] is None
 
 
 def test_commit_from_the_environment_where_there_is_no_git(monkeypatch):
-    monkeypatch.setattr(_provenance, "_git", lambda *_: None)
-    source = _provenance.source.__wrapped__
+    monkeypatch.setattr(provenance, "_git", lambda *_: None)
+    source = provenance.source.__wrapped__
     monkeypatch.delenv("JACNTK_SOURCE_COMMIT", raising=False)
     monkeypatch.delenv("JACNTK_SOURCE_DIRTY", raising=False)
     assert (source()["commit"], source()["dirty"]) == (None, None)
@@ -334,7 +335,7 @@ def test_cell_is_whole_where_hard_links_are_not_supported(tmp_path, monkeypatch)
     def unsupported(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(_atomic.os, "link", unsupported)
+    monkeypatch.setattr(atomic.os, "link", unsupported)
     cells = results.Cells(tmp_path, "toy", {})
     cells.store("one", {"x": np.zeros(1)}, 1.0)
     assert cells.load("one")[1] == 1.0
@@ -422,7 +423,7 @@ WORKER = textwrap.dedent(
 )
 
 
-@pytest.mark.skipif(_atomic.fcntl is None, reason="this system has no locks between processes")
+@pytest.mark.skipif(atomic.fcntl is None, reason="this system has no locks between processes")
 def test_two_writers_at_once(tmp_path):
     workers = [
         subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "25", str(tag)], stderr=subprocess.PIPE)

@@ -16,9 +16,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 
 from jacntk_lib import MLP, JacobianKernelRegressor, RobustFlow
-from jacntk_lib._ball import EuclideanBall, ball_of
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.robustness import accuracy_under_attack, attack, linearised_margin, one_step
+from jacntk_lib.robustness.threats import EuclideanBall, ball_of
 
 NORMS = ["l2", "linf"]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]

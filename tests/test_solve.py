@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk, solve
-from jacntk_lib._weighted import WeightedCholesky, WeightedGram, WeightedSpectrum, span
+from jacntk_lib.dynamics.weighted import WeightedCholesky, WeightedGram, WeightedSpectrum, span
 from jacntk_lib.solve import semidefinite_factor
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from jacntk_lib import MLP, datasets, jacobian_nngp, jacobian_ntk
 from jacntk_lib.activations import Activation, softplus_derivatives
-from jacntk_lib.certificates import certify
-from jacntk_lib.spectrum import extreme_eigenvalues, smallest_eigenvalue
+from jacntk_lib.spectrum import certify, extreme_eigenvalues, smallest_eigenvalue
 
 X = datasets.sphere_net(24, 3, seed=0)
 OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])
@@ -52,8 +51,8 @@ def test_beyond_float64():
     # a 60-digit determinant agrees about the sign and the scale: an independent route to the same statement
     import mpmath
 
-    from jacntk_lib._flint import precision
-    from jacntk_lib.enclosures import gram_in_arb
+    from jacntk_lib.spectrum.enclosures import gram_in_arb
+    from jacntk_lib.spectrum.flint import precision
 
     with precision(256):
         entries = gram_in_arb(MLP(2, "gelu"), "ntk", pairs)

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from jacntk_lib import _checkpoint, _objective, finite, gram, training
+from jacntk_lib import finite
 from jacntk_lib.architecture import MLP
 from jacntk_lib.errors import CorruptResultError
+from jacntk_lib.kernels import gram
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.training import RobustObjective, max_learning_rate, train
+from jacntk_lib.training import checkpoint as _checkpoint
+from jacntk_lib.training import descent as training
+from jacntk_lib.training import objective as _objective
 
 N, D = 5, 3
 X = np.random.default_rng(0).standard_normal((N, D))

@@ -7,17 +7,17 @@ ball arithmetic whether it is needed or not, and the two brackets must share a n
 
 import sys
 
-from jacntk_lib import MLP, _flint, certificates, congruence, datasets, enclosures, jacobian_ntk
-from jacntk_lib.spectrum import smallest_eigenvalue
+from jacntk_lib import MLP, datasets, jacobian_ntk
+from jacntk_lib.spectrum import certificates, congruence, enclosures, flint, smallest_eigenvalue
 
 POINTS, BITS = 256, 128
 
 
 def by_congruence(mlp, X):
     """A proved bracket of the smallest eigenvalue, by balls alone."""
-    with _flint.precision(BITS):
+    with flint.precision(BITS):
         enclosed = enclosures.gram_in_arb(mlp, "ntk", X)
-        lower, upper, _ = congruence._congruence(_flint.load(), enclosed, congruence._to_float64(enclosed)[0])
+        lower, upper, _ = congruence._congruence(flint.load(), enclosed, congruence._to_float64(enclosed)[0])
     return lower, upper
 
 

@@ -17,7 +17,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from jacntk_lib import _provenance
+from jacntk_lib.results import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = {"make book": 360, "make test": 1500}  # seconds on two cores, the environment being there
@@ -57,13 +57,13 @@ def totals(stages, finished):
 
 def machine(checkout):
     """Processor, memory, versions and the commit of the checkout that was built."""
-    hardware = _provenance.hardware()
+    hardware = provenance.hardware()
     commit = subprocess.run(["git", "-C", checkout, "rev-parse", "HEAD"], capture_output=True, text=True)
     return {
         "processor": hardware["cpu"],
         "cores": hardware["cores"],
         "memory in GB": hardware["memory_gb"],
-        "versions": _provenance.versions(),
+        "versions": provenance.versions(),
         "commit": commit.stdout.strip() or None,
     }
 

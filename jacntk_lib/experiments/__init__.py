@@ -63,11 +63,11 @@ def figure(label):
 
 @functools.cache
 def _of_the_appendix(label):
-    from . import _runner
+    from . import runner
 
     repeated = figure(APPENDIX[label])
     experiment = types.SimpleNamespace(**vars(repeated))
     experiment.NUMBER = label
     experiment.TITLE, experiment.PRESETS = repeated.APPENDIX[label]
-    experiment.run = functools.partial(_runner.run, experiment)
+    experiment.run = functools.partial(runner.run, experiment)
     return experiment

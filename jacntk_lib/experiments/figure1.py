@@ -43,10 +43,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import gram
-from ..quadrature import Formulas
-from . import _grid, _runner
-from ._grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
+from ..activations.quadrature import Formulas
+from ..kernels import gram
+from . import grid as _grid
+from . import runner
+from .grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
 
 __all__ = [
     "INDEX_PAIRS",
@@ -79,7 +80,7 @@ SAMPLES = 10**6
 
 
 def run_cell(config, cell, device="cpu", report=None):
-    """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments._grid.compare`."""
+    """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments.grid.compare`."""
     from .. import finite
 
     return _grid.compare(config, cell, gram.jacobian_nngp, finite.jacobian_nngp, device, report)
@@ -110,10 +111,10 @@ def operations(config, cell):
 
 
 def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments._runner.run`."""
+    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
     from . import figure1
 
-    return _runner.run(figure1, config, **options)
+    return runner.run(figure1, config, **options)
 
 
 def summary(result):
@@ -190,8 +191,8 @@ def covariance_gap(mlp, X, width, networks, seed=0):
     """
     import torch
 
-    from .._factors import factors, stored
-    from ..networks import FiniteMLP
+    from ..finite.factors import factors, stored
+    from ..networks.network import FiniteMLP
 
     N, d = np.shape(X)
     shape = (N, 1 + d, N, 1 + d)

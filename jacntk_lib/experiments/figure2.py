@@ -14,9 +14,10 @@ every width.
 'relative error of the JNTK'
 """
 
-from .. import gram
-from . import _grid, _runner
-from ._grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
+from ..kernels import gram
+from . import grid as _grid
+from . import runner
+from .grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
 
 __all__ = [
     "INDEX_PAIRS",
@@ -42,7 +43,7 @@ PARTIAL = True
 
 
 def run_cell(config, cell, device="cpu", report=None):
-    """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments._grid.compare`."""
+    """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments.grid.compare`."""
     from .. import finite
 
     return _grid.compare(config, cell, gram.jacobian_ntk, finite.jacobian_ntk, device, report)
@@ -60,10 +61,10 @@ def operations(config, cell):
 
 
 def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments._runner.run`."""
+    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
     from . import figure2
 
-    return _runner.run(figure2, config, **options)
+    return runner.run(figure2, config, **options)
 
 
 def summary(result):

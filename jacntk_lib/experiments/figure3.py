@@ -32,11 +32,13 @@ from functools import lru_cache
 import numpy as np
 from scipy import linalg
 
-from .. import activations, bootstrap, datasets, gram
+from .. import activations, datasets
 from .._validation import integer, non_negative_number, positive_number
 from ..architecture import MLP
-from . import _runner
-from ._fields import as_tuples
+from ..book import bootstrap
+from ..kernels import gram
+from . import runner
+from .fields import as_tuples
 
 __all__ = [
     "INDEX_PAIRS",
@@ -206,7 +208,7 @@ def run_cell(config, cell, device="cpu", report=None):
     import torch
 
     from .. import finite, training
-    from ..networks import FiniteMLP
+    from ..networks.network import FiniteMLP
 
     data = data_of(config)
     limit = torch.tensor(limit_of(config, cell.activation), device=device)
@@ -300,10 +302,10 @@ def operations(config, cell):
 
 
 def run(config, **options):
-    """The whole run, with the options of :func:`jacntk_lib.experiments._runner.run`."""
+    """The whole run, with the options of :func:`jacntk_lib.experiments.runner.run`."""
     from . import figure3
 
-    return _runner.run(figure3, config, **options)
+    return runner.run(figure3, config, **options)
 
 
 def seed_counts(result):
@@ -378,7 +380,7 @@ def plot(result, measure="largest_by_pair"):
     """
     import matplotlib.pyplot as plt
 
-    from .. import plotting
+    from ..book import plotting
 
     widths, steps, counts = result["widths"], result["steps"], seed_counts(result)[0]
     there = [(j, count) for j, count in enumerate(counts) if count > 0]
@@ -411,7 +413,7 @@ def plot_relative(result):
     """Distance from Theta by step, a line a width, and drift by width, a line a step; a row per activation."""
     import matplotlib.pyplot as plt
 
-    from .. import plotting
+    from ..book import plotting
 
     widths, steps, counts = result["widths"], result["steps"], seed_counts(result)
     figure, axes = plt.subplots(

@@ -1,7 +1,7 @@
 r"""Figure 4: eigenfeatures of the kernel regression *with* the Jacobian penalty, accuracy against robust accuracy.
 
 The prediction of a network trained with the penalty lambda is a sum of eigenfeatures
-(:meth:`jacntk_lib.dynamics.RobustFlow.eigenfeatures`). Each is a classifier, with an accuracy at the test inputs and
+(:meth:`jacntk_lib.RobustFlow.eigenfeatures`). Each is a classifier, with an accuracy at the test inputs and
 one after a perturbation. The perturbation is the same for all: one step against the regressor *without* penalty, in
 several :data:`READINGS`. :mod:`.figure5` is without penalty; the appendix's B9 to B13 are both on other data.
 :mod:`.own_attack` asks what an attack on each feature by itself does; that is our question, not the paper's.
@@ -31,14 +31,15 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from .. import activations, datasets, gram
+from .. import activations, datasets
 from .._validation import integer, non_negative_number, real_number
 from ..architecture import MLP
-from ..dynamics import RobustFlow
-from . import _runner
-from ._fields import as_tuples
-from ._fragility import ACCURATE, FRAGILE, over_splits, rank_correlation, scatter
-from ._shared_attack import MEASURES, READINGS, SHOWN, SIZES, Features, Reading, counts, measures, moved
+from ..dynamics.flow import RobustFlow
+from ..kernels import gram
+from . import runner
+from .fields import as_tuples
+from .fragility import ACCURATE, FRAGILE, over_splits, rank_correlation, scatter
+from .shared_attack import MEASURES, READINGS, SHOWN, SIZES, Features, Reading, counts, measures, moved
 
 __all__ = [
     "APPENDIX", "LAMS", "MEASURES", "PRESETS", "READINGS", "SHOWN", "SIZES", "Cell", "Config", "Features", "Reading",
@@ -275,10 +276,10 @@ def operations(config, cell):
 
 
 def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments._runner.run`."""
+    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
     from . import figure4
 
-    return _runner.run(figure4, config, **options)
+    return runner.run(figure4, config, **options)
 
 
 # Reading a result
@@ -348,7 +349,7 @@ def plot(result, readings=SHOWN):
     """Robust accuracy against accuracy, every feature of one split: a row per size, a column per reading."""
     import matplotlib.pyplot as plt
 
-    from .. import plotting
+    from ..book import plotting
 
     lams = result["lams"].tolist()
     figure, axes = plt.subplots(
@@ -369,7 +370,7 @@ def colour_of(lam):
     """That of the ordinary NTK for 0; from red, 10^-3, to purple, 1, as in the paper's figure."""
     import matplotlib as mpl
 
-    from .. import plotting
+    from ..book import plotting
 
     if lam == 0:
         return plotting.COLOURS["plain"]

@@ -5,7 +5,7 @@ As :mod:`.figure4`, with lambda = 0: the ordinary NTK.
 
 from dataclasses import replace
 
-from . import _runner, figure4
+from . import figure4, runner
 from .figure4 import Cell, Config, cells, collect, operations, plot, run_cell, seeds, summary
 
 __all__ = [
@@ -20,7 +20,7 @@ PRESETS = {name: replace(config, lams=(0.0,)) for name, config in figure4.PRESET
 
 
 def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments._runner.run`."""
+    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
     from . import figure5
 
-    return _runner.run(figure5, config, **options)
+    return runner.run(figure5, config, **options)

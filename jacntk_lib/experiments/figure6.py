@@ -24,12 +24,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import linalg
 
-from .. import activations, datasets, gram, imprecise, spectrum
+from .. import activations, datasets, spectrum
 from .._validation import integer
 from ..architecture import MLP
-from . import _runner
-from ._brackets import FLOAT32, KERNELS, common, cuts, cuts_from, plot, positive_from, summary, table
-from ._fields import as_tuples
+from ..kernels import gram
+from ..spectrum import imprecise
+from . import runner
+from .brackets import FLOAT32, KERNELS, common, cuts, cuts_from, plot, positive_from, summary, table
+from .fields import as_tuples
 
 __all__ = [
     "APPENDIX", "FLOAT32", "PRESETS", "REPORTED", "Cell", "Config", "cells", "collect", "common", "cuts", "cuts_from",
@@ -220,7 +222,7 @@ def operations(config, cell):
 
 
 def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments._runner.run`."""
+    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
     from . import figure6
 
-    return _runner.run(figure6, config, **options)
+    return runner.run(figure6, config, **options)

@@ -39,10 +39,10 @@ from scipy.linalg import LinAlgWarning
 from .. import activations, datasets, robustness
 from .._validation import integer, non_negative_number, positive_number
 from ..architecture import MLP
-from ..dynamics import RobustFlow
-from . import _fragility, _runner
-from ._fields import as_tuples
-from ._fragility import MEASURES, SELECTIONS, over_splits, rank_correlation
+from ..dynamics.flow import RobustFlow
+from . import fragility, runner
+from .fields import as_tuples
+from .fragility import MEASURES, SELECTIONS, over_splits, rank_correlation
 
 __all__ = [
     "ATTACKS", "MEASURES", "PRESETS", "SELECTIONS", "TABLES", "Cell", "Config", "Table", "attacked",
@@ -214,12 +214,12 @@ def _features(config, functions, train, test, seed):
     """Counts of every feature and statistics over them; and which features are the strongest."""
     value, jacobian = functions(test.X)
     strength = (value**2).sum(axis=0)
-    margins = _fragility.linear_margins(value, jacobian, test.y)
-    correct, masks = _fragility.counts(margins, config.eps), _fragility.select(strength)
+    margins = fragility.linear_margins(value, jacobian, test.y)
+    correct, masks = fragility.counts(margins, config.eps), fragility.select(strength)
     found = {
         "correct": correct.astype(np.uint8),
-        "statistics": _fragility.battery(correct, masks, len(test.y)).astype(np.float32),
-        "mechanical": _fragility.mechanical_correlation(
+        "statistics": fragility.battery(correct, masks, len(test.y)).astype(np.float32),
+        "mechanical": fragility.mechanical_correlation(
             margins, test.y, config.eps, masks, config.shuffles, seed=seed
         ).astype(np.float32),
         "typical_margin": np.array(np.median(np.abs(margins[np.isfinite(margins)]))),
@@ -234,8 +234,8 @@ def _regressor(config, cell, flow, test):
     few = test.rows(slice(0, config.attack_points))
     for k, time in enumerate(times):
         value, jacobian = flow.at(time, test.X)
-        margins = _fragility.linear_margins(value[:, None], jacobian[:, None], test.y)
-        found[0, k] = _fragility.counts(margins, config.attack_eps)[:, 0] / len(test.y)
+        margins = fragility.linear_margins(value[:, None], jacobian[:, None], test.y)
+        found[0, k] = fragility.counts(margins, config.attack_eps)[:, 0] / len(test.y)
         if cell.split < config.attacked_splits:
             found[1, k] = robustness.accuracy_under_attack(
                 partial(flow.at, time), few.X, few.y, sizes, steps=config.attack_steps
@@ -247,7 +247,7 @@ def _attacked(config, functions, test):
     """Accuracy of some features under the two ``ATTACKS``, (attack, 1 + E, feature)."""
     few = test.rows(slice(0, config.attack_points))
     value, jacobian = functions(few.X)
-    linear = _fragility.counts(_fragility.linear_margins(value, jacobian, few.y), config.attack_eps) / len(few.y)
+    linear = fragility.counts(fragility.linear_margins(value, jacobian, few.y), config.attack_eps) / len(few.y)
     descent = robustness.accuracy_under_attack(
         functions, few.X, few.y, (0.0, *config.attack_eps), steps=config.attack_steps
     )
@@ -299,10 +299,10 @@ def operations(config, cell):
 
 
 def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments._runner.run`."""
+    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
     from . import own_attack
 
-    return _runner.run(own_attack, config, **options)
+    return runner.run(own_attack, config, **options)
 
 
 # Reading a result
@@ -391,7 +391,7 @@ def plot(result, data=None, eps=0.1):
     """Robust accuracy against accuracy of every feature, a column per table, a row per lambda (first and last)."""
     import matplotlib.pyplot as plt
 
-    from .. import plotting
+    from ..book import plotting
 
     names = list(dict.fromkeys(result["cell_data"].tolist())) if data is None else list(data)
     lams = sorted({float(lam) for lam in result["cell_lam"]})
@@ -401,7 +401,7 @@ def plot(result, data=None, eps=0.1):
         for ax, name in zip(row, names, strict=True):
             accuracy = kept(result, name, lam)
             colour = plotting.COLOURS["penalised" if lam > 0 else "plain"]
-            _fragility.scatter(ax, accuracy[0], accuracy[1 + _size(result["eps"], eps)], colour)
+            fragility.scatter(ax, accuracy[0], accuracy[1 + _size(result["eps"], eps)], colour)
         row[0].set_ylabel(f"lambda {lam:g}\nrobust accuracy", fontsize=8)
     for ax, name in zip(axes[0], names, strict=True):
         ax.set_title(name.replace("_", " "), fontsize=8)

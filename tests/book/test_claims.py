@@ -10,7 +10,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from jacntk_lib.checks import CheckFailed, check
+from jacntk_lib.book.checks import CheckFailed, check
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))

@@ -68,8 +68,8 @@ def code_of(chapter):
 @pytest.fixture(scope="module")
 def known():
     """Every module of the library, what the package exports, and small objects under the names that the tables use."""
-    modules = (one.name for one in pkgutil.iter_modules(jacntk_lib.__path__) if not one.name.startswith("_"))
-    found = {name: importlib.import_module(f"jacntk_lib.{name}") for name in modules}
+    names = [one.name for one in pkgutil.walk_packages(jacntk_lib.__path__, "jacntk_lib.") if "._" not in one.name]
+    found = {name.rpartition(".")[2]: importlib.import_module(name) for name in sorted(names, key=len, reverse=True)}
     found |= {name: getattr(jacntk_lib, name) for name in jacntk_lib.__all__}
     X, y, mlp = np.eye(2), np.array([1.0, -1.0]), MLP(depth=1)
     net = FiniteMLP(mlp, 4, 2)

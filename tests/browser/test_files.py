@@ -132,4 +132,4 @@ def test_the_index_leads_to_every_public_name(site):
     listed = {entry.rpartition(".")[2] for entry in entries}
     assert set(jacntk_lib.__all__) - {"__version__"} <= listed
     methods = {name for name in vars(jacntk_lib.RobustFlow) if not name.startswith("_")}
-    assert {f"jacntk_lib.dynamics.RobustFlow.{name}" for name in methods} <= entries
+    assert {f"jacntk_lib.RobustFlow.{name}" for name in methods} <= entries

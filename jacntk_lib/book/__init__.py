@@ -1,0 +1,1 @@
+"""What the chapters use beside the mathematics: checks, plots, animations, intervals."""

@@ -1,0 +1,5 @@
+"""The command ``jacntk``."""
+
+from .command import main
+
+__all__ = ["main"]

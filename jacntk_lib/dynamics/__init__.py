@@ -1,0 +1,7 @@
+"""Robust training of an infinitely wide network: a linear ODE, solved for every time at once."""
+
+from .features import FeatureFunctions
+from .flow import RobustFlow
+from .outcomes import Eigenfeatures, Ensemble, Prediction, Report
+
+__all__ = ["Eigenfeatures", "Ensemble", "FeatureFunctions", "Prediction", "Report", "RobustFlow"]

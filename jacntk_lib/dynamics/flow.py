@@ -1,0 +1,394 @@
+r"""Robust training of an infinitely wide network: a linear ODE, solved for every time at once.
+
+Robust training minimises, from a network f_0 drawn at random,
+
+.. math:: \frac1N \sum_i \Bigl[\tfrac12 (f(x_i) - y_i)^2 + \tfrac{\lambda}{2} |Jf(x_i) - T_i|^2\Bigr]
+          \quad (T = 0 \text{ unless Jacobian targets are given}).
+
+At every width the stacked values and Jacobians, u on the N training points and v at new points, change by the network's
+own Jacobian NTK times the weighted residual (Kim and Yang 2024, Lemma 4.2). In the limit of infinite width that kernel
+stays kappa^2 Theta (Theorem 4.5), so that
+
+.. math:: \dot u = -\frac{\kappa^2}{N}\, \Theta_{XX} \Lambda (u - y^*), \qquad
+          \dot v = -\frac{\kappa^2}{N}\, \Theta_{*X} \Lambda (u - y^*), \qquad \Lambda = diag(1, \lambda, ..., \lambda).
+
+With :math:`S = \Lambda^{1/2} \Theta_{XX} \Lambda^{1/2} = V diag(w) V^\top` and a factor tau(w) that depends on the
+schedule (flow, steps, infinite time) alone,
+
+.. math:: v = v_0 - \Theta_{*X} G (u_0 - y^*), \qquad G = \Lambda^{1/2} V\, diag(\tau)\, V^\top \Lambda^{1/2}.
+
+Neither S nor Lambda is ever inverted, so lambda = 0 and a singular S are ordinary cases. A ridge rho replaces S by
+S + rho I: exactly the flow of the loss plus :math:`\frac{\rho\kappa^2}{2N}` times the squared distance of the
+parameters from their start.
+"""
+
+import math
+import numbers
+
+import numpy as np
+
+from .._validation import as_array, as_points, integer, non_negative_number, positive_number
+from ..architecture import MLP
+from ..kernels.gram import MEMORY, jacobian_nngp, jacobian_ntk
+from ..kernels.scalars import slices
+from ..solve.direct import EPS, semidefinite_factor
+from .features import FeatureFunctions, unpack
+from .outcomes import Ensemble, Prediction
+from .schedules import GradientDescent, GradientFlow, Limit
+from .system import LinearSystem
+
+_ENTRIES_AT_ONCE = 1 << 23  # of a dense kernel slab in value_std: 64 MiB
+
+
+class RobustFlow:
+    r"""Robust training of the infinitely wide network ``mlp`` on (X, y), at any time, without training anything.
+
+    One eigendecomposition, made when first needed, serves every time, step size and start (infinite time with ridge
+    does without, by Cholesky; and above some size so does everything, see ``solver``). Points that
+    are exactly tied (duplicates; antipodes for an odd activation without bias) are merged, and the span of X is taken
+    out, before it.
+
+    Parameters
+    ----------
+    mlp : the network; its kappa sets the time scale (only kappa^2 t enters) and the spread of initialisations.
+    X : training points, (N, d).
+    y : label targets, (N,) or (N, K). Outputs are independent of each other.
+    lam : lambda >= 0, weight of the squared Jacobian; a number, or one per point (N,). 0 is the ordinary NTK at every
+        time. At infinite time every lambda > 0 gives one and the same answer (where Theta is regular and there is no
+        ridge), and that is another one: the limits lambda -> 0 and t -> infinity do not commute.
+    jacobian_targets : (N, d) or (N, K, d); ``None`` is zero. Others are Sobolev training.
+    ridge : rho >= 0, absolute, in units of Theta (see the module's text).
+    tolerance : eigenvalues of S + ridge I at or below ``tolerance`` times the largest of S are unresolved: they are
+        left out at infinite time, and stand still from ``horizon`` on. ``None`` is
+        ``max(n, 100)`` times 2.2e-16 for n unknowns, about where float64 cannot tell them from zero. The iterative
+        solver stops at this relative residual instead; ``None`` is 1e-9.
+    solver : "exact" factorises dense matrices; "iterative" uses products with the kernel alone, in O(N^2 + N d) memory,
+        and raises ConvergenceError rather than return what it did not reach. It offers no eigenvalues and no
+        ensemble covariance. "auto" is exact up to 8192 unknowns (N(1+d), after the reductions above), and
+        computes eigenvalues where they are asked for up to 20,000.
+    memory : bytes that the kernel scalars among the training points may take, as in :func:`jacobian_ntk`; where they do
+        not fit, every product recomputes them. The iterative solver keeps two or three N x N matrices besides.
+    devices : where products among the training points run, as in :meth:`JacobianGram.on`: "gpu", or some of
+        ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
+
+    Attributes
+    ----------
+    mlp, X, y, ridge : as given; ``lam`` one per point.
+    tolerance : that of the eigenvalues, as given or its default.
+    eigenvalues : (p,), descending: w + ridge on the distinct points, on the rows that carry weight.
+    max_learning_rate : gradient descent is stable below 2N / (kappa^2 max eigenvalue).
+    horizon : the time N / (kappa^2 floor) from which unresolved directions matter; ``inf`` where there are none.
+
+    Raises
+    ------
+    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda, ridge or tolerance; an unknown
+        solver.
+
+    Examples
+    --------
+    >>> from jacntk_lib import MLP
+    >>> X = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, -0.8]])
+    >>> flow = RobustFlow(MLP(depth=2), X, np.array([1.0, -1.0, 0.5]), lam=0.1)
+    >>> value, jacobian = flow.at(math.inf)
+    >>> bool(np.allclose(value, flow.y)), bool(np.abs(jacobian).max() < 1e-9)
+    (True, True)
+    >>> early = flow.at(t=50.0, X_new=np.array([[0.8, 0.6]]))
+    >>> early.value.shape, early.jacobian.shape
+    ((1,), (1, 2))
+    """
+
+    def __init__(
+        self,
+        mlp,
+        X,
+        y,
+        lam=0.01,
+        jacobian_targets=None,
+        ridge=0.0,
+        *,
+        tolerance=None,
+        solver="auto",
+        memory=MEMORY,
+        devices=None,
+    ):
+        if not isinstance(mlp, MLP):
+            raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+        self.mlp = mlp
+        self.X = as_points(X, "X")
+        N, d = self.X.shape
+        self.y = as_array(y, "y", (N,) if np.ndim(y) == 1 else (N, *np.shape(y)[1:2]))
+        if 0 in self.y.shape:
+            raise ValueError(f"y has shape {self.y.shape}: at least one output is needed")
+        self._outputs = self.y.shape[1:]  # () or (K,)
+        K = self.y.size // N
+        self.lam = _per_point(lam, N)
+        targets = np.zeros((N, 1 + d, K))
+        targets[:, 0] = self.y.reshape(N, K)
+        if jacobian_targets is not None:
+            jacobian_targets = as_array(jacobian_targets, "jacobian_targets", (N, *self._outputs, d))
+            targets[:, 1:] = np.moveaxis(jacobian_targets.reshape(N, K, d), 1, 2)
+        self._targets = targets
+        self.ridge = non_negative_number(ridge, "ridge")
+        if tolerance is not None:
+            tolerance = non_negative_number(tolerance, "tolerance")
+
+        if solver not in ("auto", "exact", "iterative"):
+            raise ValueError(f"solver must be 'auto', 'exact' or 'iterative', got {solver!r}")
+
+        self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, tolerance, solver, memory, devices)
+        self._last = None  # the last schedule from the zero function, its coefficients and report
+
+    # ---------------------------------------------------------------- what the spectrum says
+
+    @property
+    def eigenvalues(self):
+        return self._system.eigenvalues
+
+    @property
+    def tolerance(self):
+        return self._system.spectrum.tolerance
+
+    @property
+    def max_learning_rate(self):
+        largest = self._system.largest + self.ridge
+        return 2.0 / (self._system.rate * largest) if largest > 0 else math.inf
+
+    @property
+    def horizon(self):
+        return self._system.horizon
+
+    def half_life(self):
+        r"""Time in which the residual along each eigendirection halves, :math:`N \ln 2 / (\kappa^2 w_i)`.
+
+        (p,), in the order of ``eigenvalues``, so ascending; ``inf`` for unresolved directions.
+        """
+        w, floor = self.eigenvalues, self._system.spectrum.floor
+        return np.divide(math.log(2) / self._system.rate, w, np.full(w.shape, math.inf), where=w > floor)
+
+    # ---------------------------------------------------------------- predictions
+
+    def at(self, t, X_new=None, initial=None):
+        r"""The network at time t of gradient flow.
+
+        .. math:: \tau_i = (1 - e^{-t \kappa^2 w_i / N}) / w_i, \qquad 1/w_i \text{ at infinite time}
+
+        Parameters
+        ----------
+        t : 0 <= t <= ``math.inf``, in units of learning rate times steps.
+        X_new : (M, d); ``None`` for the training points.
+        initial : the network at t = 0: a FiniteMLP, or a callable from (M, d) to (M, 1+d), value then derivatives,
+            for K outputs to (M, K, 1+d). ``None`` is the zero function, the mean over initialisations.
+
+        Returns
+        -------
+        Prediction, with a report at infinite time and from the iterative solver.
+
+        Raises
+        ------
+        SingularGramError : infinite time without ridge, and tied points have targets that contradict each other.
+        ConvergenceError : the iterative solver did not reach its tolerance; names residual and condition.
+        TypeError, ValueError : bad t, points or start.
+
+        Warns
+        -----
+        UserWarning : infinite time without ridge and some points are tied, with consistent targets: the answer is
+            the minimum-norm one.
+        scipy.linalg.LinAlgWarning : float64 does not determine the answer: relative residual above 1e-6 at infinite
+            time without ridge, or a time beyond ``horizon`` with targets in unresolved directions.
+        """
+        return self._predict(self._flow(t), X_new, initial)
+
+    def after(self, steps, learning_rate, X_new=None, initial=None, *, allow_unstable=False):
+        r"""The network after full-batch gradient descent, :math:`\tau_i = (1 - (1 - \eta\kappa^2 w_i/N)^k)/w_i`.
+
+        Parameters
+        ----------
+        steps : k >= 0.
+        learning_rate : eta > 0.
+        X_new, initial : as in :meth:`at`.
+        allow_unstable : accept a learning rate at or above ``max_learning_rate``, where the answer grows.
+
+        Returns
+        -------
+        Prediction.
+
+        Raises
+        ------
+        ValueError : the learning rate is not below ``max_learning_rate``, or growth beyond float64; also as
+            :meth:`at`.
+        """
+        return self._predict(self._descent(steps, learning_rate, allow_unstable), X_new, initial)
+
+    def ensemble(self, t, X_new=None):
+        r"""Mean and covariance over initialisations at time t of gradient flow, values and Jacobians jointly.
+
+        .. math:: A y^*, \qquad \kappa^2 \bigl[\Sigma_{**} - A \Sigma_{X*} - \Sigma_{*X} A^\top
+                  + A \Sigma_{XX} A^\top\bigr], \qquad A = \Theta_{*X} G.
+
+        The covariance is formed as F F^T with :math:`F = \kappa [I, -A] C` and C a Cholesky factor of the Jacobian NNGP
+        kernel of all points, so it is positive semi-definite whatever the rounding.
+
+        Parameters, errors and warnings as in :meth:`at`; returns an :class:`Ensemble`. Memory (M+N)^2 (1+d)^2.
+        """
+        return self._ensemble(self._flow(t), X_new)
+
+    def ensemble_after(self, steps, learning_rate, X_new=None, *, allow_unstable=False):
+        """Mean and covariance over initialisations after gradient descent; see :meth:`after` and :meth:`ensemble`."""
+        return self._ensemble(self._descent(steps, learning_rate, allow_unstable), X_new)
+
+    def value_std(self, t, X_new=None):
+        """Standard deviation of the values over initialisations, (M,), in batches: no matrix of all new points.
+
+        The diagonal of the value rows of :meth:`ensemble`'s covariance; same for all outputs.
+        """
+        schedule, X, system = self._flow(t), self._points(X_new), self._system
+        U = system.U
+        prior = jacobian_nngp(self.mlp, U)
+        n = prior.shape[0]
+        variance = np.empty(len(X))
+        for rows in slices(len(X), max(1, _ENTRIES_AT_ONCE // (n * (1 + X.shape[1])))):
+            theta = jacobian_ntk(self.mlp, U, X[rows]).blocks()[:, :, :, 0]
+            A = system.apply(schedule, theta).reshape(n, -1)  # transposed: one column per new point
+            cross = jacobian_nngp(self.mlp, U, X[rows]).blocks()[:, :, :, 0].reshape(A.shape)
+            own = jacobian_nngp(self.mlp, X[rows]).k.diagonal()
+            variance[rows] = own + np.einsum("nm,nm->m", A, prior @ A - 2 * cross)
+        return self.mlp.kappa * np.sqrt(np.maximum(variance, 0.0))
+
+    def eigenfeatures(self, X_new=None, t=math.inf):
+        r"""The prediction from the zero function, split by eigendirection (after Tsilivis and Kempe 2022).
+
+        .. math:: F_i(x) = \tau_i\, [\Theta_{xX} \Lambda^{1/2} v_i]\, [v_i^\top \Lambda^{1/2} y^*],
+
+        tau_i = 1/w_i at infinite time. They sum to ``at(t, X_new)``. Equal eigenvalues (closer than rounding, 16 eps
+        times the largest) give one feature, because eigenvectors within an eigenspace are arbitrary.
+
+        Parameters, errors and warnings as in :meth:`at`; returns :class:`~jacntk_lib.dynamics.Eigenfeatures`.
+        """
+        return self.feature_functions(t)(X_new if X_new is None else self._points(X_new))
+
+    def feature_functions(self, t=math.inf):
+        """The eigenfeatures as functions of the input, split once, for points that come and go: what attacks need.
+
+        ``flow.feature_functions(t)(X)`` is ``flow.eigenfeatures(X, t)``; see :class:`FeatureFunctions
+        <jacntk_lib.dynamics.FeatureFunctions>`. Errors and warnings as in :meth:`at`.
+        """
+        schedule, system = self._flow(t), self._system
+        self._mean_coefficients(schedule)  # for its errors and warnings
+        eigenvalues, summands = system.spectrum.split(
+            system.tau(schedule),
+            system.distinct.mean(self._targets, self.lam),
+            gap=16 * EPS * system.spectrum.largest,
+        )
+        return FeatureFunctions(system, eigenvalues + self.ridge, summands, self._outputs)
+
+    def integrate(self, t, X_new=None, initial=None, *, rtol=1e-10, atol=1e-12, max_steps=100_000):
+        """The network at a finite time by stepping through the ODE itself with diffrax: a check on :meth:`at`.
+
+        It shares nothing with the closed form but the kernel: dense matrices, no eigendecomposition, no merging. The
+        method is explicit (Dormand-Prince 8), so the cost grows with t times the largest eigenvalue.
+
+        Parameters as in :meth:`at`, and the tolerances of the step size controller; returns a :class:`Prediction`.
+
+        Raises
+        ------
+        ConvergenceError : ``max_steps`` were not enough; take a smaller time or a looser tolerance.
+        """
+        from .ode import integrate  # diffrax is imported here and nowhere else
+
+        t = non_negative_number(t, "t")
+        points = self._points(X_new)
+        rows = integrate(
+            theta=np.concatenate([jacobian_ntk(self.mlp, Z, self.X).dense() for Z in (self.X, points)]),
+            start=np.concatenate([self._start(initial, Z) for Z in (self.X, points)]),
+            targets=self._targets,
+            lam=self.lam,
+            rate=self._system.rate,
+            ridge=self.ridge,
+            t=t,
+            rtol=positive_number(rtol, "rtol"),
+            atol=positive_number(atol, "atol"),
+            max_steps=integer(max_steps, "max_steps", at_least=1),
+        )
+        return Prediction(*self._unpack(rows[len(self.X) :]))
+
+    # ---------------------------------------------------------------- from the caller's shapes to the system's
+
+    def _flow(self, t):
+        if isinstance(t, numbers.Real) and t == math.inf:
+            return Limit()
+        return GradientFlow(non_negative_number(t, "t") * self._system.rate)
+
+    def _descent(self, steps, learning_rate, allow_unstable):
+        steps = integer(steps, "steps", at_least=0)
+        learning_rate = positive_number(learning_rate, "learning_rate")
+        if not allow_unstable and learning_rate >= self.max_learning_rate:
+            raise ValueError(
+                f"gradient descent diverges at learning_rate={learning_rate:g}: stability needs less than "
+                f"2N / (kappa^2 max eigenvalue) = {self.max_learning_rate:.6g} (allow_unstable=True computes it anyway)"
+            )
+        return GradientDescent(steps, learning_rate * self._system.rate)
+
+    def _points(self, X_new):
+        return self.X if X_new is None else as_points(X_new, "X_new", dimension=self.X.shape[1])
+
+    def _start(self, initial, points):
+        """The network at t = 0 on some points, (M, 1+d, K)."""
+        M, d1, K = len(points), 1 + points.shape[1], self._targets.shape[2]
+        if initial is None:
+            return np.zeros((M, d1, K))
+        call = getattr(initial, "value_and_jacobian", initial)
+        if not callable(call):
+            raise TypeError(f"initial must be a FiniteMLP or a callable from (M, d) to (M, 1+d), got {initial!r}")
+        rows = call(points)
+        if hasattr(rows, "detach"):  # a torch tensor, without importing torch
+            rows = rows.detach().cpu().numpy()
+        rows = as_array(rows, "what initial returned", (M, *self._outputs, d1))
+        return np.moveaxis(rows.reshape(M, K, d1), 1, 2)
+
+    def _mean_coefficients(self, schedule):
+        """Coefficients from the zero function; those of the last schedule are kept, warnings and all."""
+        if self._last is None or self._last[0] != schedule:
+            self._last = schedule, *self._system.coefficients(schedule, self._targets)
+        return self._last[1:]
+
+    def _predict(self, schedule, X_new, initial):
+        points = self._points(X_new)
+        if initial is None:
+            coefficients, report = self._mean_coefficients(schedule)
+        else:
+            start = self._start(initial, self.X)
+            coefficients, report = self._system.coefficients(schedule, self._targets - start)
+        rows = self._system.evaluate(X_new if X_new is None else points, coefficients)
+        if initial is not None:
+            rows = rows + (start if X_new is None else self._start(initial, points))
+        return Prediction(*self._unpack(rows), report)
+
+    def _unpack(self, rows):
+        return unpack(rows, self._outputs)
+
+    def _ensemble(self, schedule, X_new):
+        self._system.require_dense("a covariance")
+        coefficients, _ = self._mean_coefficients(schedule)
+        system = self._system
+        P, d1 = len(system.U), 1 + self.X.shape[1]
+        if X_new is None:
+            theta, every = system.gram, system.U
+        else:
+            X_new = self._points(X_new)
+            theta, every = jacobian_ntk(self.mlp, system.U, X_new), np.concatenate([X_new, system.U])
+        A = system.apply(schedule, theta.dense().reshape(P, d1, -1)).reshape(P * d1, -1)
+        C = semidefinite_factor(jacobian_nngp(self.mlp, every).dense())
+        factor = self.mlp.kappa * (C[: A.shape[1]] - A.T @ C[-P * d1 :])  # A as above, transposed
+        if X_new is None:
+            factor = system.distinct.spread(factor.reshape(P, d1, -1)).reshape(len(self.X) * d1, -1)
+        mean = system.evaluate(X_new, coefficients)
+        return Ensemble(mean.reshape(len(factor), *self._outputs), factor)
+
+
+def _per_point(lam, N):
+    if isinstance(lam, numbers.Real):
+        return np.full(N, non_negative_number(lam, "lam"))
+    lam = as_array(lam, "lam", (N,))
+    if (lam < 0).any():
+        raise ValueError(f"lam must not be negative, got {lam.min()} at index {int(lam.argmin())}")
+    return lam

@@ -1,0 +1,43 @@
+"""The linear ODE by an ODE solver. The only module that imports diffrax; used to check the closed form."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import ConvergenceError
+
+
+def integrate(*, theta, start, targets, lam, rate, ridge, t, rtol, atol, max_steps):
+    """Rows (N+M, 1+d, K) at time t of ``z' = -rate [Theta Lam (u - y*) + ridge (z - z_0)]``, u the first N of them.
+
+    theta is ((N+M)(1+d), N(1+d)), start (N+M, 1+d, K), targets (N, 1+d, K), lam (N,).
+    """
+    N, d1, K = targets.shape
+    weight = np.concatenate([np.ones((N, 1)), np.repeat(lam[:, None], d1 - 1, axis=1)], axis=1).reshape(-1, 1)
+    with jax.enable_x64(True):
+        theta, weight, ridge = jnp.asarray(theta), jnp.asarray(weight), jnp.asarray(ridge)
+        targets = jnp.asarray(targets.reshape(-1, K))
+        start = jnp.asarray(start.reshape(-1, K))
+
+        def slope(_, z, __):
+            misfit = weight * (z[: N * d1] - targets)
+            return -rate * (theta @ misfit + ridge * (z - start))
+
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(slope),
+            diffrax.Dopri8(),
+            t0=0.0,
+            t1=float(t),
+            dt0=None,
+            y0=start,
+            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
+            max_steps=max_steps,
+            throw=False,
+        )
+        if solution.result != diffrax.RESULTS.successful:
+            raise ConvergenceError(
+                f"the ODE solver did not reach t = {t:g} in {max_steps} steps at rtol={rtol:g}, atol={atol:g}: "
+                "the system is stiff; take a smaller time, looser tolerances or more steps"
+            )
+        return np.asarray(solution.ys[-1]).reshape(-1, d1, K)

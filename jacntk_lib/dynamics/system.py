@@ -1,0 +1,234 @@
+"""The linear system behind a :class:`~jacntk_lib.RobustFlow`: the points, their spectrum, and G itself."""
+
+import math
+import warnings
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+
+from ..errors import SingularGramError
+from ..kernels.gram import MEMORY, jacobian_ntk
+from ..kernels.scalars import slices
+from ..solve.direct import relative_norm
+from .outcomes import Report
+from .rational_krylov import KrylovSolver
+from .schedules import Limit
+from .ties import Distinct
+from .weighted import WeightedCholesky, WeightedGram, WeightedSpectrum
+
+_PAIRS_AT_ONCE = 1 << 20  # pairs of points per batch of a prediction: 64 MiB of kernel scalars
+EXACT_UP_TO = 8192  # unknowns that solver="auto" solves by dense matrices: 0.5 GB each, minutes for all eigenvectors
+SPECTRUM_UP_TO = 20_000  # unknowns whose eigenvalues solver="auto" computes where they are asked for
+_POORLY_SOLVED = 1e-6  # relative residual above which an infinite-time answer comes with a warning
+
+
+class LinearSystem:
+    r"""Theta on the training points, tied points merged, with weights Lam; applies
+    :math:`G = \Lambda^{1/2} V\, diag(\tau)\, V^\top \Lambda^{1/2}` and products with Theta_{*X}.
+
+    mlp, X (N, d), lam (N,) and ridge are validated by the caller. Targets and starts are (N, 1+d, K) with N rows of
+    points as the caller gave them; coefficients are (P, 1+d, C), on the P distinct points ``U``.
+
+    ``solver`` is "exact" (dense matrices), "iterative" (products only) or "auto": iterative above EXACT_UP_TO unknowns,
+    with eigenvalues still to be had up to SPECTRUM_UP_TO. ``devices`` are those of :meth:`JacobianGram.on`, for
+    products among the training points; ``None`` is NumPy. ``memory`` is that of :func:`jacobian_ntk`, for the same.
+    """
+
+    def __init__(self, mlp, X, lam, ridge, tolerance, solver="exact", memory=MEMORY, devices=None):
+        self.mlp, self.X, self.lam, self.ridge = mlp, X, lam, ridge
+        self.distinct = Distinct.of(X, antipodes=mlp.phi.odd and mlp.sigma_b == 0)
+        self.U = X[self.distinct.first]
+        self.gram = jacobian_ntk(mlp, self.U, memory=memory)
+        if devices is not None:
+            self.gram = self.gram.on(devices)
+        self._weights = self.distinct.sum(np.ones(len(X))), self.distinct.sum(lam)
+        self._weighted = WeightedGram(self.gram, *self._weights)
+        self._tolerance = tolerance
+        self._solver = solver
+        self._cross = None  # the kernel to the last new points
+        self._projected = None  # the last right-hand side and its coordinates in the eigenvectors
+
+    @cached_property
+    def spectrum(self):
+        """The eigendecomposition, made when it is first needed and then kept.
+
+        Raises
+        ------
+        ValueError : the solver is iterative, or "auto" and the matrix is too large.
+        """
+        self.require_dense("eigenvalues")
+        return WeightedSpectrum(self._weighted, self._tolerance)
+
+    def require_dense(self, what):
+        """Refuse what takes dense matrices where the solver is iterative, or "auto" and they are too large."""
+        n = self._weighted.unknowns
+        if self._solver == "iterative" or (self._solver == "auto" and n > SPECTRUM_UP_TO):
+            limit = f" above {SPECTRUM_UP_TO}" if self._solver == "auto" else ""
+            raise ValueError(
+                f"this needs {what} from dense matrices of {n} unknowns ({8e-9 * n * n:.2g} GB each), which "
+                f"solver={self._solver!r} does not form{limit}; pass solver='exact'"
+            )
+
+    @property
+    def iterative(self):
+        """Whether answers come from products with the kernel alone."""
+        if self._solver == "auto":
+            return self._weighted.unknowns > EXACT_UP_TO and "spectrum" not in vars(self)
+        return self._solver == "iterative"
+
+    @cached_property
+    def _krylov(self):
+        return KrylovSolver(self._weighted, self.ridge, self._tolerance)
+
+    @property
+    def largest(self):
+        """The largest eigenvalue of S."""
+        return self._krylov.largest if self.iterative else self.spectrum.largest
+
+    @cached_property
+    def _cholesky(self):
+        """A Cholesky factor for infinite time with ridge; ``None`` where the spectrum is there or has to be."""
+        if self.ridge == 0 or "spectrum" in vars(self):
+            return None
+        try:
+            return WeightedCholesky(self._weighted, self.ridge)
+        except scipy.linalg.LinAlgError:
+            return None
+
+    @property
+    def rate(self):
+        """What multiplies t: kappa^2 / N."""
+        return self.mlp.kappa**2 / len(self.X)
+
+    @property
+    def eigenvalues(self):
+        return self.spectrum.eigenvalues + self.ridge
+
+    @property
+    def horizon(self):
+        floor = self.spectrum.floor
+        return 1.0 / (self.rate * floor) if floor > 0 and (self.eigenvalues <= floor).any() else math.inf
+
+    def tau(self, schedule):
+        """The schedule's factor as a function of the eigenvalues of S."""
+        return lambda w: schedule(w + self.ridge, self.spectrum.floor)
+
+    def apply(self, schedule, R):
+        """G R for R on the distinct points, (P, 1+d, K) -> (P, 1+d, K)."""
+        if self.iterative:
+            return self._krylov.apply(schedule, R)[0]
+        if isinstance(schedule, Limit) and self._cholesky is not None:
+            return self._cholesky.apply(R)
+        return self.spectrum.apply(self.tau(schedule), R)
+
+    def coefficients(self, schedule, R):
+        """G R for R = y* - u_0 (N, 1+d, K): coefficients with ``v = v_0 + Theta_*U coefficients``, and a report."""
+        limit = isinstance(schedule, Limit)
+        if limit and self.ridge == 0:
+            self._check_ties(R)
+        R = self.distinct.mean(R, self.lam)
+        if self.iterative:
+            coefficients, effort = self._krylov.apply(schedule, R)
+            return coefficients, Report(effort.condition, effort.residual, 0.0, 0, effort.products)
+        if limit and self._cholesky is not None:
+            coefficients = self._cholesky.apply(R)
+            return coefficients, self._report(coefficients, R, self._cholesky.condition, 0)
+        coordinates = self._project(R)
+        coefficients = self.spectrum.weigh(self.tau(schedule), coordinates)
+        if not limit:
+            if schedule.elapsed * self.spectrum.floor > 1:
+                self._warn_of_horizon(schedule, coordinates)
+            return coefficients, None
+        unresolved = int((self.eigenvalues <= self.spectrum.floor).sum())
+        report = self._report(coefficients, R, self.spectrum.condition(self.ridge), unresolved)
+        if self.ridge == 0 and report.residual > _POORLY_SOLVED:
+            self._warn_of_residual(report)
+        return coefficients, report
+
+    def _project(self, R):
+        """Coordinates of Lam^{1/2} R in the eigenvectors; the last are kept, because the next time needs them again."""
+        if self._projected is None or not np.array_equal(self._projected[0], R):
+            self._projected = R, self.spectrum.project(R)
+        return self._projected[1]
+
+    def evaluate(self, X_new, coefficients):
+        """``Theta_*U c`` as (M, 1+d, C) for c (P, 1+d, C), in batches of new points and nothing dense.
+
+        ``X_new=None`` stands for the training points.
+        """
+        P, d1, C = coefficients.shape
+        flat = coefficients.reshape(P * d1, C)
+        if X_new is None:
+            return self.distinct.spread((self.gram @ flat).reshape(P, d1, C))
+        batch = max(1, _PAIRS_AT_ONCE // P)
+        if len(X_new) <= batch:
+            return (self._kernel_to(X_new) @ flat).reshape(-1, d1, C)
+        out = np.empty((len(X_new), d1, C))
+        for rows in slices(len(X_new), batch):
+            out[rows] = (jacobian_ntk(self.mlp, X_new[rows], self.U) @ flat).reshape(-1, d1, C)
+        return out
+
+    def _kernel_to(self, X_new):
+        """The kernel between new points and training points; kept, because the next time is often asked at them too."""
+        if self._cross is None or not np.array_equal(self._cross.X, X_new):
+            self._cross = jacobian_ntk(self.mlp, X_new, self.U)
+        return self._cross
+
+    # ---------------------------------------------------------------- what can be wrong
+
+    def _check_ties(self, R):
+        pair = self.distinct.conflict(R, self.lam)
+        if pair is not None:
+            i, j = pair
+            relation = "equal" if self.distinct.sign[i] == self.distinct.sign[j] else "antipodes (x and -x)"
+            raise SingularGramError(
+                f"training points {i} and {j} are {relation}, which ties the network there, but their targets "
+                f"(less the start) contradict each other: values {R[i, 0]} and {R[j, 0]}. At infinite time without "
+                "ridge no network meets both; use a finite time, a positive ridge, or consistent targets"
+            )
+        silent = self._weighted.silent & (np.abs(self.distinct.mean(R, self.lam)).max(axis=2) > 0)
+        if silent.any():
+            p, a = np.argwhere(silent)[0]
+            i = int(self.distinct.first[p])
+            raise SingularGramError(
+                f"row {a} (0 the value, then derivatives) of training point {i} = {self.X[i]} is zero for every "
+                f"network of this kind, but its target (less the start) is {R[i, a]}; add a bias (sigma_b > 0), move "
+                "or drop the point, or use a finite time or a positive ridge"
+            )
+        pair = self.distinct.tied_pair()
+        if pair is not None:
+            i, j = pair
+            relation = "equal" if self.distinct.sign[j] > 0 else "antipodes of an odd network"
+            warnings.warn(
+                f"training points {i} and {j} are {relation}: the Gram matrix is singular; their targets agree, and "
+                "the minimum-norm solution is returned",
+                stacklevel=6,
+            )
+
+    def _report(self, coefficients, R, condition, unresolved):
+        weight = np.concatenate([self._weights[0][:, None], np.repeat(self._weights[1][:, None], R.shape[1] - 1, 1)], 1)
+        root = np.where(self._weighted.silent, 0.0, np.sqrt(weight))[:, :, None]
+        fitted = (self.gram @ coefficients.reshape(-1, R.shape[2])).reshape(R.shape)
+        q = np.divide(coefficients, root, out=np.zeros_like(R), where=root > 0)
+        residual = relative_norm(root * (fitted - R) + self.ridge * q, root * R)
+        return Report(condition=condition, residual=residual, jitter=0.0, unresolved=unresolved)
+
+    def _warn_of_residual(self, report):
+        warnings.warn(
+            f"the infinite-time answer misses its targets by {report.residual:.1e} (relative): condition number "
+            f"{report.condition:.1e}, {report.unresolved} of {len(self.eigenvalues)} eigenvalues left out as below "
+            f"{self.spectrum.tolerance:.1e} of the largest; a finite time or a positive ridge is better determined",
+            scipy.linalg.LinAlgWarning,
+            stacklevel=6,
+        )
+
+    def _warn_of_horizon(self, schedule, coordinates):
+        share = self.spectrum.unresolved_share(coordinates, self.ridge)
+        if share > _POORLY_SOLVED:
+            warnings.warn(
+                f"time {schedule.elapsed / self.rate:.1e} is beyond {self.horizon:.1e}, from which directions that "
+                f"float64 cannot resolve would train; they hold {share:.1e} of the targets and stand still then",
+                scipy.linalg.LinAlgWarning,
+                stacklevel=6,
+            )

@@ -1,0 +1,5 @@
+"""The limiting kernels of a network and its input Jacobian, as matrices that are never formed unless asked for."""
+
+from .gram import MEMORY, JacobianGram, jacobian_nngp, jacobian_ntk
+
+__all__ = ["MEMORY", "JacobianGram", "jacobian_nngp", "jacobian_ntk"]

@@ -1,0 +1,362 @@
+r"""Gram matrices of a network's value together with its input Jacobian, kept as eight scalars per pair of points.
+
+With the kernel k(A, B, C), A = |x|^2, B = |x'|^2, C = <x, x'>, subscripts for derivatives, and a, b = 1..d:
+
+.. math::
+
+    k_{0b} &= 2 k_B x'_b + k_C x_b, \qquad k_{a0} = 2 k_A x_a + k_C x'_a, \\
+    k_{ab} &= 4 k_{AB} x_a x'_b + 2 k_{AC} x_a x_b + 2 k_{BC} x'_a x'_b + k_{CC} x'_a x_b + k_C \delta_{ab}.
+
+So N points in R^d need O(N^2) numbers and O(N^2 d) time per product in place of (N(1+d))^2 for both.
+"""
+
+import numpy as np
+
+from .._validation import as_array, as_points, integer, non_negative_number
+from ..architecture import MLP
+from .devices import Placed
+from .scalars import Recomputed, between, within
+
+MEMORY = 4 << 30  # bytes that the scalars of one Gram matrix may take, unless the caller says otherwise
+_ROWS_AT_ONCE = 64  # points a slab of a dense matrix, or of a product, is made for: bounds the temporaries
+
+
+def jacobian_nngp(mlp: MLP, X, X2=None, *, memory=MEMORY) -> "JacobianGram":
+    r"""The Jacobian NNGP kernel Sigma^L (Kim and Yang 2024, Theorem 3.1), without kappa^2.
+
+    At initialisation an infinitely wide network and its input Jacobian are jointly Gaussian with mean zero and
+    covariance ``kappa**2 * Sigma``. With (u, v) ~ N(0, Sigma^{l-1}) at (x, x'), u_0 the value and u_a the derivatives,
+
+    .. math::
+
+        \Sigma^l_{00} = s_w^2 E[\phi(u_0)\phi(v_0)] + s_b^2, \quad
+        \Sigma^l_{a0} = s_w^2 E[\phi'(u_0) u_a\, \phi(v_0)], \quad
+        \Sigma^l_{ab} = s_w^2 E[\phi'(u_0) u_a\, \phi'(v_0) v_b],
+
+    which is also :math:`\Sigma_{ab} = \partial_{x_a}\partial_{x'_b}\Sigma_{00}` (Theorem 3.2), the form computed here.
+
+    Parameters
+    ----------
+    mlp : the network.
+    X : points, shape (N, d), any real dtype; computed in float64.
+    X2 : other points, shape (M, d); ``None`` means X, and a symmetric matrix.
+    memory : bytes that the scalars may take, 48 N^2 for a symmetric matrix and 64 N M between two sets. Where they
+        do not fit they are computed anew, a few rows of points at a time, in every product: slower, never larger.
+
+    Returns
+    -------
+    JacobianGram of shape (N(1+d), M(1+d)), rows by point, then value and d derivatives.
+
+    Raises
+    ------
+    TypeError : points that are not real numbers, or a jax tracer; ``mlp`` not an MLP.
+    ValueError : a wrong shape, no points, NaN or infinity; an activation without closed form whose quadrature does
+        not reach its accuracy at these variances.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[0.6, 0.8]])
+    >>> np.round(jacobian_nngp(MLP(depth=1, activation="erf"), x).dense(), 3)
+    array([[ 1.   ,  0.245,  0.327],
+           [ 0.245,  0.873, -0.471],
+           [ 0.327, -0.471,  0.598]])
+    """
+    return _gram(mlp, X, X2, memory, tangent=False)
+
+
+def jacobian_ntk(mlp: MLP, X, X2=None, *, memory=MEMORY) -> "JacobianGram":
+    r"""The limiting Jacobian NTK Theta^L (Kim and Yang 2024, Theorem 4.3), without kappa^2.
+
+    The Gram matrix of the parameter gradients of f and of every df/dx_a, divided by kappa^2, tends to it:
+
+    .. math::
+
+        \Theta^0_{00} = \Sigma^0_{00}, \quad
+        \Theta^l_{00} = \Sigma^l_{00} + \Theta^{l-1}_{00}\, s_w^2 E[\phi'(u_0)\phi'(v_0)], \quad
+        \Theta_{ab} = \partial_{x_a}\partial_{x'_b}\Theta_{00}.
+
+    Parameters, shapes and errors as in :func:`jacobian_nngp`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> G = jacobian_ntk(MLP(depth=3, activation="gelu"), np.eye(3))
+    >>> G
+    JacobianGram(points=3, dimension=3, shape=(12, 12))
+    >>> (G @ np.ones(12)).shape
+    (12,)
+    """
+    return _gram(mlp, X, X2, memory, tangent=True)
+
+
+def _gram(mlp, X, X2, memory, *, tangent):
+    if not isinstance(mlp, MLP):
+        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+    memory = integer(memory, "memory", at_least=1)
+    X = as_points(X, "X")
+    if X2 is not None:
+        X2 = as_points(X2, "X2", dimension=X.shape[1])
+    needed = 48 * len(X) ** 2 if X2 is None else 64 * len(X) * len(X2)
+    if needed > memory:
+        jet = Recomputed(mlp, tangent, X, X if X2 is None else X2)
+    elif X2 is None:
+        jet = within(mlp, X, tangent=tangent)
+    else:
+        jet = between(mlp, X, X2, tangent=tangent)
+    return JacobianGram(X, X2, jet, source=(mlp, tangent))
+
+
+class JacobianGram:
+    """A structured Gram matrix of values and input Jacobians; made by the two functions above.
+
+    Rows are ordered by point, then by index (the value first, then d derivatives): row ``i * (1 + d) + a``.
+
+    Attributes
+    ----------
+    X, X2 : the points, (N, d) and (M, d); the same array where the matrix is symmetric.
+    symmetric : whether it was made with ``X2=None``.
+    k, k_A, k_B, k_C, k_AB, k_AC, k_BC, k_CC : the scalars, each (N, M).
+    source : ``(mlp, tangent)`` that it was computed from, tangent being True for Theta; None for a scaled one. It is
+        what a certificate (:mod:`jacntk_lib.spectrum`) computes the entries again from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> G = jacobian_ntk(MLP(depth=2), np.eye(2))
+    >>> v = np.arange(6.0)
+    >>> bool(np.allclose(G @ v, G.dense() @ v)), bool(np.allclose(v @ G, v @ G.dense()))
+    (True, True)
+    """
+
+    __array_ufunc__ = None  # so that ``array @ G`` reaches __rmatmul__ instead of looping over entries
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, X, X2, jet, left=None, right=None, source=None):
+        self.X = X
+        self.X2 = X if X2 is None else X2
+        self.symmetric = X2 is None
+        self._jet = jet
+        # square roots of lambda on the derivative rows and columns, one per point; None where all are 1
+        self._left, self._right = left, right
+        self.source = source
+
+    k = property(lambda self: self._jet.k)
+    k_A = property(lambda self: self._jet.A)
+    k_B = property(lambda self: self._jet.B)
+    k_C = property(lambda self: self._jet.C)
+    k_AB = property(lambda self: self._jet.AB)
+    k_AC = property(lambda self: self._jet.AC)
+    k_BC = property(lambda self: self._jet.BC)
+    k_CC = property(lambda self: self._jet.CC)
+
+    @property
+    def d(self) -> int:
+        """Input dimension."""
+        return self.X.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(N (1 + d), M (1 + d))``."""
+        return len(self.X) * (1 + self.d), len(self.X2) * (1 + self.d)
+
+    @property
+    def T(self) -> "JacobianGram":
+        """The transpose, sharing its memory."""
+        if self.symmetric:
+            return self
+        return JacobianGram(self.X2, self.X, self._jet.transposed(), self._right, self._left)
+
+    def values(self) -> np.ndarray:
+        """The value-value entries, (N, M): the ordinary NNGP kernel or NTK."""
+        return self.k.copy()
+
+    def diagonal(self) -> np.ndarray:
+        """The diagonal of a square matrix, without forming the rest.
+
+        Raises
+        ------
+        ValueError : the matrix is not square.
+        """
+        if len(self.X) != len(self.X2):
+            raise ValueError(f"a matrix of shape {self.shape} has no diagonal: it needs as many points in X as in X2")
+        k, _, _, C, AB, AC, BC, CC = (x[:, None] for x in self._jet.diagonal())
+        X, Y = self.X, self.X2
+        slopes = 4 * AB * X * Y + 2 * AC * X * X + 2 * BC * Y * Y + CC * Y * X + C
+        slopes *= _column(self._left) * _column(self._right)
+        return np.concatenate([k, slopes], axis=1).ravel()
+
+    def value_rows(self) -> np.ndarray:
+        """The rows of values alone, ``blocks()[:, 0]`` as (N, M, 1+d): what a prediction of values is made of.
+
+        O(N M d) in place of O(N M d^2).
+        """
+        k, _, B, C = (x[:, :, None] for x in self._jet.block(slice(None), slice(None))[:4])
+        slopes = 2 * B * self.X2 + C * self.X[:, None]
+        return np.concatenate([k, slopes if self._right is None else slopes * self._right[None, :, None]], axis=2)
+
+    def blocks(self) -> np.ndarray:
+        """The dense matrix as (N, 1+d, M, 1+d)."""
+        return self.dense().reshape(len(self.X), 1 + self.d, len(self.X2), 1 + self.d)
+
+    def dense(self) -> np.ndarray:
+        """The matrix itself, (N(1+d), M(1+d)); exactly symmetric where it is symmetric."""
+        N, M, d1 = len(self.X), len(self.X2), 1 + self.d
+        out = np.empty((N * d1, M * d1))
+        for start in range(0, N, _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, N))
+            cols = slice(start, M) if self.symmetric else slice(0, M)
+            slab = self._slab(rows, cols)
+            out[rows.start * d1 : rows.stop * d1, cols.start * d1 :] = slab
+            if self.symmetric:
+                n = slab.shape[0]
+                square = slab[:, :n]
+                out[rows.start * d1 : rows.stop * d1, rows.start * d1 : rows.stop * d1] = (square + square.T) / 2
+                out[rows.stop * d1 :, rows.start * d1 : rows.stop * d1] = slab[:, n:].T
+        return out
+
+    def _slab(self, rows, cols):
+        """Some rows of points against some columns of points, dense."""
+        X, Y = self.X[rows], self.X2[cols]
+        k, A, B, C, AB, AC, BC, CC = (x[:, :, None] for x in self._jet.block(rows, cols))
+        n, m, d = len(X), len(Y), self.d
+        slab = np.empty((n, 1 + d, m, 1 + d))
+        slab[:, 0, :, 0] = k[..., 0]
+        slab[:, 0, :, 1:] = 2 * B * Y + C * X[:, None]
+        slab[:, 1:, :, 0] = (2 * A * X[:, None] + C * Y).transpose(0, 2, 1)
+        along_x = 4 * AB * Y + 2 * AC * X[:, None]  # (n, m, b): what multiplies x_a
+        along_y = 2 * BC * Y + CC * X[:, None]  # what multiplies x'_a
+        for a in range(d):
+            row = slab[:, 1 + a, :, 1:]
+            np.multiply(along_x, X[:, None, a, None], out=row)
+            row += along_y * Y[None, :, a, None]
+            row[:, :, a] += C[..., 0]
+        if self._left is not None:
+            slab[:, 1:] *= self._left[rows, None, None, None]
+        if self._right is not None:
+            slab[:, :, :, 1:] *= self._right[None, None, cols, None]
+        return slab.reshape(n * (1 + d), m * (1 + d))
+
+    def scaled(self, lam) -> "JacobianGram":
+        """``Lam^{1/2} G Lam^{1/2}`` with Lam = diag(1, lambda, ..., lambda) per point, sharing the scalars.
+
+        Parameters
+        ----------
+        lam : lambda >= 0, a number, or one per point (N,) for a symmetric matrix. The attributes k, k_A, ... stay those
+            of the unscaled kernel; ``dense``, ``diagonal`` and products are scaled.
+
+        Raises
+        ------
+        ValueError : a negative lambda, or one per point for a matrix between two sets of points.
+        """
+        if np.ndim(lam) == 0:
+            root = np.sqrt(non_negative_number(lam, "lam"))
+            left, right = np.full(len(self.X), root), np.full(len(self.X2), root)
+        else:
+            if not self.symmetric:
+                raise ValueError(
+                    "one lambda per point needs a symmetric Gram matrix (made with X2=None); pass a number"
+                )
+            lam = as_array(lam, "lam", (len(self.X),))
+            if (lam < 0).any():
+                raise ValueError(f"lam must not be negative, got {lam.min()} at index {int(lam.argmin())}")
+            left = right = np.sqrt(lam)
+        left, right = (new if old is None else old * new for old, new in ((self._left, left), (self._right, right)))
+        return JacobianGram(self.X, None if self.symmetric else self.X2, self._jet, left, right)
+
+    def on(self, devices=None) -> "JacobianGram":
+        """The same matrix with its scalars on jax devices, rows of points divided among them: products run there.
+
+        Vectors travel with every product, so it pays for graphics cards and large dimensions. Everything else
+        (``dense``, the scalars) stays on the host, and results are float64 NumPy arrays as before.
+
+        Parameters
+        ----------
+        devices : a platform such as "gpu", one or more of ``jax.devices()``, or ``None`` for all that jax uses.
+
+        Raises
+        ------
+        TypeError : something that is not a jax device.
+        ValueError : jax sees no such platform; the same device twice; scalars that were not kept in memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> G = jacobian_ntk(MLP(depth=2), np.eye(2))
+        >>> bool(np.allclose(G.on("cpu") @ np.ones(6), G @ np.ones(6)))
+        True
+        """
+        if isinstance(self._jet, Recomputed):
+            raise ValueError(
+                f"the scalars of {len(self.X)} x {len(self.X2)} points do not fit in memory= and are recomputed in "
+                "every product; raise memory to put them on devices"
+            )
+        jet = Placed(self._jet.host if isinstance(self._jet, Placed) else self._jet, devices)
+        return JacobianGram(self.X, None if self.symmetric else self.X2, jet, self._left, self._right, self.source)
+
+    def __matmul__(self, v):
+        """``G @ v`` for v of shape (M(1+d),) or (M(1+d), K): O(N M d) per column, nothing dense."""
+        v = np.asarray(v)
+        if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
+            raise ValueError(
+                f"cannot multiply a matrix of shape {self.shape} by an array of shape {v.shape}: "
+                f"{self.shape[1]} rows are needed"
+            )
+        v = as_array(v, "v", v.shape)
+        V = v.reshape(len(self.X2), 1 + self.d, -1)
+        out = np.empty((len(self.X), 1 + self.d, V.shape[2]))
+        self._multiply(V[:, 0], V[:, 1:], out)
+        return out.reshape(self.shape[0], *v.shape[1:])
+
+    def _multiply(self, v0, V, out):
+        """All columns at once, by slabs of rows, so that what is made on the way stays in the processor's cache.
+
+        With s_j = <x'_j, V_j>, Q = X V^T and the derivatives in three matrix products of size N M d a column:
+        ``k_C V + X (2 k_A v_0 + 4 k_AB s + 2 rowsum(k_AC Q)) + (k_CC Q + k_C v_0 + 2 k_BC s) Y``.
+        """
+        (M, d, K), Y = V.shape, self.X2
+        if self._right is not None:
+            V = self._right[:, None, None] * V
+        if isinstance(self._jet, Placed):
+            self._jet.multiply(self.X, Y, v0, V, out)
+            if self._left is not None:
+                out[:, 1:] *= self._left[:, None, None]
+            return
+        s = np.einsum("jd,jdk->jk", Y, V)
+        flat, by_column = V.reshape(M, d * K), np.ascontiguousarray(V.transpose(2, 1, 0))  # (K, d, M)
+        twice = 2 * s
+        Q, W = np.empty((2, min(_ROWS_AT_ONCE, len(self.X)), M))
+        for start in range(0, len(self.X), _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, len(self.X)))
+            n, X = rows.stop - start, self.X[rows]
+            k, A, B, C, AB, AC, BC, CC = self._jet.block(rows, slice(None))
+            slopes = (C @ flat).reshape(n, d, K)
+            out[rows, 0] = k @ v0 + B @ twice + np.einsum("nd,ndk->nk", X, slopes)
+            along_x = 2 * (A @ v0 + AB @ twice)
+            for column in range(K):
+                q = np.matmul(X, by_column[column], out=Q[:n])
+                along_x[:, column] += 2 * np.einsum("nm,nm->n", AC, q)
+                q *= CC
+                q += np.multiply(C, v0[:, column], out=W[:n])
+                q += np.multiply(BC, twice[:, column], out=W[:n])
+                slopes[:, :, column] += q @ Y
+            slopes += X[:, :, None] * along_x[:, None, :]
+            out[rows, 1:] = slopes if self._left is None else self._left[rows, None, None] * slopes
+
+    def __rmatmul__(self, v):
+        """``v @ G`` for v of shape (N(1+d),) or (K, N(1+d))."""
+        v = np.asarray(v)
+        if v.ndim not in (1, 2) or v.shape[-1] != self.shape[0]:
+            raise ValueError(
+                f"cannot multiply an array of shape {v.shape} by a matrix of shape {self.shape}: "
+                f"{self.shape[0]} columns are needed"
+            )
+        return (self.T @ v.T).T
+
+    def __repr__(self):
+        points = f"points={len(self.X)}" if self.symmetric else f"points={len(self.X)} x {len(self.X2)}"
+        return f"JacobianGram({points}, dimension={self.d}, shape={self.shape})"
+
+
+def _column(root_lam):
+    return 1.0 if root_lam is None else root_lam[:, None]

@@ -1,0 +1,162 @@
+r"""The layer recursion: from pairs of points to eight numbers per pair.
+
+At every depth a limiting kernel depends on the two points only through A = |x|^2, B = |x'|^2 and C = <x, x'>.
+So its whole (1+d) x (1+d) block of values and input derivatives follows from eight scalars, the kernel and some of its
+first and second derivatives with respect to (A, B, C). They travel through the layers as a second-order jet; each
+layer composes it with Gaussian expectations whose own derivatives are, by Price's theorem, other expectations
+(:mod:`jacntk_lib.activations`). No automatic differentiation takes part.
+
+The first call of a process compiles, about a second for each activation. Where that matters, let jax keep what it has
+compiled: ``JAX_COMPILATION_CACHE_DIR=/some/folder JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0`` in the environment
+makes the first call of later processes a few times faster.
+
+Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
+
+>>> from jacntk_lib.architecture import MLP
+>>> ones = np.ones(1)
+>>> side, tile = on_tiles(MLP(depth=1, activation="sin"), ones, tangent=False)
+>>> jet = tile(ones, ones, np.ones((1, 1)))
+>>> isinstance(jet, Jet), jet.k.round(12)  # normalised: E[phi(z)^2] = 1
+(True, array([[1.]]))
+>>> variances(MLP(depth=2), [1.0]).shape
+(2, 1)
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SIDE = 64  # points with as many others in a compiled call, whatever N and M: a fixed shape means one compilation
+
+
+class Jet(NamedTuple):
+    """A function of (A, B, C) and those of its derivatives that a kernel block needs. AA and BB never occur."""
+
+    k: np.ndarray
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    AB: np.ndarray
+    AC: np.ndarray
+    BC: np.ndarray
+    CC: np.ndarray
+
+    def block(self, rows, cols):
+        """Some rows against some columns, where the fields are matrices."""
+        return Jet(*(x[rows, cols] for x in self))
+
+    def diagonal(self):
+        """Every point with its partner, where the fields are square matrices."""
+        return Jet(*map(np.diagonal, self))
+
+    def transposed(self):
+        """The points exchanged, and with them A and B."""
+        return Jet(self.k.T, self.B.T, self.A.T, self.C.T, self.AB.T, self.BC.T, self.AC.T, self.CC.T)
+
+
+def _compose(f, fa, fb, fc, fab, fac, fbc, fcc, p, r, S):
+    """The jet of f(a, b, c), with a = a(A), b = b(B), da/dA = p, db/dB = r, and c the function whose jet is S."""
+    return Jet(
+        k=f,
+        A=fa * p + fc * S.A,
+        B=fb * r + fc * S.B,
+        C=fc * S.C,
+        AB=fab * p * r + fac * p * S.B + fbc * r * S.A + fcc * S.A * S.B + fc * S.AB,
+        AC=(fac * p + fcc * S.A) * S.C + fc * S.AC,
+        BC=(fbc * r + fcc * S.B) * S.C + fc * S.BC,
+        CC=fcc * S.C * S.C + fc * S.CC,
+    )
+
+
+def _product(T, M):
+    """The jet of a product, by the product rule."""
+    return Jet(
+        k=T.k * M.k,
+        A=T.A * M.k + T.k * M.A,
+        B=T.B * M.k + T.k * M.B,
+        C=T.C * M.k + T.k * M.C,
+        AB=T.AB * M.k + T.A * M.B + T.B * M.A + T.k * M.AB,
+        AC=T.AC * M.k + T.A * M.C + T.C * M.A + T.k * M.AC,
+        BC=T.BC * M.k + T.B * M.C + T.C * M.B + T.k * M.BC,
+        CC=T.CC * M.k + 2 * T.C * M.C + T.k * M.CC,
+    )
+
+
+def _affine(g, jet, offset):
+    jet = Jet(*(g * x for x in jet))
+    return jet._replace(k=jet.k + offset)
+
+
+@partial(jax.jit, static_argnames=("formulas", "tangent"))
+def _recursion(formulas, tangent, A, B, C, depth, first, gain, bias):
+    """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
+
+    What belongs to one point, its variances and their slopes a, p or b, r, is so computed once a point and not once a
+    pair. ``first`` = (s_w input_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth`` are
+    traced, so that a new depth or sigma compiles nothing.
+    """
+    zero = jnp.zeros_like(C)
+    a, b = first * A + bias, first * B + bias
+    p, r = jnp.full_like(a, first), jnp.full_like(b, first)
+    S = Jet(first * C + bias, zero, zero, zero + first, zero, zero, zero, zero)
+
+    def layer(_, state):
+        a, b, p, r, S, T = state
+        K = formulas.expectations(a, b, S.k)
+        # by Price: d/da K^ij = K^{i+2,j}/2, d/db K^ij = K^{i,j+2}/2, d/dc K^ij = K^{i+1,j+1}
+        N = _compose(K.k00, K.k20 / 2, K.k02 / 2, K.k11, K.k22 / 4, K.k31 / 2, K.k13 / 2, K.k22, p, r, S)
+        if tangent:
+            M = _compose(K.k11, K.k31 / 2, K.k13 / 2, K.k22, K.k33 / 4, K.k42 / 2, K.k24 / 2, K.k33, p, r, S)
+            T = _affine(gain, Jet(*map(jnp.add, N, _product(T, M))), bias)
+        ma, dma = formulas.moment(a)
+        mb, dmb = formulas.moment(b)
+        return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, _affine(gain, N, bias), T
+
+    *_, S, T = jax.lax.fori_loop(0, depth, layer, (a, b, p, r, S, S if tangent else None))
+    return T if tangent else S
+
+
+@partial(jax.jit, static_argnames=("formulas",))
+def _layer_moment(formulas, a):
+    return formulas.moment(a)[0]
+
+
+def variances(mlp, squared_lengths) -> np.ndarray:
+    """Pre-activation variances Sigma^l_00(x, x), l = 0..depth-1, as an array (depth, N) from |x|^2 (N,)."""
+    first, gain, bias = _constants(mlp)
+    rows = [first * np.asarray(squared_lengths, dtype=np.float64) + bias]
+    with jax.enable_x64(True):
+        for _ in range(mlp.depth - 1):
+            formulas = mlp.phi.formulas_for(rows[-1])
+            rows.append(gain * np.asarray(_layer_moment(formulas, rows[-1])) + bias)
+    return np.array(rows)
+
+
+def _constants(mlp):
+    return (mlp.sigma_w * mlp.input_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
+
+
+def on_tiles(mlp, squared_lengths, *, tangent):
+    """Theta (``tangent=True``) or Sigma of a few points with a few others: ``(side, tile)``.
+
+    ``tile(A, B, C)`` takes |x|^2 (n,), |x'|^2 (m,) and <x, x'> (n, m), float64 and n, m <= ``side``, and returns a
+    :class:`Jet` of arrays (n, m). ``squared_lengths`` are those of all points that will come. A tile may run in any
+    thread, and XLA releases the interpreter lock.
+    """
+    closed = mlp.phi.has_closed_form
+    side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
+    with jax.enable_x64(True):
+        formulas = mlp.phi.formulas_for(0.0 if closed else variances(mlp, np.unique(squared_lengths)))
+    constants = _constants(mlp)
+
+    def tile(A, B, C):
+        n, m = C.shape
+        A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
+        with jax.enable_x64(True):
+            jet = _recursion(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants)
+            return Jet(*(np.asarray(x)[:n, :m] for x in jet))
+
+    return side, tile

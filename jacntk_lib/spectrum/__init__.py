@@ -1,0 +1,21 @@
+"""The smallest eigenvalue of a Jacobian Gram matrix: certified bounds, and the cases where it is exactly zero."""
+
+from .certificates import NEGATIVE, POSITIVE, SINGULAR, UNDECIDED, Certificate, certify
+from .congruence import spectral_bound
+from .degenerate import Degeneracy, degeneracies, null_space
+from .smallest import extreme_eigenvalues, smallest_eigenvalue
+
+__all__ = [
+    "NEGATIVE",
+    "POSITIVE",
+    "SINGULAR",
+    "UNDECIDED",
+    "Certificate",
+    "Degeneracy",
+    "certify",
+    "degeneracies",
+    "extreme_eigenvalues",
+    "null_space",
+    "smallest_eigenvalue",
+    "spectral_bound",
+]

@@ -1,0 +1,242 @@
+r"""Proofs about the smallest eigenvalue of a symmetric matrix, by floating-point computation.
+
+Two tests, each of which proves ``lambda_min(A) > 0`` when it succeeds and proves nothing when it fails:
+
+* **Cholesky in float64** (Rump 2006, *Verification of positive definiteness*). If the factorisation of A in floating
+  point runs to its end, then :math:`\lambda_{\min}(A) \ge -\frac{\gamma}{1-\gamma} \operatorname{tr} A` with
+  :math:`\gamma = k u / (1 - k u)`, k = n + 1, u = 2^-53, whatever the order of its sums. Lower the diagonal by more
+  than that first and the conclusion is a positive lower bound. It costs one Cholesky factorisation and sees eigenvalues
+  above about ``n u tr A``.
+* **Congruence in ball arithmetic**. With any R, if :math:`\|R^T A R - I\|_F \le \eta < 1` then R is invertible and
+  :math:`\lambda_{\min}(A) \ge (1 - \eta) / \|R\|_2^2`. R comes from floating-point eigenvectors and needs no
+  proof; the product is enclosed by python-flint at 128 bits or more, so it sees eigenvalues far below rounding.
+
+What the first rests on: IEEE 754 arithmetic and a LAPACK whose Cholesky forms its sums of products conventionally (no
+Strassen); k = n + 4 leaves room for divisions made as products with a reciprocal. The second rests on python-flint.
+
+>>> A = np.array([[2.0, 1.0], [1.0, 2.0]])  # eigenvalues 1 and 3
+>>> certify(A).verdict
+'certified positive'
+>>> lower, _ = cholesky_lower_bound(A, shift=0.99)
+>>> bool(0.98 < lower <= 1.0 <= rayleigh_upper_bound(A, np.array([1.0, -1.0])) < 1.01)
+True
+>>> bracket_in_float64(A).is_settled, exact_null_vector(np.ones((2, 2)))
+(True, array([ 1., -1.]))
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import numpy as np
+from scipy import linalg
+
+from .._validation import as_array, as_points, non_negative_number
+from .balls import UNIT
+
+POSITIVE, SINGULAR, NEGATIVE, UNDECIDED = (
+    "certified positive",
+    "certified singular",
+    "certified negative",
+    "undecided",
+)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What has been proved about the smallest eigenvalue of a symmetric matrix.
+
+    Attributes
+    ----------
+    lower, upper : proved bounds, ``lower <= lambda_min <= upper``.
+    verdict : ``certified positive`` (lower > 0), ``certified singular`` (zero is an eigenvalue: see ``vector``),
+        ``certified negative`` (upper < 0) or ``undecided``.
+    method : the proof, in a few words.
+    statement : the matrix that the proof is about.
+    vector : a unit vector; where the verdict is singular an exact null vector, up to its own rounding, else the one
+        whose Rayleigh quotient gives ``upper``.
+    """
+
+    lower: float
+    upper: float
+    verdict: str
+    method: str
+    statement: str = "the symmetric matrix with exactly the given entries"
+    vector: np.ndarray = field(default=None, repr=False, compare=False)
+
+    @property
+    def estimate(self) -> float:
+        """The geometric mean of the bounds where both are positive, else their midpoint."""
+        if self.lower > 0:
+            return math.sqrt(self.lower) * math.sqrt(self.upper)
+        return (self.lower + self.upper) / 2
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the sign is proved and, for a positive eigenvalue, the bounds are within a factor of two."""
+        return self.verdict in (SINGULAR, NEGATIVE) or (self.lower > 0 and self.upper <= 2 * self.lower)
+
+
+# ------------------------------------------------------------------------------------------- float64
+
+
+def cholesky_lower_bound(A, shift=0.0, error=0.0):
+    """A proved lower bound of lambda_min by one Cholesky factorisation of A - shift I, and its factor.
+
+    Parameters
+    ----------
+    A : symmetric float64 matrix (n, n); only its lower triangle is read.
+    shift : the smallest eigenvalue hoped for.
+    error : a bound of the spectral norm of what A differs from the matrix that the bound is about.
+
+    Returns
+    -------
+    (bound, factor) with ``lambda_min >= bound``, a little below ``shift``; ``(-inf, None)`` where the factorisation
+    breaks down.
+    """
+    n = len(A)
+    work = np.array(A, order="F")  # LAPACK factors in place
+    diagonal = np.einsum("ii->i", work)
+    diagonal -= shift
+    largest, trace = float(np.max(diagonal)), math.fsum(diagonal)
+    factor, info = linalg.lapack.dpotrf(work, lower=True, clean=True, overwrite_a=True)
+    if info != 0 or not np.isfinite(trace) or not np.isfinite(factor[-1, -1]):
+        return -math.inf, None
+    gamma = (n + 4) * UNIT / (1 - (n + 4) * UNIT)
+    slack = gamma / (1 - gamma) * trace  # the theorem
+    slack += UNIT * (largest + abs(shift))  # the subtraction of the shift is rounded
+    slack += 3 * n * (2 * n + largest) * 2.0**-1074  # underflow, as in Rump (2006)
+    return _down(shift - _up(slack + error)), factor
+
+
+def rayleigh_upper_bound(A, v, error=0.0):
+    """A proved upper bound of lambda_min: the Rayleigh quotient of v, with the rounding of its own evaluation."""
+    n, absolute = len(v), np.abs(v)
+    square = float(v @ v)
+    quotient = float(v @ (A @ v)) / square
+    gamma = (3 * n + 10) * UNIT  # two sums of products, the norm, the quotient
+    rounding = gamma * float(absolute @ (np.abs(A) @ absolute)) / square
+    return _up(quotient + _up(2 * rounding + error))
+
+
+def bracket_in_float64(A, error=0.0):
+    """A :class:`Certificate` from at most three Cholesky factorisations of the float64 matrix A.
+
+    ``error`` bounds the spectral norm of what A differs from the matrix meant.
+    """
+    noise = 2 * (_slack(A) + error)  # twice: the bound falls short of the shift by about half of it
+    if not math.isfinite(noise):
+        return Certificate(-math.inf, math.inf, UNDECIDED, "no finite bound of the entries' error")
+    lower, factor = cholesky_lower_bound(A, noise, error)
+    proved = factor is not None
+    if not proved:  # a bound below zero still tells how far from positive A can be, and gives a factor to iterate with
+        lower, factor = cholesky_lower_bound(A, -noise, error)
+    vector = _smallest_vector(A, factor)
+    upper = rayleigh_upper_bound(A, vector, error)
+    for guess in (0.95 * upper, 0.75 * upper) if proved else (upper - noise,) if factor is None else ():
+        sharper, found = cholesky_lower_bound(A, guess, error)
+        lower = max(lower, sharper)
+        if found is not None:
+            break
+    return Certificate(lower, upper, _verdict(lower, upper), "float64 Cholesky", vector=vector)
+
+
+def certify(A, *, error=0.0, enclosure=None, high_precision=True) -> Certificate:
+    """A bracket of the smallest eigenvalue of a symmetric matrix, and what it proves.
+
+    Float64 first; where that leaves it undecided, or the bounds further apart than a factor of two, exact arithmetic
+    looks for a null vector with small rational entries and ball arithmetic for a sharper bracket.
+
+    Parameters
+    ----------
+    A : symmetric matrix (n, n), finite float64 numbers.
+    error : a bound of the spectral norm of the difference between A and the matrix that is meant. With 0 and no
+        ``enclosure``, the matrix meant is A, taken as exact.
+    enclosure : where ``error`` is not 0, a function that returns the matrix meant as a python-flint ``arb_mat``, each
+        call at the precision then current.
+    high_precision : whether to go beyond float64 (it needs python-flint).
+
+    Raises
+    ------
+    ValueError, TypeError : A is not a square symmetric matrix of finite numbers, or ``error`` is negative.
+    ImportError : the high-precision test is needed and python-flint is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> certify(np.array([[2.0, 1.0], [1.0, 2.0]])).verdict
+    'certified positive'
+    >>> certify(np.ones((3, 3))).verdict
+    'certified singular'
+    """
+    A = as_points(A, "A")
+    A = as_array(A, "A", (len(A), len(A)))
+    if (asymmetry := float(np.abs(A - A.T).max())) != 0.0:
+        raise ValueError(f"A is not symmetric: it differs from its transpose by {asymmetry:.3g}; pass (A + A.T) / 2")
+    error = non_negative_number(error, "error")
+    certificate = bracket_in_float64(A, error)
+    if certificate.is_settled or not high_precision:
+        return certificate
+    if enclosure is None:
+        if error > 0:
+            return certificate
+        vector = exact_null_vector(A)
+        if vector is not None:
+            unit = vector / np.linalg.norm(vector)
+            return replace(certificate, upper=0.0, method="exact null vector", verdict=SINGULAR, vector=unit)
+    from .congruence import bracket_in_balls  # imported late: python-flint is optional
+
+    return bracket_in_balls(enclosure or A, certificate)
+
+
+def exact_null_vector(A):
+    """An integer vector v != 0 with A v = 0, checked in exact rational arithmetic, or None.
+
+    Found by rounding: it succeeds where the null space has a basis with small rational entries.
+    """
+    values, vectors = linalg.eigh(A)
+    small = np.abs(values) <= 8 * len(A) * UNIT * np.abs(values).max()
+    if not small.any():
+        return None
+    basis = vectors[:, small]
+    pivots = linalg.qr(basis.T, pivoting=True)[2][: basis.shape[1]]
+    for column in (basis @ linalg.inv(basis[pivots])).T:  # 1 at one pivot, 0 at the others
+        ratios = [Fraction(x).limit_denominator(64) for x in column]
+        common = math.lcm(*(ratio.denominator for ratio in ratios))
+        v = [int(ratio * common) for ratio in ratios]
+        rows = [[(Fraction(A[i, j]), v[j]) for j in range(len(v)) if v[j]] for i in range(len(A))]
+        if all(sum(a * b for a, b in row) == 0 for row in rows):
+            return np.array(v, dtype=np.float64)
+    return None
+
+
+# ------------------------------------------------------------------------------------------- helpers
+
+
+def _verdict(lower, upper):
+    return POSITIVE if lower > 0 else NEGATIVE if upper < 0 else UNDECIDED
+
+
+def _slack(A):
+    """About what :func:`cholesky_lower_bound` subtracts from an unshifted matrix."""
+    return (len(A) + 5) * UNIT * float(np.abs(np.diagonal(A)).sum())
+
+
+def _smallest_vector(A, factor):
+    """An approximate eigenvector of the smallest eigenvalue: block inverse iteration, given a factor of nearly A."""
+    if factor is None or len(A) < 32:
+        return linalg.eigh(A, subset_by_index=[0, 0])[1][:, 0]
+    block = np.random.default_rng(0).standard_normal((len(A), 8))
+    for _ in range(4):
+        block = linalg.lapack.dpotrs(factor, block, lower=True)[0]
+        block /= np.linalg.norm(block, axis=0)
+    block = linalg.qr(block, mode="economic")[0]
+    return block @ linalg.eigh(block.T @ A @ block)[1][:, 0]
+
+
+def _up(x):
+    return math.nextafter(x * (1 + 8 * UNIT) if x > 0 else x * (1 - 8 * UNIT), math.inf)
+
+
+def _down(x):
+    return -_up(-x)

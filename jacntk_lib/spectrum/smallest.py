@@ -1,0 +1,137 @@
+r"""The smallest eigenvalue of a limiting kernel on a data set, with proof.
+
+Assumption 4.4 of Kim and Yang (2024) asks that the limiting Jacobian NTK of the training set has a positive smallest
+eigenvalue. It can be as small as 1e-12 of the largest one, where an ordinary eigenvalue routine returns rounding
+error of either sign; :func:`smallest_eigenvalue` returns a proof instead.
+
+**What is certified** is the exact Gram matrix of the given float64 inputs, for a network whose sigmas are the
+given float64 numbers; not the rounded matrix that any program holds. Its entries are enclosed by
+:mod:`jacntk_lib.spectrum.enclosures`, the eigenvalue by :mod:`jacntk_lib.spectrum.certificates`, and exact singularity
+is recognised from the data by :mod:`jacntk_lib.spectrum.degenerate`.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import linalg
+
+from ..kernels.gram import JacobianGram
+from . import enclosures
+from .certificates import NEGATIVE, SINGULAR, Certificate, certify
+from .congruence import spectral_bound
+from .degenerate import degeneracies
+
+
+def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=True) -> Certificate:
+    """A certified bracket of the smallest eigenvalue of a limiting kernel's Gram matrix.
+
+    Three steps, the next one only where the last is undecided or its bounds are further apart than a factor of two:
+    exact degeneracies of the data; float64 entries with running error bounds and Rump's Cholesky test (half a second at
+    1280 rows); entries and congruence in ball arithmetic (about a minute there, most of it for matrix products).
+
+    Parameters
+    ----------
+    G : from ``jacobian_ntk(mlp, X)`` or ``jacobian_nngp(mlp, X)``, unscaled, erf, GELU or sine.
+    values_only : certify the ordinary kernel, ``G.values()``, instead.
+    high_precision : whether to take the third step; it needs python-flint.
+
+    Returns
+    -------
+    Certificate with ``lower``, ``upper`` (within a factor of two where positive), ``verdict``: ``certified positive``,
+    ``certified singular`` (``vector`` is an exact null vector, rounded) or ``undecided``. Both kernels are positive
+    semi-definite by construction, so ``lower`` is never below 0.
+
+    Raises
+    ------
+    TypeError : G is not a JacobianGram.
+    ValueError : G is not symmetric, or scaled, or its activation has no closed form to enclose.
+    ImportError : the third step is needed and python-flint is missing.
+
+    Examples
+    --------
+    >>> from jacntk_lib import MLP, jacobian_ntk
+    >>> octahedron = np.concatenate([np.eye(3), -np.eye(3)])
+    >>> smallest_eigenvalue(jacobian_ntk(MLP(1, "gelu"), octahedron)).verdict
+    'certified singular'
+    >>> smallest_eigenvalue(jacobian_ntk(MLP(2, "gelu"), octahedron)).verdict
+    'certified positive'
+    """
+    mlp, tangent = _source(G)
+    kernel = "ntk" if tangent else "nngp"
+    part = "value" if values_only else "Jacobian"
+    statement = f"the exact {part} {kernel.upper()} Gram matrix of the given float64 inputs, {mlp}"
+    if (singular := _structural(mlp, G.X, values_only)) is not None:
+        return replace(singular, statement=statement)
+    matrix, radius = enclosures.gram_in_float64(mlp, kernel, G.X, values_only=values_only)
+    found = certify(
+        matrix,
+        error=spectral_bound(radius),
+        enclosure=lambda: enclosures.gram_in_arb(mlp, kernel, G.X, values_only=values_only),
+        high_precision=high_precision,
+    )
+    if found.verdict == NEGATIVE:
+        raise AssertionError(f"a Gram matrix was certified negative ({found}): please report this as a bug")
+    return replace(found, lower=max(found.lower, 0.0), statement=statement)
+
+
+def extreme_eigenvalues(G: JacobianGram, *, values_only=False, dtype=np.float64) -> tuple[float, float]:
+    """Smallest and largest eigenvalue as an ordinary routine returns them: uncertified, and noise where they are small.
+
+    Parameters
+    ----------
+    G : a symmetric JacobianGram.
+    values_only : of the ordinary kernel, ``G.values()``, instead.
+    dtype : float64 or float32, to which the matrix is rounded and in which the routine works.
+
+    Raises
+    ------
+    TypeError : G is not a JacobianGram.
+    ValueError : G is not symmetric.
+
+    Examples
+    --------
+    >>> from jacntk_lib import MLP, jacobian_ntk
+    >>> smallest, largest = extreme_eigenvalues(jacobian_ntk(MLP(depth=3), np.eye(3)))
+    >>> 0 < smallest < largest
+    True
+    """
+    _check_symmetric(G)
+    eigenvalues = linalg.eigvalsh((G.values() if values_only else G.dense()).astype(dtype))
+    return float(eigenvalues[0]), float(eigenvalues[-1])
+
+
+def _check_symmetric(G):
+    if not isinstance(G, JacobianGram):
+        raise TypeError(f"a JacobianGram is needed, got {type(G).__name__}; for a plain matrix use spectrum.certify")
+    if not G.symmetric:
+        raise ValueError(f"a Gram matrix between two sets of points (shape {G.shape}) has no eigenvalues; use X2=None")
+
+
+def _source(G):
+    _check_symmetric(G)
+    if G.source is None:
+        raise ValueError(
+            "this Gram matrix is scaled: certify the unscaled one, which is positive definite "
+            "exactly if the scaled one is, for every lambda > 0"
+        )
+    mlp = G.source[0]
+    if mlp.phi.name not in enclosures.CLOSED_FORMS or not mlp.phi.has_closed_form:
+        raise ValueError(
+            f"the expectations of {mlp.phi.name!r} come from quadrature, whose error has no proved bound; certificates "
+            f"exist for {', '.join(enclosures.CLOSED_FORMS)}"
+        )
+    return G.source
+
+
+def _structural(mlp, X, values_only):
+    """A certificate of exact singularity, if the data set has a known degeneracy."""
+    N, d = X.shape
+    for found in degeneracies(mlp, X):
+        vectors = found.null_vectors
+        if values_only:  # those that concern values alone
+            vectors = vectors.reshape(N, 1 + d, -1)
+            vectors = vectors[:, 0, ~vectors[:, 1:].any(axis=(0, 1))]
+        if vectors.shape[1]:
+            unit = vectors[:, 0] / np.linalg.norm(vectors[:, 0])
+            return Certificate(0.0, 0.0, SINGULAR, f"{found.cause}: {found.identity}", vector=unit)
+    return None
