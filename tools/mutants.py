@@ -25,14 +25,13 @@ settings.load_profile("mutants")
 """
 
 
-def mutated(mutant):
-    """The text of the file with the error in it.
+def put_in(mutant, text):
+    """The text of a file with the error in it.
 
     Raises
     ------
     ValueError : the original does not occur exactly once.
     """
-    text = (ROOT / mutant["file"]).read_text()
     if (count := text.count(mutant["original"])) != 1:
         raise ValueError(f"{mutant['name']}: {mutant['original']!r} occurs {count} times in {mutant['file']}, not once")
     return text.replace(mutant["original"], mutant["mutated"])
@@ -66,10 +65,11 @@ def main():
             if failure := first_failure(copy, LIST["tests"][module]["first"]):
                 sys.exit(f"the tests of {module} fail without any error put in: {failure}")
         for number, mutant in enumerate(mutants, 1):
-            (copy / mutant["file"]).write_text(mutated(mutant))
-            tests = LIST["tests"][mutant["module"]]
+            source, tests = copy / mutant["file"], LIST["tests"][mutant["module"]]
+            text = source.read_text()
+            source.write_text(put_in(mutant, text))
             noticed = first_failure(copy, tests["first"]) or first_failure(copy, tests["then"])
-            shutil.copy(ROOT / mutant["file"], copy / mutant["file"])
+            source.write_text(text)
             if not noticed:
                 survivors.append(mutant["name"])
             print(f"{number}/{len(mutants)} {mutant['module']}: {mutant['name']}: {noticed or 'SURVIVED'}", flush=True)
