@@ -33,7 +33,7 @@ SOURCES := $(shell find book jacntk_lib benchmarks/results _config.yml _toc.yml 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env environments book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow check-all mutants latest one-core bench readme-figure lock clean distclean
+.PHONY: help env environments book pdf serve notebooks prose test lint format unit pairs nbval site workflow check-all mutants latest one-core bench readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
