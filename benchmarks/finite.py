@@ -10,9 +10,8 @@ at depth 2 with the weights drawn block by block, beside the drawing alone, and 
 import argparse
 import time
 
-import numpy as np
 import torch
-from _baselines import explicit
+from _baselines import explicit, sphere
 from _timing import RESULTS, fastest, row, store_rows
 
 from jacntk_lib.architecture import MLP
@@ -23,14 +22,9 @@ from jacntk_lib.networks.weights import draw_weights
 DEPTH, D = 3, 4
 
 
-def sphere(n):
-    X = np.random.default_rng(0).standard_normal((n, D))
-    return X / np.linalg.norm(X, axis=1, keepdims=True)
-
-
 def against_explicit(device, rounds, synchronise, width=512, points=32):
     net = FiniteMLP(MLP(DEPTH), width, D, dtype=torch.float32, device=device)
-    X = net.as_input(sphere(points))
+    X = net.as_input(sphere(points, D))
     gap = (finite.jacobian_ntk(net, X) - explicit(net, X)).abs().max() / explicit(net, X).abs().max()
     assert gap < 1e-4, f"the two differ by {gap:.1e}: nothing to compare"
     contenders = {"ours": lambda: finite.jacobian_ntk(net, X), "explicit": lambda: explicit(net, X)}
@@ -47,7 +41,7 @@ def against_explicit(device, rounds, synchronise, width=512, points=32):
 
 def against_products(device, rounds, synchronise, width, points=256):
     net = FiniteMLP(MLP(DEPTH), width, D, dtype=torch.float32, device=device)
-    X = net.as_input(sphere(points))
+    X = net.as_input(sphere(points, D))
     rows = torch.randn(points * (1 + D), width, device=device)
     out = torch.empty_like(rows)
     weights = [weight.detach() for weight in net.weights[1:DEPTH]]
@@ -75,7 +69,7 @@ def against_products(device, rounds, synchronise, width, points=256):
 
 
 def streamed(device, synchronise, width, points=256):
-    X = sphere(points)
+    X = sphere(points, D)
 
     def timed(run):
         synchronise()

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _baselines import by_autodiff
+from _baselines import by_autodiff, sphere
 from _timing import RESULTS, clock_and_cores, fastest, row, store_rows
 
 from jacntk_lib import MLP, jacobian_ntk
@@ -53,8 +53,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=RESULTS / "kernels.json")
     chosen = parser.parse_args()
-    X = np.random.default_rng(0).standard_normal((chosen.points, chosen.dimension))
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    X = sphere(chosen.points, chosen.dimension)
     deep, size = MLP(chosen.depth, "gelu"), f"{chosen.points} points in R^{chosen.dimension}, GELU"
     v = np.ones(chosen.points * (1 + chosen.dimension))
 
