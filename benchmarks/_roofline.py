@@ -55,5 +55,5 @@ def operations(mlp):
     """
     with jax.enable_x64(True):
         x, constants = jnp.ones((recursion.SIDE, 1)), (1.0, 1.0, 0.0)
-        lowered = recursion._recursion.lower(mlp.phi.formulas_for(1.0), True, x, x.T, x @ x.T, 2, *constants)
+        lowered = recursion.jets.lower(mlp.phi.formulas_for(1.0), True, x, x.T, x @ x.T, 2, *constants)
         return round(lowered.cost_analysis()["flops"] / recursion.SIDE**2)

@@ -107,28 +107,6 @@ def scale_text(title, record):
     ]
 
 
-def times_text(times):
-    """Stages of `make test`, pages of the book and slowest tests by seconds, beside what was asked for."""
-    stages = [{"what": f"make test, {name}", "time": f"{seconds} s"} for name, seconds in times["stages"].items()]
-    pages = [{"what": f"page {name}", "time": f"{seconds:.0f} s"} for name, seconds in times["pages"].items()]
-    tests = [
-        {"what": f"`{name}`".replace("|", "\\|"), "time": f"{seconds:.0f} s"}
-        for name, seconds in times["tests"].items()
-    ]
-    targets = [
-        {"what": what, "time": f"{seconds:.0f} s", "target": f"at most {times['targets'][what]} s"}
-        for what, seconds in times["totals"].items()
-    ]
-    columns = {"what": "what", "time": "seconds of the clock", "target": "asked for"}
-    note = [times["note"]] if times.get("note") else []
-    return [
-        "## Where the time goes",
-        *note,
-        where(times["machine"]),
-        table([*targets, *stages, *pages, *tests], columns),
-    ]
-
-
 def markdown(results):
     """Every table, from ``{name of the file: its content}``; what is not there is left out."""
     parts = ["# Results of the benchmarks\n\nWritten by `benchmarks/report.py`; do not edit."]
@@ -144,8 +122,6 @@ def markdown(results):
     for title, name in ROWS_OF.items():
         if name in results:
             parts += [f"## {title}", where(results[name]["machine"]), table(map(in_words, results[name]["rows"]), ROWS)]
-    if "times" in results:
-        parts += times_text(results["times"])
     return "\n\n".join(parts) + "\n"
 
 
