@@ -12,7 +12,7 @@ a finite time or a ridge
 (True, True)
 """
 
-import sys
+import inspect
 import warnings
 
 
@@ -34,7 +34,7 @@ class CorruptResultError(ValueError):
 
 def warn(message, category=UserWarning):
     """Warn at the caller's own line: the innermost that is not in this library."""
-    frame, level = sys._getframe(), 1
+    frame, level = inspect.currentframe(), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("jacntk_lib"):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

@@ -122,7 +122,6 @@ def test_type_checkers_see_the_same_exports():
     (guard,) = (node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.name for node in guard.body for alias in node.names}
     assert seen == set(jacntk_lib.__all__) - {"__version__"} == set(jacntk_lib._HOME)
-    assert (ROOT / "jacntk_lib" / "py.typed").is_file()
 
 
 def test_a_submodule_is_imported_when_first_used_and_a_wrong_name_is_told_what_there_is():
