@@ -70,12 +70,6 @@ def test_value_and_jacobian_is_differentiable_in_the_parameters():
     assert (moved(1e-5) - moved(-1e-5)) / 2e-5 == pytest.approx(expected, rel=1e-7)
 
 
-def test_forward_works_under_func_transforms():
-    net, X = FiniteMLP(mlp(), 6, input_dim=3), points(4, 3)
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda x: net(x[None])[0]))(X)
-    assert torch.allclose(jacobian, net.value_and_jacobian(X)[:, 1:], rtol=1e-12)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
 def test_the_dtype_is_kept(dtype, activation):
@@ -156,12 +150,6 @@ def test_sampling_leaves_global_generators_alone():
     FiniteMLP(mlp(), 6, 3)
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
-
-
-def test_state_dict_round_trip():
-    net, other = FiniteMLP(mlp(), 6, 3, seed=1), FiniteMLP(mlp(), 6, 3, seed=2)
-    other.load_state_dict(net.state_dict())
-    assert torch.equal(net(np.eye(3)), other(np.eye(3)))
 
 
 # ------------------------------------------------------------------------------------------- global settings

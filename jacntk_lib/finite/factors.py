@@ -1,6 +1,6 @@
 """One pass forwards and one backwards through a finite network.
 
-What comes out are the factors that the kernels of :mod:`jacntk_lib.finite` are Gram matrices of.
+It returns the factors whose Gram matrices make the kernels of :mod:`jacntk_lib.finite`.
 """
 
 from typing import NamedTuple

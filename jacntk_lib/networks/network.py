@@ -166,7 +166,7 @@ def feature_scales(net):
 
 
 def bytes_per_point(widths, X):
-    """What one of the points ``X`` takes in a pass forwards and back: h and g of every layer, and some in passing."""
+    """Bytes per point of ``X`` in a pass forwards and back: h and g of every layer, and the temporaries."""
     d = X.shape[1]
     return (1 + d) * X.element_size() * (2 * sum(widths) + 3 * max(widths) + 2 * d)
 
@@ -182,7 +182,7 @@ def full_precision(device):
     ...     inside = third @ third
     >>> with torch.autocast("cpu"), full_precision("cpu"):
     ...     exact = third @ third
-    >>> inside.dtype, exact.dtype  # what is set innermost counts
+    >>> inside.dtype, exact.dtype  # the innermost setting counts
     (torch.bfloat16, torch.float32)
     """
     settings = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
@@ -256,7 +256,7 @@ def as_tensor(X, name, dtype, device):
         raise ValueError(f"{name} is empty (shape {tuple(X.shape)}): at least one point and one column are needed")
     try:
         finite = bool(torch.isfinite(X).all())
-    except RuntimeError:  # inside torch.func.vmap nobody can look at a value
+    except RuntimeError:  # inside torch.func.vmap a value cannot be read
         finite = True
     if not finite:
         raise ValueError(f"{name} contains non-finite values; remove or impute them")

@@ -1,6 +1,6 @@
 """The random parameters of a finite network, drawn block by block from their keys.
 
-Everything is NumPy's Philox, a counter-based generator: each block of rows of each weight matrix is a stream of its
+The generator is NumPy's Philox, which is counter-based: each block of rows of each weight matrix is a stream of its
 own, so that threads can draw blocks in any order and the weights are the same on every device.
 """
 
@@ -57,7 +57,7 @@ def _draw(seed, code, shape, dtype, device):
     blocks = range(-(-fan_out // rows))
     if len(blocks) == 1:
         fill(0)
-    else:  # NumPy lets go of the interpreter while it draws
+    else:  # NumPy releases the interpreter lock while it draws
         with ThreadPoolExecutor(min(len(blocks), torch.get_num_threads())) as pool:
             list(pool.map(fill, blocks))
     return out

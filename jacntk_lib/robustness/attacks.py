@@ -249,7 +249,7 @@ def _as_function(model):
 
         check_is_fitted(model)
         return lambda Z: model.flow_.at(model.time_, Z)
-    torch = sys.modules.get("torch")  # whoever has a module has imported it
+    torch = sys.modules.get("torch")  # a module exists only where torch was imported
     if torch is not None and isinstance(model, torch.nn.Module):
         return lambda Z: _by_autograd(torch, model, Z)
     if isinstance(model, RobustFlow):

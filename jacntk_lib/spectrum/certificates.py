@@ -80,8 +80,8 @@ def cholesky_lower_bound(A, shift=0.0, error=0.0):
     Parameters
     ----------
     A : symmetric float64 matrix (n, n); only its lower triangle is read.
-    shift : the smallest eigenvalue hoped for.
-    error : a bound of the spectral norm of what A differs from the matrix that the bound is about.
+    shift : a guess of the smallest eigenvalue.
+    error : a bound of the spectral norm of A minus the matrix that the result is about.
 
     Returns
     -------
@@ -116,14 +116,14 @@ def rayleigh_upper_bound(A, v, error=0.0):
 def bracket_in_float64(A, error=0.0):
     """A :class:`Certificate` from at most three Cholesky factorisations of the float64 matrix A.
 
-    ``error`` bounds the spectral norm of what A differs from the matrix meant.
+    ``error`` bounds the spectral norm of A minus the matrix that the certificate is about.
     """
-    noise = 2 * (_slack(A) + error)  # twice: the bound falls short of the shift by about half of it
+    noise = 2 * (_slack(A) + error)  # twice: the bound is below the shift by about half of it
     if not math.isfinite(noise):
         return Certificate(-math.inf, math.inf, UNDECIDED, "no finite bound of the entries' error")
     lower, factor = cholesky_lower_bound(A, noise, error)
     proved = factor is not None
-    if not proved:  # a bound below zero still tells how far from positive A can be, and gives a factor to iterate with
+    if not proved:  # a bound below zero still limits how negative A can be, and its factor serves inverse iteration
         lower, factor = cholesky_lower_bound(A, -noise, error)
     vector = _smallest_vector(A, factor)
     upper = rayleigh_upper_bound(A, vector, error)

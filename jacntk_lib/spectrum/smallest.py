@@ -40,10 +40,10 @@ def certify(A, *, error=0.0, enclosure=None, high_precision=True) -> Certificate
     Parameters
     ----------
     A : symmetric matrix (n, n), finite float64 numbers.
-    error : a bound of the spectral norm of the difference between A and the matrix that is meant. With 0 and no
-        ``enclosure``, the matrix meant is A, taken as exact.
-    enclosure : where ``error`` is not 0, a function that returns the matrix meant as a python-flint ``arb_mat``, each
-        call at the precision then current.
+    error : a bound of the spectral norm of A minus the matrix that the certificate is about. With 0 and no
+        ``enclosure``, that matrix is A, taken as exact.
+    enclosure : where ``error`` is not 0, a function that returns that matrix as a python-flint ``arb_mat``, each time
+        at the current precision.
     high_precision : whether to go beyond float64 (it needs python-flint).
 
     Raises
