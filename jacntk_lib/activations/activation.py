@@ -13,7 +13,7 @@ so ten of them suffice for every second derivative of a kernel with respect to i
 differentiated through the square root of ``ab - c^2``, which is where autodiff fails at x = x'.
 
 An expectation is computed by a formula of :mod:`jacntk_lib.activations.closed_forms` (erf, GELU, sine) or, for any
-other smooth activation (tanh and softplus are built in, :meth:`Activation.from_derivatives` takes yours), by the
+other smooth activation (tanh and softplus are built in, :meth:`.Activation.from_derivatives` takes yours), by the
 trapezoidal rule of :mod:`jacntk_lib.activations.quadrature`.
 """
 

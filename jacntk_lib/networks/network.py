@@ -17,7 +17,7 @@ and every layer is one product of an (N(1+d), n) with an (n, n) matrix. The tang
 the same for every point, and cost no product.
 
 The library has three more passes through such a network, each because it computes less than a shared one would have to:
-:meth:`FiniteMLP.forward` has no tangents, the kernels of :mod:`jacntk_lib.finite` keep every layer's features and
+:meth:`.FiniteMLP.forward` has no tangents, the kernels of :mod:`jacntk_lib.finite` keep every layer's features and
 cotangents and need no autograd, and a step of :mod:`jacntk_lib.training` carries one direction in place of d tangents.
 They share the pieces below, and the tests hold each against autograd.
 

@@ -4,8 +4,8 @@ A :class:`Ball` holds two arrays, ``mid`` and ``rad``; the exact value lies with
 entry by entry. Each operation adds the error of its operands, propagated, and its own rounding. It is a *running error
 analysis*: the midpoints are those of ordinary float64 arithmetic, at about ten times the cost.
 
-The bounds assume IEEE 754 binary64, rounding to nearest, for ``+ - * / sqrt``; and a mathematical library whose
-``arctan2`` and ``exp`` err by at most :data:`LIBRARY_ULPS` units in the last place (NumPy aims at 4 for its own).
+What the bounds rest on: IEEE 754 binary64, rounding to nearest, for ``+ - * / sqrt``; and a mathematical library whose
+``arctan2`` and ``exp`` err by at most ``LIBRARY_ULPS`` units in the last place (NumPy aims at 4 for its own).
 
 The functions :func:`sqrt`, :func:`atan2`, :func:`exp` and :func:`pi` make this module a *field* in the sense of
 :mod:`jacntk_lib.spectrum.enclosures`, whose formulas run unchanged on these arrays and on those of python-flint.

@@ -59,7 +59,7 @@ class Certificate:
     verdict: str
     method: str
     statement: str = "the symmetric matrix with exactly the given entries"
-    vector: np.ndarray = field(default=None, repr=False, compare=False)
+    vector: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def estimate(self) -> float:

@@ -186,7 +186,7 @@ def gram_in_float64(mlp, X, *, tangent, values_only=False):
 
     Parameters
     ----------
-    mlp : the network; its activation is one of :data:`CLOSED_FORMS`.
+    mlp : the network; its activation is one of ``CLOSED_FORMS``.
     X : points (N, d), float64.
     tangent : True for Theta, False for Sigma.
     values_only : leave out the derivatives.

@@ -4,7 +4,7 @@ r"""Robust training of a finite network: full-batch gradient descent on values a
 
 (Kim and Yang 2024, equation (1), with lambda in (0, 1]; here any lambda >= 0).
 
-The gradient is that of :class:`RobustObjective`: four sweeps of N rows, whatever the input dimension.
+The gradient is that of :class:`.RobustObjective`: four sweeps of N rows, whatever the input dimension.
 """
 
 import contextlib
