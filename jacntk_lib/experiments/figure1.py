@@ -191,7 +191,7 @@ def covariance_gap(mlp, X, width, networks, seed=0):
     """
     import torch
 
-    from ..finite.factors import factors, stored
+    from ..finite.factors import factors
     from ..networks.network import FiniteMLP
 
     N, d = np.shape(X)
@@ -204,7 +204,7 @@ def covariance_gap(mlp, X, width, networks, seed=0):
     with jax.enable_x64(True), torch.no_grad():
         for k in range(networks):
             net = FiniteMLP(mlp, width, d, seed + k)
-            features = factors(stored(net), net.as_input(X), cotangents=False).h[1:-1]
+            features = factors(net, net.as_input(X), cotangents=False).h[1:-1]
             gap = np.zeros(shape)
             for limit, h in zip(limits, features, strict=True):
                 h = h.flatten(0, 1)

@@ -181,7 +181,7 @@ def run_cell(config, cell, device="cpu", report=None):
         measured["float64"], measured["largest"] = linalg.eigvalsh(matrix)[[0, -1]]
         if cell.data in TABLES:
             single = matrix.astype(np.float32)
-            throughout = imprecise.gram_in_float32(mlp, "ntk", G.X, values_only=values_only)
+            throughout = imprecise.gram_in_float32(mlp, G.X, tangent=True, values_only=values_only)
             for name, rough in zip(FLOAT32, (single.astype(float), single, throughout), strict=True):
                 measured[name] = linalg.eigvalsh(rough)[0]
     return {name: np.array(value) for name, value in measured.items()}
