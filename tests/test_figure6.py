@@ -37,7 +37,7 @@ def test_every_number_is_in_its_place(result):
             assert eigenvalues[0] - noise <= got["upper"] <= 2 * got["lower"]
             np.testing.assert_allclose(got["float64"], eigenvalues[0], rtol=1e-6, atol=noise)
             np.testing.assert_allclose(got["largest"], eigenvalues[-1], rtol=1e-12)
-            throughout = imprecise.gram_in_float32(mlp, "ntk", X, values_only=kernel == "values")
+            throughout = imprecise.gram_in_float32(mlp, X, tangent=True, values_only=kernel == "values")
             single = matrix.astype(np.float32)
             for name, rough in (
                 ("rounded", single.astype(float)),
