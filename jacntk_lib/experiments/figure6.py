@@ -19,7 +19,7 @@ True
 depth                 GELU JNTK
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
@@ -29,19 +29,14 @@ from .._validation import integer
 from ..architecture import MLP
 from ..kernels import gram
 from ..spectrum import imprecise
-from . import runner
 from .brackets import FLOAT32, KERNELS, common, cuts, cuts_from, plot, positive_from, summary, table
+from .experiment import Experiment
 from .fields import as_tuples
 
 __all__ = [
-    "APPENDIX", "FLOAT32", "PRESETS", "REPORTED", "Cell", "Config", "cells", "collect", "common", "cuts", "cuts_from",
-    "inputs_of", "plot", "positive_from", "run", "run_cell", "seeds", "summary", "table",
+    "APPENDIX", "EXPERIMENT", "FLOAT32", "PRESETS", "REPORTED", "Cell", "Config", "cells", "collect", "common", "cuts",
+    "cuts_from", "inputs_of", "plot", "positive_from", "run", "run_cell", "seeds", "summary", "table",
 ]  # fmt: skip
-
-NUMBER = 6
-TITLE = "The smallest eigenvalue of the limiting kernels against depth"
-USES_GPU = False
-PARTIAL = True
 
 FIRES, BANKNOTES, SONAR = datasets.FIRES, "banknote_authentication", "sonar"
 COSINES = {"gelu": 0.99, "erf": 0.995}
@@ -100,17 +95,6 @@ PRESETS = {
     # depths, and where the axes end
     "readings": Config(data=(*READINGS, *datasets.FIRES_VARIANTS), depths=(5, 6, 10, 11, 12), high_precision_rows=0),
 }
-_DEMO_IN_THE_APPENDIX = _DEMO | {"rows": 12}
-APPENDIX = {
-    "B7": (
-        f"{TITLE}: banknotes",
-        {"demo": Config((BANKNOTES,), **_DEMO_IN_THE_APPENDIX), "paper": Config((BANKNOTES,))},
-    ),
-    "B8": (
-        f"{TITLE}: sonar",
-        {"demo": Config((SONAR,), **_DEMO_IN_THE_APPENDIX), "paper": Config((SONAR,))},
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -121,10 +105,10 @@ class Cell:
     activation: str
     depth: int
     kernel: str = "jacobian"
-    key: str = field(init=False)
 
-    def __post_init__(self):
-        object.__setattr__(self, "key", f"{self.data}-{self.activation}-depth{self.depth}-{self.kernel}")
+    @property
+    def key(self):
+        return f"{self.data}-{self.activation}-depth{self.depth}-{self.kernel}"
 
 
 def cells(config):
@@ -212,17 +196,35 @@ def collect(config, outcomes):
     }
 
 
-def operations(config, cell):
-    """(number, dtype) of the floating-point operations of a cell, for the expected time."""
+def work(config, cell):
+    """Rows cubed: factorisations take most of the time."""
     N, d = inputs_of(config, cell.data, cell.activation).shape
-    rows = N if cell.kernel == "values" else N * (1 + d)
-    # a guess: float64 cannot decide most Jacobian kernels of the tables whose points are close
-    balls = cell.kernel == "jacobian" and cell.data != SONAR and rows <= config.high_precision_rows
-    return rows**3 * (6 + 23 * (rows <= config.eigenvalue_rows) + 300 * balls), "float64"
+    return (N if cell.kernel == "values" else N * (1 + d)) ** 3
 
 
-def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
-    from . import figure6
+EXPERIMENT = Experiment(
+    label=6,
+    title="The smallest eigenvalue of the limiting kernels against depth",
+    Config=Config,
+    presets=PRESETS,
+    cells=cells,
+    run_cell=run_cell,
+    collect=collect,
+    seeds=seeds,
+    summary=summary,
+    plot=plot,
+    work=work,
+    uses_gpu=False,
+)
+run = EXPERIMENT.run
 
-    return runner.run(figure6, config, **options)
+
+def _on_other_data(label, name, data):
+    """The experiment of Figure 6 on another table, under its own name."""
+    presets = {"demo": Config((data,), **(_DEMO | {"rows": 12})), "paper": Config((data,))}
+    return replace(EXPERIMENT, label=label, title=f"{EXPERIMENT.title}: {name}", presets=presets)
+
+
+APPENDIX = {
+    one.label: one for one in (_on_other_data("B7", "banknotes", BANKNOTES), _on_other_data("B8", "sonar", SONAR))
+}

@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from ..book import bootstrap
 
@@ -41,15 +42,9 @@ def rank_correlation(a, b):
     """
     if len(a) < 3:
         return np.nan
-    a, b = _centred_ranks(a), _centred_ranks(b)
+    a, b = (stats.rankdata(x) - (len(x) + 1) / 2 for x in (a, b))  # from zero to both sides, ties at their mean
     size = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / size) if size > 0 else np.nan
-
-
-def _centred_ranks(x):
-    """Ranks, ties at their mean, less the mean of all."""
-    _, inverse, copies = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(copies) - copies / 2)[inverse] - len(x) / 2
 
 
 def select(strength):

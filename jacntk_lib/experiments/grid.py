@@ -1,6 +1,6 @@
 """What figures 1 and 2 share: a kernel of sampled networks against its limit, by activation, depth and width."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -9,7 +9,9 @@ from .. import activations, datasets
 from .._validation import integer
 from ..architecture import MLP
 from .fields import as_tuples
-from .figure3 import INDEX_PAIRS
+
+INDEX_PAIRS = ((0, 0), (2, 2), (0, 2), (1, 2))
+"""The paper's panels: the value with itself, a derivative with itself, with the value, with another derivative."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,21 @@ class Cell:
     activation: str
     depth: int
     width: int
-    key: str = field(init=False)
 
-    def __post_init__(self):
-        object.__setattr__(self, "key", f"{self.activation}-depth{self.depth}-width{self.width}")
+    @property
+    def key(self):
+        return f"{self.activation}-depth{self.depth}-width{self.width}"
 
 
 def cells(config):
     """Cheapest first: after an interruption the narrow widths stand complete."""
     grid = [Cell(a, L, n) for n in config.widths for L in config.depths for a in config.activations]
-    return sorted(grid, key=lambda cell: cell.width * cell.width * (cell.depth - 1) + cell.width)
+    return sorted(grid, key=lambda cell: work(config, cell))
+
+
+def work(config, cell):
+    """Weights of a network: time is in proportion to these, by and large."""
+    return cell.width * cell.width * (cell.depth - 1) + cell.width
 
 
 def seeds(config, cell):
@@ -176,17 +183,6 @@ def collect(config, outcomes, limit_kernel):
         "limit_largest_by_pair": largest(config.points),
         "limit_smallest_eigenvalue": np.array([[np.linalg.eigvalsh(K)[0] for K in row] for row in limits]),
     }
-
-
-def operations(config, cell, backwards, slower):
-    """Floating-point operations of the matrix products of a cell, times ``slower`` for all else, and their dtype."""
-    rows, n, L = config.points * (1 + config.input_dim), cell.width, cell.depth
-    passes = 2 if backwards else 1
-    through = 2 * rows * n * n * (L - 1) * passes  # tangent pass, and the cotangents' pass
-    grams = rows * rows * n * (2 * L if backwards else 1)  # symmetric: half of 2 rows^2 n each
-    # A normal number costs about as much as 400 operations of a product
-    draws = 400 * n * n * (L - 1)
-    return slower * config.seeds * (through + grams + draws), config.dtype(n)
 
 
 def slopes(result, name="frobenius"):
