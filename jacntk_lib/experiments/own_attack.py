@@ -329,12 +329,16 @@ def summary(result):
     return "\n".join(lines)
 
 
-def plot(result, data=None, eps=0.1):
-    """Robust accuracy against accuracy of every feature, a column per table, a row per lambda (first and last)."""
+def plot(result, data=None, eps=None):
+    """Robust accuracy against accuracy of every feature, a column per table, a row per lambda (first and last).
+
+    ``eps`` is one of the attack sizes of the result, by default the one nearest to 0.1.
+    """
     import matplotlib.pyplot as plt
 
     from ..book import plotting
 
+    e = np.abs(result["eps"] - 0.1).argmin() if eps is None else _size(result["eps"], eps)
     names = list(dict.fromkeys(result["cell_data"].tolist())) if data is None else list(data)
     lams = sorted({float(lam) for lam in result["cell_lam"]})
     how = {"sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
@@ -344,7 +348,7 @@ def plot(result, data=None, eps=0.1):
             if (name, lam) in _combinations(result):
                 accuracy = kept(result, name, lam)
                 colour = plotting.COLOURS["penalised" if lam > 0 else "plain"]
-                fragility.scatter(ax, accuracy[0], accuracy[1 + _size(result["eps"], eps)], colour)
+                fragility.scatter(ax, accuracy[0], accuracy[1 + e], colour)
         row[0].set_ylabel(f"lambda {lam:g}\nrobust accuracy", fontsize=8)
     for ax, name in zip(axes[0], names, strict=True):
         ax.set_title(name.replace("_", " "), fontsize=8)
