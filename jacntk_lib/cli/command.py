@@ -13,14 +13,13 @@ import re
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from .. import datasets, experiments, results
 from ..errors import ConvergenceError, CorruptResultError, SingularGramError
 from ..experiments.experiment import gpu_name
 from ..results import provenance
-from . import arguments as _arguments
 from . import report
+from .arguments import parser
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 # torch, for the processor and for a GPU, and jax have no MemoryError: they raise a RuntimeError that says so
@@ -37,13 +36,13 @@ def main(arguments=None) -> int:
     0 success, 1 failure (its reason on stderr), 2 wrong usage, 130 interrupted. A mistake of the user's never shows
     a traceback; a mistake of ours does.
     """
-    parser = _arguments.parser(_version())
+    options = parser(_version())
     try:
-        chosen = parser.parse_args(arguments)
+        chosen = options.parse_args(arguments)
     except SystemExit as stop:  # argparse has printed help or the mistake
         return stop.code
     if chosen.command is None:
-        parser.print_help()
+        options.print_help()
         return USAGE
     try:
         code = _COMMANDS[chosen.command](chosen)
@@ -72,15 +71,6 @@ def main(arguments=None) -> int:
             file=sys.stderr,
         )
         return FAILED
-
-
-class _Choice(NamedTuple):
-    """What the arguments that all computing commands share stand for."""
-
-    experiment: experiments.Experiment
-    config: Any
-    device: str
-    where: Path
 
 
 def _figure(chosen):
@@ -146,6 +136,7 @@ def _described(found):
 
 
 def _choice(chosen, *, writes):
+    """The experiment, its configuration, the device and the folder that the arguments name."""
     experiment = experiments.figure(chosen.number)
     where = chosen.out if chosen.out is not None else _results_folder()
     there = next(path for path in (where, *where.absolute().parents) if path.exists())
@@ -160,11 +151,11 @@ def _choice(chosen, *, writes):
             file=sys.stderr,
         )
     if chosen.config is not None:
-        return _Choice(experiment, _own_config(experiment, chosen.config), device, where)
+        return experiment, _own_config(experiment, chosen.config), device, where
     if chosen.preset not in experiment.presets:
         known = ", ".join(experiment.presets)
         raise _WrongUsage(f"figure {chosen.number} has no preset {chosen.preset}; it has {known}")
-    return _Choice(experiment, experiment.presets[chosen.preset], device, where)
+    return experiment, experiment.presets[chosen.preset], device, where
 
 
 def _own_config(experiment, path):

@@ -43,8 +43,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import kernels
 from ..activations.quadrature import Formulas
-from ..kernels import gram
 from . import grid
 from .experiment import Experiment
 from .grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
@@ -63,7 +63,7 @@ def run_cell(config, cell, device="cpu", report=None):
     """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments.grid.compare`."""
     from .. import finite
 
-    return grid.compare(config, cell, gram.jacobian_nngp, finite.jacobian_nngp, device, report)
+    return grid.compare(config, cell, kernels.jacobian_nngp, finite.jacobian_nngp, device, report)
 
 
 def collect(config, outcomes):
@@ -71,15 +71,15 @@ def collect(config, outcomes):
 
     ``floor_by_pair`` (activation, depth, P) is the :func:`sampling_floor` over the ``first`` points.
     """
-    size = config.first * (1 + config.input_dim)
+    size, d = config.first * (1 + config.input_dim), config.input_dim
     floors = [
         [
-            sampling_floor(grid.limit_of(gram.jacobian_nngp, config, activation, depth)[:size, :size], config.input_dim)
+            sampling_floor(grid.limit_of(kernels.jacobian_nngp, config, activation, depth)[:size, :size], d)
             for depth in config.depths
         ]
         for activation in config.activations
     ]
-    return grid.collect(config, outcomes, gram.jacobian_nngp) | {"floor_by_pair": np.array(floors)}
+    return grid.collect(config, outcomes, kernels.jacobian_nngp) | {"floor_by_pair": np.array(floors)}
 
 
 def summary(result):
@@ -173,12 +173,12 @@ def covariance_gap(mlp, X, width, networks, seed=0):
     import torch
 
     from ..finite.factors import factors, stored
-    from ..networks.network import FiniteMLP
+    from ..networks import FiniteMLP
 
     N, d = np.shape(X)
     shape = (N, 1 + d, N, 1 + d)
     limits = [
-        gram.jacobian_nngp(dataclasses.replace(mlp, depth=depth), X).dense().reshape(shape)
+        kernels.jacobian_nngp(dataclasses.replace(mlp, depth=depth), X).dense().reshape(shape)
         for depth in range(1, mlp.depth)
     ]
     total, squares = np.zeros(shape), np.zeros(shape)

@@ -14,7 +14,7 @@ every width.
 'relative error of the JNTK'
 """
 
-from ..kernels import gram
+from .. import kernels
 from . import grid
 from .experiment import Experiment
 from .grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
@@ -29,12 +29,12 @@ def run_cell(config, cell, device="cpu", report=None):
     """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments.grid.compare`."""
     from .. import finite
 
-    return grid.compare(config, cell, gram.jacobian_ntk, finite.jacobian_ntk, device, report)
+    return grid.compare(config, cell, kernels.jacobian_ntk, finite.jacobian_ntk, device, report)
 
 
 def collect(config, outcomes):
     """Arrays of shape (activation, depth, width, seed, ...) and the grid."""
-    return grid.collect(config, outcomes, gram.jacobian_ntk)
+    return grid.collect(config, outcomes, kernels.jacobian_ntk)
 
 
 def summary(result):

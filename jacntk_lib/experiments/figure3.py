@@ -35,7 +35,7 @@ from scipy import linalg
 from .. import activations, datasets
 from .._validation import integer, non_negative_number, positive_number
 from ..architecture import MLP
-from ..kernels import gram
+from ..kernels import jacobian_ntk
 from .drift import allowed, drift_slopes, plot, plot_relative, seed_counts, summary
 from .experiment import Experiment
 from .fields import as_tuples, known_table
@@ -173,7 +173,7 @@ def data_of(config):
 
 @lru_cache(maxsize=4)
 def _limit(activation, depth, data, scale, rows):
-    return gram.jacobian_ntk(MLP(depth, activation), _data(data, scale, rows).X).dense()
+    return jacobian_ntk(MLP(depth, activation), _data(data, scale, rows).X).dense()
 
 
 def limit_of(config, activation):
@@ -186,7 +186,7 @@ def run_cell(config, cell, device="cpu", report=None):
     import torch
 
     from .. import finite, training
-    from ..networks.network import FiniteMLP
+    from ..networks import FiniteMLP
 
     data = data_of(config)
     limit = torch.tensor(limit_of(config, cell.activation), device=device)

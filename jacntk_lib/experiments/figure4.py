@@ -19,7 +19,7 @@ True
 >>> counted(result, "accurate", 1.0).shape  # how many features of each split are right at more than 0.7
 (2,)
 >>> train, test = parts(Config(data="sonar"), share=0.9, split=0)
->>> Features(MLP(1), train.X, train.y, lam=0.0)(gram.jacobian_ntk(MLP(1), test.X, train.X).value_rows()).shape
+>>> Features(MLP(1), train.X, train.y, lam=0.0)(jacobian_ntk(MLP(1), test.X, train.X).value_rows()).shape
 (187, 21)
 >>> colour_of(1e-3), colour_of(1.0), Reading("test", "l2") in READINGS
 ('#ff0000', '#8000ff', True)
@@ -34,8 +34,8 @@ import numpy as np
 from .. import activations, datasets
 from .._validation import integer, non_negative_number, real_number
 from ..architecture import MLP
-from ..dynamics.flow import RobustFlow
-from ..kernels import gram
+from ..dynamics import RobustFlow
+from ..kernels import jacobian_ntk
 from .experiment import Experiment
 from .fields import as_tuples, known_table
 from .fragility import ACCURATE, FRAGILE, over_splits, rank_correlation, scatter
@@ -136,10 +136,10 @@ def _asked(config, share, split):
     train, test = parts(config, share, split)
     mlp = MLP(config.depth, config.activation, kappa=1.0)
     regressor = partial(RobustFlow(mlp, train.X, train.y, lam=0.0).at, np.inf)
-    found = {None: (gram.jacobian_ntk(mlp, test.X, train.X).value_rows(), test.y)}
+    found = {None: (jacobian_ntk(mlp, test.X, train.X).value_rows(), test.y)}
     for reading, size in itertools.product(READINGS, SIZES):
         Z, y, X = moved(reading, size, regressor, train, test)
-        found[reading, size] = gram.jacobian_ntk(mlp, Z, X).value_rows(), y
+        found[reading, size] = jacobian_ntk(mlp, Z, X).value_rows(), y
     return mlp, train, test, found
 
 

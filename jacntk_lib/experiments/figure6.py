@@ -27,9 +27,9 @@ from scipy import linalg
 from .. import activations, datasets, spectrum
 from .._validation import integer
 from ..architecture import MLP
-from ..kernels import gram
+from ..kernels import jacobian_ntk
 from ..spectrum import imprecise
-from .brackets import FLOAT32, KERNELS, common, cuts, cuts_from, plot, positive_from, summary, table
+from .brackets import FLOAT32, KERNELS, REPORTED, common, cuts, cuts_from, plot, positive_from, summary, table
 from .experiment import Experiment
 from .fields import as_tuples
 
@@ -45,8 +45,6 @@ READINGS = ("first_224", "last_224", "random_224", "filtered_224")
 """Of the 244 fires, in the order of the file: ways to "224 points", which the paper does not explain."""
 TABLES = (FIRES, BANKNOTES, SONAR)
 DATA = (*TABLES, *READINGS, *datasets.FIRES_VARIANTS)
-REPORTED = {FIRES: {"gelu": 11, "erf": 6}}
-"""The depth from which on the paper finds the assumption satisfied; of the appendix it says less, in words."""
 _FILTER = 0.9953  # the cosine that leaves 224
 _SEED = 0  # of "random_224"
 _FIRST = (1, 2, 3, 12)  # of sonar, whose certificates take minutes each: where a threshold can be, and the axes
@@ -156,7 +154,7 @@ def _of_224(reading):
 def run_cell(config, cell, device="cpu", report=None):
     """Certificate and eigenvalues of one matrix; ``device`` is not used: all this is work for the processor."""
     mlp, values_only = MLP(cell.depth, cell.activation), cell.kernel == "values"
-    G = gram.jacobian_ntk(mlp, inputs_of(config, cell.data, cell.activation))
+    G = jacobian_ntk(mlp, inputs_of(config, cell.data, cell.activation))
     rows = len(G.X) if values_only else G.shape[0]
     found = spectrum.smallest_eigenvalue(G, values_only=values_only, high_precision=rows <= config.high_precision_rows)
     measured = {name: getattr(found, name) for name in ("lower", "upper", "verdict", "method")}

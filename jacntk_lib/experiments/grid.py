@@ -74,12 +74,13 @@ class Cell:
 def cells(config):
     """Cheapest first: after an interruption the narrow widths stand complete."""
     grid = [Cell(a, L, n) for n in config.widths for L in config.depths for a in config.activations]
-    return sorted(grid, key=lambda cell: work(config, cell))
+    return sorted(grid, key=lambda cell: cell.width * cell.width * (cell.depth - 1) + cell.width)
 
 
 def work(config, cell):
-    """Weights of a network: time is in proportion to these, by and large."""
-    return cell.width * cell.width * (cell.depth - 1) + cell.width
+    """Products of the layers' weights with all rows, and Gram matrices of these rows."""
+    rows = config.points * (1 + config.input_dim)
+    return rows * cell.width * (cell.width * (cell.depth - 1) + rows * cell.depth)
 
 
 def seeds(config, cell):
@@ -124,7 +125,7 @@ def compare(config, cell, limit_kernel, finite_kernel, device, report=None):
     """
     import torch
 
-    from ..networks.network import FiniteMLP
+    from ..networks import FiniteMLP
 
     mlp, X = MLP(cell.depth, cell.activation), points_of(config)
     limit = torch.tensor(limit_of(limit_kernel, config, cell.activation, cell.depth), device=device)

@@ -38,7 +38,7 @@ from scipy.linalg import LinAlgWarning
 from .. import activations, robustness
 from .._validation import integer, non_negative_number, positive_number
 from ..architecture import MLP
-from ..dynamics.flow import RobustFlow
+from ..dynamics import RobustFlow
 from . import fragility
 from .experiment import Experiment
 from .fields import as_tuples
