@@ -73,11 +73,6 @@ def test_record_says_where_it_comes_from(stored):
     assert "the installed one" in text
 
 
-def test_saving_again_replaces(stored):
-    results.save(toy(arrays={"errors": np.zeros(2)}), stored)
-    assert list(results.load("toy", stored).arrays) == ["errors"]
-
-
 def test_byte_order_and_layout_do_not_matter(tmp_path):
     plain = np.arange(6.0).reshape(2, 3)
     swapped = np.asfortranarray(plain).astype(">f8")
