@@ -108,7 +108,7 @@ def plot(result, measure="largest_by_pair"):
 
 
 def plot_relative(result):
-    """Distance from Theta by step, a line a width, and drift by width, a line a step; a row per activation."""
+    """Distance from Theta by step, a line per width, and drift by width, a line per step; a row per activation."""
     import matplotlib.pyplot as plt
 
     from ..book import plotting

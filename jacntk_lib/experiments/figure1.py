@@ -60,7 +60,7 @@ SAMPLES = 10**6
 
 
 def run_cell(config, cell, device="cpu", report=None):
-    """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments.grid.compare`."""
+    """Errors of all seeds of one cell: see ``grid.compare``."""
     from .. import finite
 
     return grid.compare(config, cell, kernels.jacobian_nngp, finite.jacobian_nngp, device, report)
@@ -98,7 +98,7 @@ def plot(result):
 
 
 def plot_relative(result):
-    """The relative Frobenius error of single networks by width, one panel an activation."""
+    """The relative Frobenius error of single networks by width, one panel per activation."""
     return grid.plot_relative(result, "Jacobian NNGP kernel")
 
 
@@ -173,7 +173,7 @@ def covariance_gap(mlp, X, width, networks, seed=0):
     import torch
 
     from ..finite.factors import factors, stored
-    from ..networks import FiniteMLP
+    from ..networks.network import FiniteMLP
 
     N, d = np.shape(X)
     shape = (N, 1 + d, N, 1 + d)

@@ -2,7 +2,7 @@ r"""Figure 2 (Theorem 4.3): the finite Jacobian NTK at initialisation against it
 
 Each network of the grid gives one matrix, the Gram matrix of the parameter gradients of (f, Jf)/kappa on the points
 (:func:`jacntk_lib.finite.jacobian_ntk`, exact). Its errors are kept in the paper's metric, the largest entry for each
-index pair (00), (22), (02), (12), and in ours, the relative Frobenius norm (:func:`grid.compare`).
+index pair (00), (22), (02), (12), and in ours, the relative Frobenius norm (``grid.compare``).
 ``frobenius_of_mean`` is the error of the mean of all seeds' matrices: at depth 1 that mean estimates Theta itself at
 every width.
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def run_cell(config, cell, device="cpu", report=None):
-    """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments.grid.compare`."""
+    """Errors of all seeds of one cell: see ``grid.compare``."""
     from .. import finite
 
     return grid.compare(config, cell, kernels.jacobian_ntk, finite.jacobian_ntk, device, report)
@@ -43,12 +43,12 @@ def summary(result):
 
 
 def plot(result):
-    """The paper's picture: the largest entry of the error by width, one panel an index pair."""
+    """The paper's picture: the largest entry of the error by width, one panel per index pair."""
     return grid.plot(result)
 
 
 def plot_relative(result):
-    """The relative Frobenius error by width, one panel an activation."""
+    """The relative Frobenius error by width, one panel per activation."""
     return grid.plot_relative(result, "JNTK")
 
 

@@ -243,7 +243,7 @@ def summary(result, what):
 
 
 def plot(result, references=None):
-    """The paper's picture: largest entry of the difference over the first points by width, one panel an index pair.
+    """The paper's picture: largest entry of the difference over the first points by width, one panel per index pair.
 
     Medians over seeds with 95 % bootstrap bands, one line per depth: full for the first activation, broken for the
     second. ``references`` (activation, depth, P) are drawn as dotted level lines.
@@ -280,7 +280,7 @@ def plot(result, references=None):
 
 
 def plot_relative(result, what):
-    """Our picture: relative Frobenius error by width, one panel an activation, one line a depth."""
+    """Our picture: relative Frobenius error by width, one panel per activation, one line per depth."""
     import matplotlib.pyplot as plt
 
     from ..book import plotting
