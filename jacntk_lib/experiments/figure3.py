@@ -47,7 +47,7 @@ __all__ = [
 ]  # fmt: skip
 
 NORMS = ("frobenius", "infinity", "one")
-"""Of a weight matrix's change: Frobenius, largest absolute row sum, largest absolute column sum."""
+"""Norms of a weight matrix's change; the last two are the largest absolute row sum and column sum."""
 _SCALARS = ("frobenius", "largest", "drift", "largest_drift", "loss", "accuracy")
 _BY_PAIR = ("largest_by_pair", "drift_by_pair")
 

@@ -3,7 +3,7 @@ r"""Figure 4: eigenfeatures of the kernel regression *with* the Jacobian penalty
 The prediction of a network trained with the penalty lambda is a sum of eigenfeatures
 (:meth:`jacntk_lib.RobustFlow.eigenfeatures`). Each is a classifier, with an accuracy at the test inputs and
 one after a perturbation. The perturbation is the same for all: one step against the regressor *without* penalty, in
-several :data:`READINGS`. :mod:`.figure5` is without penalty; the appendix's B9 to B13 are both on other data.
+several ``READINGS``. :mod:`.figure5` is without penalty; the appendix's B9 to B13 are both on other data.
 :mod:`.own_attack` asks what an attack on each feature by itself does; that is our question, not the paper's.
 
 >>> config = Config(lams=(0.0, 1.0), data="wine_like", splits=2)

@@ -105,7 +105,7 @@ class OverSplits(NamedTuple):
 
 
 def over_splits(values):
-    """Mean over splits with its 95 % bootstrap interval, of (S,), as :class:`OverSplits`.
+    """Mean over splits with its 95 % bootstrap interval, of (S,), as ``OverSplits``.
 
     NaN marks a split in which the measure is undefined. The mean is over the others, and so it speaks of those alone:
     a split drops out of a correlation when no feature survives. It is NaN where none is left, the interval where fewer
