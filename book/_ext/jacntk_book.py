@@ -329,18 +329,28 @@ def offer_notebook(app, pagename, templatename, context, doctree):
 # -- the API reference --------------------------------------------------------------------------------
 
 
-SECTION = re.compile(r"(Parameters|Attributes|Returns|Raises|Warns)$")
+SECTION = re.compile(r"(Parameters|Attributes|Raises|Warns)$")
 ENTRY = re.compile(r"(?P<name>[^\s:].*?) : (?P<text>.+)")
 
 
 def describe_entries(app, what, name, obj, options, lines):
-    """Read ``depth : number of hidden layers`` as name and description, where numpydoc expects a type."""
-    inside, found = False, []
+    """Read ``depth : number of hidden layers`` as name and description, and ``Returns`` as prose.
+
+    numpydoc expects a type in either place, and would look it up as a name.
+    """
+    section, found = "", []
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         if following.startswith("---"):
-            inside = SECTION.match(line) is not None
-        entry = ENTRY.fullmatch(line) if inside else None
-        found += [entry["name"], "    " + entry["text"]] if entry else [line]
+            section = line
+        entry = ENTRY.fullmatch(line) if SECTION.match(section) else None
+        if entry:
+            found += [entry["name"], "    " + entry["text"]]
+        elif section == "Returns" and line.startswith("---"):
+            found += [line, ":"]  # an entry without name and type, so that the lines below describe it
+        elif section == "Returns" and line != "Returns":
+            found.append("    " + line)
+        else:
+            found.append(line)
     lines[:] = found
 
 
@@ -364,9 +374,10 @@ def escape_bars(app, what, name, obj, options, lines):
                 block = indent
 
 
-def skip_borrowed(app, what, name, obj, skip, options):
-    """scikit-learn adds ``set_*_request`` methods to every estimator: they are documented there."""
-    return True if re.fullmatch(r"set_\w+_request", name) else None
+def skip_generated(app, what, name, obj, skip, options):
+    """Leave out scikit-learn's ``set_*_request`` methods and the fields of named tuples, which their class describes."""
+    generated = re.fullmatch(r"set_\w+_request", name) or str(obj.__doc__).startswith("Alias for field number")
+    return True if generated else None
 
 
 MENDS = {
@@ -403,5 +414,5 @@ def setup(app):
     # napoleon listens with priority 500
     app.connect("autodoc-process-docstring", describe_entries, priority=400)
     app.connect("autodoc-process-docstring", escape_bars, priority=600)
-    app.connect("autodoc-skip-member", skip_borrowed)
+    app.connect("autodoc-skip-member", skip_generated)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,13 +10,13 @@ q = 2 or infinity, by projected gradient descent (PGD, Madry et al. 2018). With 
 the fast gradient (sign) method of Goodfellow et al. (2015). What it finds is an upper bound of the least margin, so
 accuracy under attack is an upper bound too; it is exact where f is linear.
 
-One function, :func:`attack`, serves every model that knows its input Jacobian:
+One function, :func:`.attack`, serves every model that knows its input Jacobian:
 
 ==============================================  ====================================================================
-a fitted :class:`JacobianKernelRegressor`       its prediction
-``functools.partial(flow.at, t)``               a :class:`RobustFlow` at time t (or ``.after`` with its arguments)
+a fitted :class:`.JacobianKernelRegressor`      its prediction
+``functools.partial(flow.at, t)``               a :class:`.RobustFlow` at time t (or ``.after`` with its arguments)
 ``flow.feature_functions(t)``                   all p eigenfeatures at once, every feature attacked on its own
-a torch module, :class:`FiniteMLP` or other     by automatic differentiation on its own device, in its own dtype
+a torch module, :class:`.FiniteMLP` or other    by automatic differentiation on its own device, in its own dtype
 any callable                                    from NumPy points (M, d) to rows (M, 1+d), the value, then derivatives
 ==============================================  ====================================================================
 
@@ -61,7 +61,7 @@ class Attack:
 
     @property
     def accuracy(self):
-        """Share of the M points whose margin is still positive: a float, or (p,). A margin of zero counts as wrong."""
+        """Share of the M points whose margin is still positive, a float or (p,). A margin of zero counts as wrong."""
         return (self.margin > 0).mean(axis=0)
 
     @property

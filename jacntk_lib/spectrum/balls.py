@@ -5,7 +5,7 @@ entry by entry. Each operation adds the error of its operands, propagated, and i
 analysis*: the midpoints are those of ordinary float64 arithmetic, at about ten times the cost.
 
 What the bounds rest on: IEEE 754 binary64, rounding to nearest, for ``+ - * / sqrt``; and a mathematical library whose
-``arctan2`` and ``exp`` err by at most :data:`LIBRARY_ULPS` units in the last place (NumPy aims at 4 for its own).
+``arctan2`` and ``exp`` err by at most ``LIBRARY_ULPS`` units in the last place (NumPy aims at 4 for its own).
 
 The functions :func:`sqrt`, :func:`atan2`, :func:`exp` and :func:`pi` make this module a *field* in the sense of
 :mod:`jacntk_lib.spectrum.enclosures`, whose formulas run unchanged on these arrays and on those of python-flint.

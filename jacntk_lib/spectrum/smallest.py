@@ -2,7 +2,7 @@ r"""The smallest eigenvalue of a limiting kernel on a data set, with proof.
 
 Assumption 4.4 of Kim and Yang (2024) asks that the limiting Jacobian NTK of the training set has a positive smallest
 eigenvalue. It can be as small as 1e-12 of the largest one, where an ordinary eigenvalue routine returns rounding
-error of either sign; :func:`smallest_eigenvalue` returns a proof instead.
+error of either sign; :func:`.smallest_eigenvalue` returns a proof instead.
 
 **What is certified** is the exact Gram matrix of the given float64 inputs, for a network whose sigmas are the
 given float64 numbers; not the rounded matrix that any program holds. Its entries are enclosed by
