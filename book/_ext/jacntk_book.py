@@ -375,7 +375,7 @@ def escape_bars(app, what, name, obj, options, lines):
 
 
 def skip_generated(app, what, name, obj, skip, options):
-    """Leave out scikit-learn's ``set_*_request`` methods and the fields of named tuples, which their class describes."""
+    """Leave out scikit-learn's ``set_*_request`` methods, and the fields that named tuples describe by number."""
     generated = re.fullmatch(r"set_\w+_request", name) or str(obj.__doc__).startswith("Alias for field number")
     return True if generated else None
 
