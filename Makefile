@@ -33,7 +33,7 @@ SOURCES := $(shell find book jacntk_lib benchmarks/results _config.yml _toc.yml 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env environments book pdf serve notebooks prose test lint format contracts unit pairs nbval site workflow latest check-all mutants bench readme-figure lock clean distclean
+.PHONY: help env environments book pdf serve notebooks prose test lint format unit pairs nbval site workflow check-all mutants latest one-core bench readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -42,22 +42,23 @@ help:
 	@echo "make pdf        the whole book as one PDF, _build/jacntk.pdf (needs Chromium)"
 	@echo "make serve      the built book on http://localhost:$(PORT)"
 	@echo "make notebooks  execute the chapters into book/notebooks (CHAPTER=03 for one)"
-	@echo "make prose      the same where only words have changed: executes nothing"
+	@echo "make prose      take over changed words into book/notebooks, executing nothing (CHAPTER=03 for one)"
 	@echo "make lint       style and import contracts (seconds)"
 	@echo "make format     let ruff lay out the code"
 	@echo "make workflow   Snakemake in $(SNAKEMAKE), and the tests of the sweep (workflow/)"
-	@echo "make check-all  what is too long for every commit: an hour or more (STEP=certificate for one step)"
-	@echo "make latest     the tests and a chapter with the newest versions allowed"
+	@echo "make check-all  what is too long for every commit, an hour or more: pdf and the four below"
 	@echo "make mutants    do the tests notice 40 errors put into a copy of the library?"
+	@echo "make latest     the tests and a chapter with the newest versions allowed"
+	@echo "make one-core   the chapters again on one core alone: the same text? (Linux)"
 	@echo "make bench      speed beside peers and baselines (benchmarks/README.md; half an hour, stored in benchmarks/results)"
-	@echo "make lock       the locks and environment.yml from what requirements.in asks for (needs uv)"
+	@echo "make lock       the locks from what requirements.in asks for (needs uv)"
 	@echo "make clean      remove the built book; make distclean: the environment, too"
 
 # -- the environment: three steps, each skipped when done ---------------------------------------------------
 
 env: $(ENVIRONMENT)
 
-# that of the sweep too: after this nothing but `make latest`, `make check-all` and `make lock` opens a connection
+# that of the sweep too: after this nothing but `make latest`, `make bench` and `make lock` opens a connection
 environments: $(ENVIRONMENT) $(SNAKEMAKE)/stamp
 
 $(STAMPS)/lock: requirements.lock
@@ -92,6 +93,7 @@ _build/book.stamp: $(SOURCES) requirements.lock $(ENVIRONMENT)
 
 # the whole book as one file, through Chromium
 pdf: book
+	$(BIN)/jupyter-book build . --builder singlehtml -W -n --keep-going -q
 	$(BIN)/python tools/printed.py
 
 serve: book
@@ -100,9 +102,9 @@ serve: book
 notebooks: $(ENVIRONMENT)
 	$(BIN)/python tools/notebooks.py write $(CHAPTER)
 
-# after a change of words only: nothing is executed
+# after a change of words only: outputs stay as they are, and nbval finds those that a change of code has made wrong
 prose: $(ENVIRONMENT)
-	$(BIN)/python tools/notebooks.py prose $(CHAPTER)
+	$(BIN)/jupytext --quiet --update --to notebooks//ipynb $(patsubst book/notebooks/%.ipynb,book/%.md,$(wildcard book/notebooks/$(CHAPTER)*.ipynb))
 
 # -- the tests -----------------------------------------------------------------------------------------------
 
@@ -127,16 +129,19 @@ format: $(ENVIRONMENT)
 	$(BIN)/ruff format .
 	$(BIN)/python tools/format_chapters.py
 
-# one thread a process, so that two processes do not fight over two cores
+UNIT_TESTS := -n 2 --dist worksteal --doctest-modules jacntk_lib tests --ignore tests/browser --ignore tests/test_workflow.py
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
+
+# one thread per process, so that two processes do not fight over two cores
 unit: $(ENVIRONMENT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations 10 --doctest-modules jacntk_lib tests --ignore tests/browser --ignore tests/test_workflow.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations 10 $(UNIT_TESTS)
 
 pairs: $(ENVIRONMENT)
 	$(BIN)/python tools/notebooks.py check
 
 # the chapters' notebooks run again, every text output compared with the stored one
 nbval: $(ENVIRONMENT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout 600 book/notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope $(NBVAL) book/notebooks
 
 site: book
 	JACNTK_REQUIRE_SITE=1 $(BIN)/python -m pytest -q -n 2 tests/browser
@@ -150,19 +155,32 @@ $(SNAKEMAKE)/stamp: workflow/requirements.lock
 	@$(SNAKEMAKE)/bin/python -m pip install --quiet --disable-pip-version-check -r workflow/requirements.lock
 	@touch $@
 
-# the newest versions allowed, in an environment of their own: reports what breaks, fails only if there is nothing to
-# report. A TORCH given by hand is taken as it is.
-latest: $(ENVIRONMENT)
-	$(BIN)/python tools/latest.py $(if $(filter file,$(origin TORCH)),,--torch "$(TORCH)")
+# -- what is too long for every commit -------------------------------------------------------------------------
 
-# what is too long for every commit; STEP=certificate for one of its steps, tests/check-all.json for the last outcome
-STEP ?=
-check-all: $(ENVIRONMENT)
-	$(BIN)/python tools/check_all.py $(STEP)
+check-all:
+	$(MAKE) --keep-going mutants latest one-core pdf bench
 
 # errors put into a copy of the library, one at a time; each has to be noticed (tests/mutants/mutants.toml)
 mutants: $(ENVIRONMENT)
 	$(BIN)/python tools/mutants.py
+
+# The newest versions that pyproject.toml allows, in an environment of their own, beside the torch that TORCH asks for.
+# Two tests ask for the locked versions themselves. Sphinx builds one page of many: no -W, since links lead elsewhere.
+LATEST := .venv-latest/bin
+latest:
+	@test -x $(LATEST)/python || "$(PYTHON)" -m venv .venv-latest
+	@$(LATEST)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(LATEST)/python -m pip freeze --disable-pip-version-check | sed -n 's/^torch==\([^+]*\).*/torch==\1/p' > .venv-latest/torch.txt
+	@$(LATEST)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --constraint .venv-latest/torch.txt --editable ".[book,test]"
+	@echo "Not as locked:"; $(LATEST)/python -m pip freeze --exclude-editable | tr 'A-Z_' 'a-z-' | grep -vxFf <(cut -d ' ' -f 1 constraints.txt) || true
+	OMP_NUM_THREADS=1 $(LATEST)/python -m pytest -q $(UNIT_TESTS) -k "not locked_versions and not what_requirements_in_asks_for"
+	OMP_NUM_THREADS=1 $(LATEST)/python -m pytest -q $(NBVAL) book/notebooks/01-setup.ipynb
+	@mkdir -p _build/latest && printf 'format: jb-book\nroot: book/01-setup\n' > _build/latest/one-page.yml
+	$(LATEST)/jupyter-book build . --toc _build/latest/one-page.yml --path-output _build/latest -q
+
+# as nbval, but on one core alone, so that no pool of any package has a second thread
+one-core: $(ENVIRONMENT)
+	OMP_NUM_THREADS=1 taskset --cpu-list 0 $(BIN)/python -m pytest -q $(NBVAL) book/notebooks
 
 # Exit status 3 of a script means a missed target: reported at the end, no failure. Any other is a failure, and the
 # scripts after it run all the same.
@@ -180,8 +198,13 @@ bench: $(ENVIRONMENT)
 readme-figure: $(ENVIRONMENT)
 	$(BIN)/python tools/readme_figure.py
 
+# what a lock pins already keeps its version; constraints.txt has the pins without hashes, which pip does not mix with
+# what has none: conda's environment.yml and JupyterLab (README) take them from there
+COMPILE := $(UV) pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --custom-compile-command "make lock" --quiet
 lock:
-	python3 tools/lock.py --uv "$(UV)"
+	$(COMPILE) --output-file requirements.lock requirements.in
+	cd workflow && $(COMPILE) --output-file requirements.lock requirements.in
+	{ sed -n 1p constraints.txt; grep == requirements.lock | sed 's/ \\$$//'; } > constraints.new && mv constraints.new constraints.txt
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .import_linter_cache

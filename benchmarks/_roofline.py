@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from _processor import processor_seconds
 
-from jacntk_lib.kernels import recursion as kernels
+from jacntk_lib.kernels import recursion
 
 
 def measured():
@@ -30,7 +30,7 @@ def _memory(megabytes=256):
     return 2 * source.nbytes / processor_seconds(lambda: np.copyto(target, source))[1] / 1e9
 
 
-def _elementwise(size=kernels.SIDE**2, chain=64, calls=200):
+def _elementwise(size=recursion.SIDE**2, chain=64, calls=200):
     """Multiplications and additions by XLA on arrays of the size that kernels use."""
 
     @jax.jit
@@ -48,23 +48,12 @@ def _elementwise(size=kernels.SIDE**2, chain=64, calls=200):
 
 
 def operations(mlp):
-    """Arithmetic operations of Theta a pair and layer, as the recursion is written (a division counts as one).
+    """Arithmetic operations of Theta per pair and layer, as XLA counts the recursion before it rewrites anything.
 
-    What belongs to a point is done once for all pairs that a tile has with it, and counts accordingly.
+    Additions, multiplications, divisions and roots; comparisons and selections are left out. What belongs to a point is
+    done once for all pairs that a tile has with it, and counts accordingly.
     """
-    counted = {"add", "sub", "mul", "div", "neg", "sqrt", "max", "min", "abs", "select_n", "lt", "gt", "le", "ge"}
-    n, m = kernels.SIDE, kernels.SIDE
-
-    def count(jaxpr):
-        total = 0
-        for equation in jaxpr.eqns:
-            inner = [x.jaxpr for x in equation.params.values() if hasattr(x, "jaxpr")]
-            size = equation.outvars[0].aval.size
-            total += sum(map(count, inner)) + (equation.primitive.name in counted and size > 1) * size
-        return total
-
     with jax.enable_x64(True):
-        points, others, pairs = jnp.ones((n, 1)), jnp.ones((1, m)), jnp.ones((n, m))
-        formulas, constants = mlp.phi.formulas_for(1.0), (1.0, 1.0, 0.0)
-        shape = jax.make_jaxpr(lambda *x: kernels._recursion.__wrapped__(formulas, True, *x, 2, *constants))
-        return round(count(shape(points, others, pairs).jaxpr) / (n * m))
+        x, constants = jnp.ones((recursion.SIDE, 1)), (1.0, 1.0, 0.0)
+        lowered = recursion.jets.lower(mlp.phi.formulas_for(1.0), True, x, x.T, x @ x.T, 2, *constants)
+        return round(lowered.cost_analysis()["flops"] / recursion.SIDE**2)

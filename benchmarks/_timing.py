@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import re
 import sys
 import time
 from pathlib import Path
@@ -84,31 +83,40 @@ def store(path, device="cpu", **content):
     print(f"written to {path}")
 
 
-ROWS = {name: name for name in ("what", "time", "baseline", "ratio")} | {"target": "asked for"}
+ROWS = {"what": "what", "time": "time", "baseline": "baseline", "ratio": "ratio", "target": "asked for"}
 
 
-def write(path, rows, device="cpu", **content):
-    """Print the rows as a Markdown table and store them as json, with whatever else there is."""
-    print(table(rows, ROWS))
+def row(what, time, baseline, ratio=None, unit="", **bound):
+    """A measurement to store: words for time and baseline, and their ratio as a number with the words that follow it.
+
+    ``bound`` is ``at_most=`` or ``at_least=``, what was asked of the ratio.
+    """
+    return {"what": what, "time": time, "baseline": baseline, "ratio": ratio, "unit": unit, **bound}
+
+
+def is_missed(row):
+    """Whether the ratio is not what was asked of it."""
+    return ("at_most" in row and row["ratio"] > row["at_most"]) or (
+        "at_least" in row and row["ratio"] < row["at_least"]
+    )
+
+
+def in_words(row):
+    """A stored row as the words of a table."""
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g} {row['unit']}".strip()
+    bounds = [f"{name.replace('_', ' ')} {row[name]:g}" for name in ("at_most", "at_least") if name in row]
+    return {**row, "ratio": ratio, "target": "".join(bounds)}
+
+
+def store_rows(path, rows, device="cpu", **content):
+    """Print the rows as a table, store them with whatever else there is, and end the script if a target was missed."""
+    print(table(map(in_words, rows), ROWS))
     store(path, device, rows=rows, **content)
+    if missed := [row for row in rows if is_missed(row)]:
+        end_with_missed("; ".join(f"{row['what']}: {in_words(row)['ratio']}" for row in missed))
 
 
 def end_with_missed(what):
     """End a script that has written everything and missed a target: exit status 3, which `make bench` only reports."""
     print(f"missed: {what}", file=sys.stderr)
     raise SystemExit(3)
-
-
-def end_where_missed(rows):
-    """The same if the ratio of a row is not what its target says: "at most 1.5", "<= 3", "at least 60 %"."""
-
-    def number(words):
-        found = re.search(r"\d+(\.\d+)?", words.replace("twice", "2"))
-        return float(found[0]) if found else None
-
-    def kept(ratio, target):
-        bound = number(target)
-        return bound is None or (number(ratio) >= bound if "at least" in target else number(ratio) <= bound)
-
-    if missed := [f"{row['what']}: {row['ratio']}" for row in rows if not kept(row["ratio"], row["target"])]:
-        end_with_missed("; ".join(missed))

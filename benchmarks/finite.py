@@ -10,10 +10,9 @@ at depth 2 with the weights drawn block by block, beside the drawing alone, and 
 import argparse
 import time
 
-import numpy as np
 import torch
-from _baselines import explicit
-from _timing import RESULTS, end_where_missed, fastest, write
+from _baselines import explicit, sphere
+from _timing import RESULTS, fastest, row, store_rows
 
 from jacntk_lib.architecture import MLP
 from jacntk_lib.finite import kernels as finite
@@ -23,30 +22,26 @@ from jacntk_lib.networks.weights import draw_weights
 DEPTH, D = 3, 4
 
 
-def sphere(n):
-    X = np.random.default_rng(0).standard_normal((n, D))
-    return X / np.linalg.norm(X, axis=1, keepdims=True)
-
-
 def against_explicit(device, rounds, synchronise, width=512, points=32):
     net = FiniteMLP(MLP(DEPTH), width, D, dtype=torch.float32, device=device)
-    X = net.as_input(sphere(points))
+    X = net.as_input(sphere(points, D))
     gap = (finite.jacobian_ntk(net, X) - explicit(net, X)).abs().max() / explicit(net, X).abs().max()
     assert gap < 1e-4, f"the two differ by {gap:.1e}: nothing to compare"
     contenders = {"ours": lambda: finite.jacobian_ntk(net, X), "explicit": lambda: explicit(net, X)}
     seconds = fastest(contenders, rounds, synchronise)
-    return {
-        "what": f"finite JNTK, width {width}, depth {DEPTH}, {points} points in R^{D}, float32",
-        "time": f"{seconds['ours']:.3g} s",
-        "baseline": f"explicit Jacobian by torch.func: {seconds['explicit']:.3g} s",
-        "ratio": f"{seconds['explicit'] / seconds['ours']:.0f} times faster",
-        "target": "at least 25 times",
-    }
+    return row(
+        f"finite JNTK, width {width}, depth {DEPTH}, {points} points in R^{D}, float32",
+        f"{seconds['ours']:.3g} s",
+        f"explicit Jacobian by torch.func: {seconds['explicit']:.3g} s",
+        seconds["explicit"] / seconds["ours"],
+        "times faster",
+        at_least=25,
+    )
 
 
 def against_products(device, rounds, synchronise, width, points=256):
     net = FiniteMLP(MLP(DEPTH), width, D, dtype=torch.float32, device=device)
-    X = net.as_input(sphere(points))
+    X = net.as_input(sphere(points, D))
     rows = torch.randn(points * (1 + D), width, device=device)
     out = torch.empty_like(rows)
     weights = [weight.detach() for weight in net.weights[1:DEPTH]]
@@ -63,17 +58,18 @@ def against_products(device, rounds, synchronise, width, points=256):
 
     flops = 2 * len(rows) * width * (2 * (DEPTH - 1) * width + 2 * DEPTH * len(rows))
     seconds = fastest({"ours": lambda: finite.jacobian_ntk(net, X), "products": products}, rounds, synchronise)
-    return {
-        "what": f"finite JNTK, width {width}, depth {DEPTH}, {points} points in R^{D}, float32",
-        "time": f"{seconds['ours']:.3g} s",
-        "baseline": f"its products alone: {seconds['products']:.3g} s, {flops / seconds['products'] / 1e9:.0f} GFLOP/s",
-        "ratio": f"{seconds['ours'] / seconds['products']:.2f} times as long",
-        "target": "at most twice",
-    }
+    return row(
+        f"finite JNTK, width {width}, depth {DEPTH}, {points} points in R^{D}, float32",
+        f"{seconds['ours']:.3g} s",
+        f"its products alone: {seconds['products']:.3g} s, {flops / seconds['products'] / 1e9:.0f} GFLOP/s",
+        seconds["ours"] / seconds["products"],
+        "times as long",
+        at_most=2,
+    )
 
 
 def streamed(device, synchronise, width, points=256):
-    X = sphere(points)
+    X = sphere(points, D)
 
     def timed(run):
         synchronise()
@@ -86,13 +82,13 @@ def streamed(device, synchronise, width, points=256):
     seconds = timed(lambda: finite.streamed_jacobian_ntk(MLP(2), width, 0, X, **place))
     panels = range(0, width, 512)
     drawing = timed(lambda: [draw_weights(0, 2, (width, width), a, min(a + 512, width), **place) for a in panels])
-    return {
-        "what": f"streamed finite JNTK, width {width}, depth 2, {points} points in R^{D}, float32",
-        "time": f"{seconds:.3g} s",
-        "baseline": f"drawing its {width**2 / 1e9:.2f} billion weights alone: {drawing:.3g} s",
-        "ratio": f"{seconds / drawing:.1f} times as long",
-        "target": "feasible",
-    }
+    return row(
+        f"streamed finite JNTK, width {width}, depth 2, {points} points in R^{D}, float32",
+        f"{seconds:.3g} s",
+        f"drawing its {width**2 / 1e9:.2f} billion weights alone: {drawing:.3g} s",
+        seconds / drawing,
+        "times as long",
+    )
 
 
 def main():
@@ -111,8 +107,7 @@ def main():
         name, rows = "finite", [against_explicit(device, options.rounds, synchronise)]
         if options.wide:
             rows.append(against_products(device, min(options.rounds, 3), synchronise, options.wide))
-    write(options.out or RESULTS / f"{name}-{options.device}.json", rows, device)
-    end_where_missed(rows)
+    store_rows(options.out or RESULTS / f"{name}-{options.device}.json", rows, device)
 
 
 if __name__ == "__main__":

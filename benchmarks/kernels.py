@@ -5,8 +5,7 @@
 Both compute the same blocks from the same closed forms in float64 and are compared before they are timed. Autodiff runs
 at depths up to 3: what it takes jax to compile them grows with the depth. The first call, compilation included, is
 timed in this fresh process, before anything else, and in two more that share jax's compilation cache. The scalars are
-timed by the clock and by what all cores spent in the same call. A missed target ends the run with an error, once
-everything is written.
+timed by the clock and by what all cores spent in the same call.
 """
 
 import argparse
@@ -18,8 +17,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _baselines import by_autodiff
-from _timing import RESULTS, clock_and_cores, end_with_missed, fastest, write
+from _baselines import by_autodiff, sphere
+from _timing import RESULTS, clock_and_cores, fastest, row, store_rows
 
 from jacntk_lib import MLP, jacobian_ntk
 
@@ -54,8 +53,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=RESULTS / "kernels.json")
     chosen = parser.parse_args()
-    X = np.random.default_rng(0).standard_normal((chosen.points, chosen.dimension))
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    X = sphere(chosen.points, chosen.dimension)
     deep, size = MLP(chosen.depth, "gelu"), f"{chosen.points} points in R^{chosen.dimension}, GELU"
     v = np.ones(chosen.points * (1 + chosen.dimension))
 
@@ -71,8 +69,8 @@ def main():
         "what": f"kernel scalars, {size}, depth {chosen.depth}",
         "clock_seconds": clock,
         "core_seconds": cores,
-        "clock ns a pair and layer": clock / steps * 1e9,
-        "core ns a pair and layer": cores / steps * 1e9,
+        "clock ns per pair and layer": clock / steps * 1e9,
+        "core ns per pair and layer": cores / steps * 1e9,
         "with a product, clock_seconds": product,
         "target_seconds": SCALARS,
     }
@@ -85,27 +83,30 @@ def main():
         "with the compilation cache, clock_seconds": filled[1],
     }
     rows = [
-        {
-            "what": scalars["what"],
-            "time": f"{clock * 1e3:.1f} ms",
-            "baseline": f"of all cores: {cores * 1e3:.1f} ms; with one product: {product * 1e3:.1f} ms",
-            "ratio": f"{scalars['clock ns a pair and layer']:.0f} ns a pair and layer",
-            "target": f"at most {SCALARS * 1e3:.0f} ms",
-        },
-        {
-            "what": first_call["what"],
-            "time": f"{first:.2f} s",
-            "baseline": f"of all cores: {first_cores:.2f} s, nearly all of it compilation",
-            "ratio": "",
-            "target": f"at most {FIRST:.0f} s",
-        },
-        {
-            "what": "the same with jax's compilation cache, filled by another process",
-            "time": f"{filled[1]:.2f} s",
-            "baseline": f"the process that filled it: {filled[0]:.2f} s",
-            "ratio": f"{filled[0] / filled[1]:.1f} times faster",
-            "target": "",
-        },
+        row(
+            scalars["what"],
+            f"{clock * 1e3:.1f} ms",
+            f"{scalars['clock ns per pair and layer']:.0f} ns per pair and layer; of all cores: {cores * 1e3:.1f} ms; "
+            f"with one product: {product * 1e3:.1f} ms",
+            clock / SCALARS,
+            f"of the {SCALARS * 1e3:.0f} ms asked for",
+            at_most=1,
+        ),
+        row(
+            first_call["what"],
+            f"{first:.2f} s",
+            f"of all cores: {first_cores:.2f} s, nearly all of it compilation",
+            first / FIRST,
+            f"of the {FIRST:.0f} s asked for",
+            at_most=1,
+        ),
+        row(
+            "the same with jax's compilation cache, filled by another process",
+            f"{filled[1]:.2f} s",
+            f"the process that filled it: {filled[0]:.2f} s",
+            filled[0] / filled[1],
+            "times faster",
+        ),
     ]
     for depth in (1, 2, 3):
         mlp = MLP(depth, "gelu")
@@ -117,18 +118,15 @@ def main():
         contenders = {"ours": lambda m=mlp: jacobian_ntk(m, X).dense(), "autodiff": lambda f=autodiff: f(X)}
         seconds = fastest(contenders, chosen.rounds)
         rows.append(
-            {
-                "what": f"dense kernel, {size}, depth {depth}",
-                "time": f"{seconds['ours'] * 1e3:.1f} ms",
-                "baseline": f"autodiff: {seconds['autodiff'] * 1e3:.0f} ms, after {compile_time:.1f} s of compiling",
-                "ratio": f"{seconds['autodiff'] / seconds['ours']:.1f} times faster",
-                "target": "",
-            }
+            row(
+                f"dense kernel, {size}, depth {depth}",
+                f"{seconds['ours'] * 1e3:.1f} ms",
+                f"autodiff: {seconds['autodiff'] * 1e3:.0f} ms, after {compile_time:.1f} s of compiling",
+                seconds["autodiff"] / seconds["ours"],
+                "times faster",
+            )
         )
-    write(chosen.out, rows, scalars=scalars, first_call=first_call)
-    missed = [one["what"] for one in (scalars, first_call) if one["clock_seconds"] > one["target_seconds"]]
-    if missed:
-        end_with_missed("; ".join(missed))
+    store_rows(chosen.out, rows, scalars=scalars, first_call=first_call)
 
 
 if __name__ == "__main__":

@@ -150,8 +150,8 @@ def share_of_peak(roofline, points=256, depth=11):
     return {
         "what": f"kernel scalars, {points} points, gelu, depth {depth}",
         "seconds": seconds,
-        "core ns a pair and layer": seconds / steps * 1e9,
-        "operations a pair and layer": each,
+        "core ns per pair and layer": seconds / steps * 1e9,
+        "operations per pair and layer": each,
         "GFLOP/s": rate,
         "share of the elementwise rate": rate / roofline["elementwise in cache, float64, GFLOP/s"],
         "share of the matrix product rate": rate / roofline["matrix product, float64, GFLOP/s"],

@@ -1,19 +1,12 @@
-"""The stored results of all benchmarks as Markdown tables, and those of peers.py and growth.py as a figure.
+"""The stored results of all benchmarks as Markdown tables, in table.md beside them.
 
-    python benchmarks/report.py [--results FOLDER] [--figure _build/bench/peers.png]
-
-Writes table.md beside the results. The figure is not kept: it can be drawn again from them.
+python benchmarks/report.py
 """
 
-import argparse
 import json
-from pathlib import Path
 
-import matplotlib.pyplot as plt
 import scale
-from _timing import RESULTS, ROWS, table
-
-from jacntk_lib.book import plotting
+from _timing import RESULTS, ROWS, in_words, table
 
 PEERS = {
     "what": "what",
@@ -94,8 +87,8 @@ def peers_text(peers):
         table(map(shown_peer, peers["records"]), PEERS),
         *(f"Missing: {name} ({reason})." for name, reason in peers["missing"].items()),
         f"One core at its best: {rates}.",
-        f"{kernel['what']}: {kernel['core ns a pair and layer']:.0f} core ns a pair and layer, "
-        f"{kernel['operations a pair and layer']} operations, {kernel['GFLOP/s']:.2g} GFLOP/s: "
+        f"{kernel['what']}: {kernel['core ns per pair and layer']:.0f} core ns per pair and layer, "
+        f"{kernel['operations per pair and layer']} operations, {kernel['GFLOP/s']:.2g} GFLOP/s: "
         f"{kernel['share of the elementwise rate']:.0%} of the elementwise rate, "
         f"{kernel['GFLOP/s'] / product:.0%} of that of a matrix product.",
     ]
@@ -114,28 +107,6 @@ def scale_text(title, record):
     ]
 
 
-def times_text(times):
-    """Stages of `make test`, pages of the book and slowest tests by seconds, beside what was asked for."""
-    stages = [{"what": f"make test, {name}", "time": f"{seconds} s"} for name, seconds in times["stages"].items()]
-    pages = [{"what": f"page {name}", "time": f"{seconds:.0f} s"} for name, seconds in times["pages"].items()]
-    tests = [
-        {"what": f"`{name}`".replace("|", "\\|"), "time": f"{seconds:.0f} s"}
-        for name, seconds in times["tests"].items()
-    ]
-    targets = [
-        {"what": what, "time": f"{seconds:.0f} s", "target": f"at most {times['targets'][what]} s"}
-        for what, seconds in times["totals"].items()
-    ]
-    columns = {"what": "what", "time": "seconds of the clock", "target": "asked for"}
-    note = [times["note"]] if times.get("note") else []
-    return [
-        "## Where the time goes",
-        *note,
-        where(times["machine"]),
-        table([*targets, *stages, *pages, *tests], columns),
-    ]
-
-
 def markdown(results):
     """Every table, from ``{name of the file: its content}``; what is not there is left out."""
     parts = ["# Results of the benchmarks\n\nWritten by `benchmarks/report.py`; do not edit."]
@@ -150,47 +121,14 @@ def markdown(results):
             parts += scale_text(title, results[name])
     for title, name in ROWS_OF.items():
         if name in results:
-            parts += [f"## {title}", where(results[name]["machine"]), table(results[name]["rows"], ROWS)]
-    if "times" in results:
-        parts += times_text(results["times"])
+            parts += [f"## {title}", where(results[name]["machine"]), table(map(in_words, results[name]["rows"]), ROWS)]
     return "\n\n".join(parts) + "\n"
 
 
-def draw(peers, growth, path):
-    """Left: who takes how long for one Jacobian NTK. Right: time against the number of points."""
-    plotting.use_house_style()
-    fig, (left, right) = plt.subplots(1, 2, figsize=(2 * plotting.TEXT_WIDTH, 4.5))
-    cases = list(dict.fromkeys(one["what"] for one in peers["records"]))
-    for method in dict.fromkeys(one["method"] for one in peers["records"]):
-        those = [one for one in peers["records"] if one["method"] == method]
-        left.plot([one["seconds"] for one in those], [cases.index(one["what"]) for one in those], "o", label=method)
-    left.set(xscale="log", xlabel="processor time (s)", yticks=range(len(cases)), yticklabels=cases)
-    left.invert_yaxis()
-    left.legend(fontsize=8)
-    for one in growth["records"]:
-        if one["grows"] == "N":
-            label = f"{one['what']}: N^{one['exponent']:.2f}, expected {one['expected']}"
-            right.loglog(one["sizes"], one["seconds"], "o-", label=label)
-    right.set(xlabel="points N", ylabel="processor time (s)")
-    right.legend(fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fig.savefig(path)
-    plt.close(fig)
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--figure", type=Path, default=Path("_build/bench/peers.png"))
-    chosen = parser.parse_args()
-    results = {path.stem: json.loads(path.read_text()) for path in sorted(chosen.results.glob("*.json"))}
-    text = markdown(results)
-    print(text)
-    (chosen.results / "table.md").write_text(text)
-    print(f"written to {chosen.results / 'table.md'}")
-    if "peers" in results and "scaling" in results:
-        draw(results["peers"], results["scaling"], chosen.figure)
-        print(f"and to {chosen.figure}")
+    text = markdown({path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))})
+    (RESULTS / "table.md").write_text(text)
+    print(f"{text}\nwritten to {RESULTS / 'table.md'}")
 
 
 if __name__ == "__main__":

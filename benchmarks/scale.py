@@ -98,6 +98,7 @@ def one(chosen):
     """Fit and predict once, in this process, and print the record of it."""
     from jacntk_lib import JacobianKernelRegressor, jacobian_ntk
     from jacntk_lib.architecture import MLP
+    from jacntk_lib.solve import Exact, Iterative
 
     points, solver, until, predictions = chosen.one
     points = int(points)
@@ -112,10 +113,8 @@ def one(chosen):
     else:
         regressor = JacobianKernelRegressor(
             **SETTING,
-            solver=solver,
+            solver=Exact() if solver == "exact" else Iterative(chosen.tolerance, devices=chosen.devices),
             time=math.inf if until == "infinity" else FLOW_TIME,
-            tolerance=chosen.tolerance,
-            devices=chosen.devices,
         )
     seconds, processor = [], []
     for step in (lambda: regressor.fit(fitted.X, fitted.targets), lambda: regressor.predict(held_out.X)):
@@ -185,7 +184,9 @@ def main():
     parser.add_argument("--flow", type=int, nargs="*", default=[250, 1000])
     parser.add_argument("--budget", type=float, default=60.0, help="processor seconds, for exact and autodiff")
     parser.add_argument("--data", choices=("digits", "mnist"), default="digits")
-    parser.add_argument("--tolerance", type=float, help="relative residual of the iteration (default 1e-9)")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-9, help="relative residual of the iteration (default 1e-9)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of linear algebra")
     parser.add_argument("--devices", help="gpu: products with the kernel run there")
     parser.add_argument("--out", type=Path, default=RESULTS / "scale.json")

@@ -9,7 +9,7 @@ import argparse
 
 import numpy as np
 import torch
-from _timing import RESULTS, end_where_missed, fastest, write
+from _timing import RESULTS, fastest, row, store_rows
 
 from jacntk_lib.architecture import MLP
 from jacntk_lib.networks import FiniteMLP, full_precision
@@ -102,27 +102,20 @@ def main():
     seconds = fastest(contenders, options.rounds, synchronise)
     flops = 6 * (DEPTH - 1) * 2 * N * n * n
 
-    def row(baseline, name, target):
-        return {
-            "what": f"training step, width {n}, depth {DEPTH}, {N} points in R^{D}, float32",
-            "time": f"{seconds['step']:.3g} s",
-            "baseline": f"{baseline}: {seconds[name]:.3g} s",
-            "ratio": f"{seconds[name] / seconds['step']:.2f} times faster",
-            "target": target,
-        }
+    what = f"training step, width {n}, depth {DEPTH}, {N} points in R^{D}, float32"
 
-    rate = row(
-        f"its matrix products alone ({flops / seconds['products'] / 1e9:.0f} GFLOP/s)", "products", "at least 60 %"
-    )
-    rate["ratio"] = f"{seconds['products'] / seconds['step']:.0%} of the rate"
+    def beside(baseline, name, unit="times faster", **bound):
+        time, other = f"{seconds['step']:.3g} s", f"{baseline}: {seconds[name]:.3g} s"
+        return row(what, time, other, seconds[name] / seconds["step"], unit, **bound)
+
+    alone = f"its matrix products alone ({flops / seconds['products'] / 1e9:.0f} GFLOP/s)"
     rows = [
-        rate,
-        row("double backpropagation, torch.func.jacrev at every point", "double", "at least 3 times"),
-        row("double backpropagation, one torch.func.jacrev of the sum", "double of sum", "-"),
-        row("autograd through the tangent pass", "tangents", "-"),
+        beside(alone, "products", "of the rate", at_least=0.6),
+        beside("double backpropagation, torch.func.jacrev at every point", "double", at_least=3),
+        beside("double backpropagation, one torch.func.jacrev of the sum", "double of sum"),
+        beside("autograd through the tangent pass", "tangents"),
     ]
-    write(options.out or RESULTS / f"training-{options.device}.json", rows, options.device)
-    end_where_missed(rows)
+    store_rows(options.out or RESULTS / f"training-{options.device}.json", rows, options.device)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The few exceptions that are the library's own; everything else is a ValueError or a TypeError.
+"""The few exceptions that are the library's own, and warnings; everything else is a ValueError or a TypeError.
 
 >>> from jacntk_lib import MLP, RobustFlow
 >>> flow = RobustFlow(MLP(2), [[1.0, 2.0], [1.0, 2.0]], [1.0, -1.0])  # one point with two labels
@@ -11,6 +11,9 @@ a finite time or a ridge
 >>> issubclass(ConvergenceError, RuntimeError), issubclass(CorruptResultError, ValueError)
 (True, True)
 """
+
+import inspect
+import warnings
 
 
 class SingularGramError(ValueError):
@@ -27,3 +30,11 @@ class ConvergenceError(RuntimeError):
 
 class CorruptResultError(ValueError):
     """A stored result does not match its own record: truncated, edited, or written by another program."""
+
+
+def warn(message, category=UserWarning):
+    """Warn at the caller's own line: the innermost that is not in this library."""
+    frame, level = inspect.currentframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("jacntk_lib"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -10,9 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._validation import integer, positive_number
 from .architecture import MLP
-from .dynamics.flow import RobustFlow
-from .dynamics.outcomes import Eigenfeatures, Prediction
-from .kernels.gram import MEMORY
+from .dynamics import Eigenfeatures, Prediction, RobustFlow
 
 
 class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
@@ -41,15 +39,14 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     time : kappa^2 t > 0, ``math.inf`` for the limit. Only this product matters; the output scale kappa is 1 here.
     input_scale : multiplies the inputs before the first layer; ``"auto"`` is one over the root mean square length of
         the training inputs (1 for unit vectors). Jacobians are with respect to the inputs as given all the same.
-    solver : "auto", "exact" or "iterative", as in :class:`~jacntk_lib.RobustFlow`: dense matrices up to 8192
+    solver : "auto", "exact", "iterative", or an Exact or Iterative of :mod:`jacntk_lib.solve` with options of its own
+        (accuracy, memory, devices), as in :class:`~jacntk_lib.RobustFlow`: "auto" takes dense matrices up to 8192
         unknowns N(1+d), products with the kernel alone beyond.
-    tolerance, memory, devices : as in RobustFlow: the relative residual at which the iteration stops (``None`` is
-        1e-9), bytes for kernel scalars, and where products run (``None``, "gpu", or some of ``jax.devices()``).
 
     Attributes
     ----------
     flow_ : the fitted :class:`~jacntk_lib.RobustFlow`.
-    report_ : condition and residual at infinite time and from the iterative solver, else ``None``.
+    report_ : a :class:`~jacntk_lib.solve.Report` at infinite time and from the iterative solver, else ``None``.
     n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
 
     Raises
@@ -78,9 +75,6 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         time=math.inf,
         input_scale="auto",
         solver="auto",
-        tolerance=None,
-        memory=MEMORY,
-        devices=None,
     ):
         self.depth = depth
         self.activation = activation
@@ -91,9 +85,6 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         self.time = time
         self.input_scale = input_scale
         self.solver = solver
-        self.tolerance = tolerance
-        self.memory = memory
-        self.devices = devices
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -124,10 +115,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
             y,
             lam=self.lam,
             ridge=self.ridge,
-            tolerance=self.tolerance,
             solver=self.solver,
-            memory=self.memory,
-            devices=self.devices,
         )
         self.time_ = time
         self.report_ = self.flow_.at(time).report

@@ -23,7 +23,6 @@ from jacntk_lib import (
     finite,
     jacobian_ntk,
     results,
-    solve,
 )
 from jacntk_lib.activations import Activation, softplus_derivatives, tanh_derivatives
 from jacntk_lib.book import bootstrap, checks, plotting
@@ -33,6 +32,7 @@ from jacntk_lib.errors import ConvergenceError, CorruptResultError, SingularGram
 from jacntk_lib.experiments import figure1, figure2, figure3, figure6
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.robustness import accuracy_under_attack, attack, linearised_margin
+from jacntk_lib.solve import Exact, Iterative
 from jacntk_lib.spectrum import certify, degeneracies, extreme_eigenvalues, imprecise, smallest_eigenvalue
 from jacntk_lib.training import max_learning_rate, train
 
@@ -97,10 +97,6 @@ def attacked(**options):
 
 def margin(**options):
     return linearised_margin(**{"value": np.ones(3), "jacobian": X, "y": SIGNS, "size": 0.1} | options)
-
-
-def inner_negative(gram):
-    return type(gram)(gram.X, None, type(gram._jet)(*(-x for x in gram._jet)))
 
 
 G = jacobian_ntk(MLP(2), X)
@@ -180,13 +176,20 @@ LIST = {
         (lambda: jacobian_ntk(MLP(2), X, X[:2]).diagonal(), V, r"shape \(12, 8\) has no diagonal: it needs"),
     ],
     "solve": [
-        (lambda: solve.cholesky(G, np.ones(3)), V, r"b has shape \(3,\), but shape \(12,\) is needed"),
-        (lambda: solve.cholesky(G, np.ones((12, 1, 1))), V, r"b has shape \(12, 1, 1\)"),
-        (lambda: solve.cholesky(G, np.full(12, np.nan)), V, "b contains 12 non-finite"),
-        (lambda: solve.cholesky(G, np.ones(12), ridge=-1.0), V, "ridge must not be negative, got -1"),
-        (lambda: solve.cholesky(G.dense(), np.ones(12)), T, "a symmetric JacobianGram is needed, made with X2=None"),
-        (lambda: solve.cholesky(jacobian_ntk(MLP(2), X, X), np.ones(12)), T, "symmetric JacobianGram is needed"),
-        (lambda: solve.cholesky(inner_negative(G), np.ones(12)), S, "not positive semi-definite .* positive ridge"),
+        (lambda: Iterative().solve(G, np.ones(3), ridge=1.0), V, r"b has shape \(3,\), but shape \(12,\) is needed"),
+        (lambda: Iterative().solve(G, np.ones((12, 1, 1)), ridge=1.0), V, r"b has shape \(12, 1, 1\)"),
+        (lambda: Iterative().solve(G, np.full(12, np.nan), ridge=1.0), V, "b contains 12 non-finite"),
+        (lambda: Iterative().solve(G, np.ones(12), ridge=-1.0), V, "ridge must not be negative, got -1"),
+        (
+            lambda: Iterative().solve(G.dense(), np.ones(12), ridge=1.0),
+            T,
+            "a symmetric JacobianGram is needed, made with X2=None",
+        ),
+        (
+            lambda: Iterative().solve(jacobian_ntk(MLP(2), X, X), np.ones(12), ridge=1.0),
+            T,
+            "symmetric JacobianGram is needed",
+        ),
     ],
     "spectrum": [
         (lambda: smallest_eigenvalue(G.dense()), T, r"spectrum\.certify"),
@@ -223,13 +226,19 @@ LIST = {
         (lambda: flow(lam="0.1"), T, "lam has dtype <U3"),
         (lambda: flow(ridge=-1.0), V, "ridge must not be negative, got -1"),
         (
-            lambda: flow(devices="gpuu"),
+            lambda: flow(solver=Iterative(devices="gpuu")),
             V,
             "no device of platform 'gpuu' here, only cpu; for a GPU install jax with CUDA",
         ),
-        (lambda: flow(devices=[0]), T, "devices must be jax devices or the name of a platform, got 0"),
-        (lambda: flow(solver="fast"), V, "solver must be 'auto', 'exact' or 'iterative', got 'fast'"),
-        (lambda: flow(tolerance=-1.0), V, "tolerance must not be negative, got -1"),
+        (
+            lambda: flow(solver=Iterative(devices=[0])),
+            T,
+            "devices must be jax devices or the name of a platform, got 0",
+        ),
+        (lambda: flow(solver="fast"), V, "solver must be 'auto', 'exact', 'iterative', or an Exact .* got 'fast'"),
+        (lambda: Exact(cutoff=-1.0), V, "cutoff must not be negative, got -1"),
+        (lambda: Iterative(tolerance=0.0), V, "tolerance must be positive, got 0"),
+        (lambda: Iterative(memory=0), V, "memory must be at least 1, got 0"),
         (lambda: flow(jacobian_targets=np.ones((3, 1))), V, r"jacobian_targets has shape \(3, 1\), but shape \(3, 3\)"),
         (lambda: flow(y=X[:, :2], jacobian_targets=X), V, r"jacobian_targets has shape .* shape \(3, 2, 3\) is needed"),
         (lambda: flow().at(-1.0), V, "t must not be negative, got -1"),
@@ -267,8 +276,8 @@ LIST = {
         (lambda: fit(time=math.nan), V, "time must be finite, got nan"),
         (lambda: fit(input_scale="unit"), V, "input_scale must be 'auto' or a positive number, got 'unit'"),
         (lambda: fit(input_scale=-1.0), V, "input_scale must be positive, got -1"),
-        (lambda: fit(devices="gpuu"), V, "no device of platform 'gpuu' here"),
-        (lambda: fit(solver="fast"), V, "solver must be 'auto', 'exact' or 'iterative', got 'fast'"),
+        (lambda: fit(solver=Iterative(devices="gpuu")), V, "no device of platform 'gpuu' here"),
+        (lambda: fit(solver="fast"), V, "solver must be 'auto', 'exact', 'iterative', or an Exact .* got 'fast'"),
         (lambda: fit().sample(X, 0), V, "n_samples must be at least 1, got 0"),
         (lambda: JacobianKernelRegressor().fit(X * 1j, Y), V, "Complex data not supported"),
         (lambda: JacobianKernelRegressor().fit(NAN, Y), V, "Input X contains NaN"),

@@ -408,7 +408,7 @@ def test_scalars_that_do_not_fit_are_computed_again_and_nothing_changes(square):
         np.testing.assert_allclose(read(small), read(stored), atol=1e-12 * scale)
     if square:
         np.testing.assert_allclose(small.diagonal(), stored.diagonal(), atol=1e-12 * scale)
-    assert not any(isinstance(held, np.ndarray) and held.size > 450 for held in vars(small._jet).values())
+    assert not any(isinstance(held, np.ndarray) and held.size > 450 for held in vars(small._scalars).values())
 
 
 @own_peak

@@ -20,12 +20,11 @@ from packaging.utils import canonicalize_name
 import jacntk_lib
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import lock  # noqa: E402
-
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
+PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+TORCH = re.search(r"^TORCH \?= (\S+)$", (ROOT / "Makefile").read_text(), re.M).group(1)
 
 
 def for_this_python(requirements):
@@ -35,20 +34,16 @@ def for_this_python(requirements):
     return {canonicalize_name(one.name): next(iter(one.specifier)).version for one in here}
 
 
-def lock_lines():
-    return [f"{name}=={version}" + f" ; {marker}" * bool(marker) for name, version, marker in lock.pins(LOCK)]
-
-
-def test_environment_yml_has_the_pins_of_the_lock_and_the_torch_of_the_makefile():
+def test_conda_takes_the_pins_of_the_lock_and_the_torch_of_the_makefile():
+    assert [line.removesuffix(" \\") for line in LOCK.splitlines() if "==" in line] == PINS
     parts = yaml.safe_load(ENVIRONMENT)["dependencies"]
-    from_pip = parts[-1]["pip"]
-    assert from_pip == [*lock_lines(), lock.torch_default(), "-e ."]
+    assert {"-c constraints.txt", TORCH} <= set(parts[-1]["pip"])
     assert f"python={sys.version_info.major}.{sys.version_info.minor}" in parts or sys.version_info[:2] > (3, 11)
 
 
 def test_every_pin_carries_hashes_and_no_file_names_a_registry():
     blocks = re.split(r"\n(?=\S)", LOCK.split("\n", 2)[2].strip())
-    assert len(blocks) == len(lock_lines()) > 100
+    assert len(blocks) == len(PINS) > 100
     assert all("--hash=sha256:" in block for block in blocks)
     assert not re.search(r"https?://|--index|--find-links", LOCK + ENVIRONMENT)
 
@@ -57,12 +52,12 @@ def test_the_lock_is_what_requirements_in_asks_for():
     asked = for_this_python(
         line for line in (ROOT / "requirements.in").read_text().splitlines() if line and not line.startswith("#")
     )
-    locked = for_this_python(lock_lines())
+    locked = for_this_python(PINS)
     assert {name: locked.get(name) for name in asked} == asked
 
 
 def test_the_lock_serves_every_dependency_of_the_project():
-    locked = for_this_python(lock_lines()) | {"torch": lock.torch_default().split("==")[1]}
+    locked = for_this_python(PINS) | {"torch": TORCH.split("==")[1]}
     extras = PROJECT["optional-dependencies"]
     for line in [*PROJECT["dependencies"], *extras["book"], *extras["test"]]:
         wanted = Requirement(line)
@@ -71,7 +66,7 @@ def test_the_lock_serves_every_dependency_of_the_project():
 
 
 def test_the_lock_holds_what_torch_needs_besides_itself_but_not_torch():
-    locked = for_this_python(lock_lines())
+    locked = for_this_python(PINS)
     assert "torch" not in locked
     needs = [Requirement(line) for line in metadata.requires("torch")]
     needs = [one for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
@@ -83,7 +78,7 @@ def test_the_lock_holds_what_torch_needs_besides_itself_but_not_torch():
 
 
 def test_this_environment_has_the_locked_versions():
-    locked = for_this_python(lock_lines())
+    locked = for_this_python(PINS)
     asked = [line for line in (ROOT / "requirements.in").read_text().splitlines() if "==" in line]
     here = {name: metadata.version(name) for name in for_this_python(asked)}
     assert here == {name: locked[name] for name in here}
@@ -127,7 +122,6 @@ def test_type_checkers_see_the_same_exports():
     (guard,) = (node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.name for node in guard.body for alias in node.names}
     assert seen == set(jacntk_lib.__all__) - {"__version__"} == set(jacntk_lib._HOME)
-    assert (ROOT / "jacntk_lib" / "py.typed").is_file()
 
 
 def test_a_submodule_is_imported_when_first_used_and_a_wrong_name_is_told_what_there_is():

@@ -7,17 +7,19 @@ import pickle
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.sparse.linalg
 from numpy.testing import assert_allclose
 
-from jacntk_lib import MLP, jacobian_ntk, solve
+from jacntk_lib import MLP, jacobian_ntk
 from jacntk_lib.dynamics import RobustFlow, rational_krylov
 from jacntk_lib.dynamics import system as _system
-from jacntk_lib.dynamics.weighted import WeightedGram, WeightedSpectrum
+from jacntk_lib.dynamics.weighted import WeightedGram
 from jacntk_lib.errors import ConvergenceError
 from jacntk_lib.kernels import scalars
 from jacntk_lib.regression import JacobianKernelRegressor
-from jacntk_lib.solve import conjugate_gradients as _iterative
-from jacntk_lib.solve.conjugate_gradients import Preconditioner, conjugate_gradients
+from jacntk_lib.solve import Exact, Iterative, preconditioner
+from jacntk_lib.solve.conjugate_gradients import conjugate_gradients
+from jacntk_lib.solve.preconditioner import Preconditioner
 
 TIGHT = 1e-11
 
@@ -58,7 +60,7 @@ def both(case, **more):
     arguments = problem(case)
     return (
         RobustFlow(**arguments, solver="exact"),
-        RobustFlow(**arguments, solver="iterative", **more),
+        RobustFlow(**arguments, solver=Iterative(**more)),
         points(5, arguments["X"].shape[1], seed=3),
     )
 
@@ -138,7 +140,7 @@ def test_the_error_is_not_underestimated():
     exact = RobustFlow(**arguments, solver="exact")
     products = []
     for tolerance in (1e-3, 1e-6, 1e-9):
-        flow = RobustFlow(**arguments, solver="iterative", tolerance=tolerance)
+        flow = RobustFlow(**arguments, solver=Iterative(tolerance))
         for t in (1.0, 100.0, 1e5, 1e7):
             got, expected = flow.at(t), exact.at(t)
             assert got.report.residual <= tolerance
@@ -156,7 +158,7 @@ def test_the_reported_error_holds_at_new_points_within_a_factor_of_ten(case):
     X_new = points(40, arguments["X"].shape[1], seed=3)
     exact = RobustFlow(**arguments, solver="exact")
     for tolerance in (1e-3, 1e-6, 1e-9):
-        flow = RobustFlow(**arguments, solver="iterative", tolerance=tolerance)
+        flow = RobustFlow(**arguments, solver=Iterative(tolerance))
         for t in (100.0, 1e5, 1e7, math.inf):
             got, expected = flow.at(t, X_new), exact.at(t, X_new)
             assert got.report.residual <= tolerance
@@ -196,15 +198,22 @@ def test_spread_over_initialisations():
 
 def test_auto_is_exact_up_to_a_size(monkeypatch):
     arguments = problem("several outputs")
+    assert RobustFlow(**arguments).solver == Exact()
     assert RobustFlow(**arguments).at(1.0).report is None
     monkeypatch.setattr(_system, "EXACT_UP_TO", 24 * 5 - 1)
     flow = RobustFlow(**arguments)
+    assert flow.solver == Iterative()
     assert flow.at(1.0).report.products > 0
-    assert len(flow.eigenvalues) == 24 * 5  # computed because they were asked for,
-    assert flow.at(2.0).report is None  # and used since they are there
-    monkeypatch.setattr(_system, "SPECTRUM_UP_TO", 24 * 5 - 1)
-    with pytest.raises(ValueError, match="above 119; pass solver='exact'"):
-        _ = RobustFlow(**arguments).eigenvalues
+
+
+@pytest.mark.parametrize("ask", [lambda flow: flow.eigenvalues, lambda flow: flow.at(math.inf)])
+def test_no_answer_depends_on_what_was_asked_before(ask):
+    arguments = problem("several outputs")
+    fresh, asked = RobustFlow(**arguments), RobustFlow(**arguments)
+    ask(asked)
+    for t in (1.0, math.inf):
+        assert (fresh.at(t).value == asked.at(t).value).all()
+        assert fresh.at(t).report == asked.at(t).report
 
 
 @pytest.mark.parametrize(
@@ -218,16 +227,14 @@ def test_auto_is_exact_up_to_a_size(monkeypatch):
     ],
 )
 def test_what_products_cannot_answer_names_the_exact_solver(question):
-    with pytest.raises(ValueError, match="solver='iterative' does not form; pass solver='exact'"):
+    with pytest.raises(ValueError, match="does not form; pass solver='exact'"):
         question(RobustFlow(**problem("no penalty"), solver="iterative"))
 
 
 def test_no_convergence_is_an_error_that_says_how_far(monkeypatch):
     arguments = problem("several outputs")
-    monkeypatch.setattr(rational_krylov, "MAX_ITERATIONS", 3)
     with pytest.raises(ConvergenceError, match=r"stopped at relative residual \S+ after \d+ products.*condition"):
-        RobustFlow(**arguments, solver="iterative").at(math.inf)
-    monkeypatch.undo()
+        RobustFlow(**arguments, solver=Iterative(max_iterations=3)).at(math.inf)
     monkeypatch.setattr(rational_krylov, "_MAX_BASIS", 3)
     with pytest.raises(ConvergenceError, match="in 3 solves: the last two approximations differ by"):
         RobustFlow(**arguments, solver="iterative").at(1e5)
@@ -264,12 +271,12 @@ def test_pickles_and_goes_on():
 def test_memory_reaches_the_flow_and_the_regressor():
     arguments, X_new = problem("gelu"), points(5, 4, seed=3)
     expected = RobustFlow(**arguments, solver="iterative").at(1e3, X_new)
-    tight = RobustFlow(**arguments, solver="iterative", memory=1)
-    assert isinstance(tight._system.gram._jet, scalars.Recomputed)
+    tight = RobustFlow(**arguments, solver=Iterative(memory=1))
+    assert isinstance(tight._system.gram._scalars, scalars.Recomputed)
     agree(expected, tight.at(1e3, X_new), 1e-9)
-    regressor = JacobianKernelRegressor(solver="iterative", ridge=1e-2, memory=1, tolerance=1e-4)
+    regressor = JacobianKernelRegressor(solver=Iterative(tolerance=1e-4, memory=1), ridge=1e-2)
     assert regressor.fit(arguments["X"], arguments["y"]).report_.residual < 1e-4
-    assert isinstance(regressor.flow_._system.gram._jet, scalars.Recomputed)
+    assert isinstance(regressor.flow_._system.gram._scalars, scalars.Recomputed)
 
 
 # -------------------------------------------------------------------- its parts
@@ -287,8 +294,8 @@ def test_preconditioner_is_what_it_says(rows):
     gram = jacobian_ntk(MLP(2), points(N, d))
     root = np.concatenate([np.ones((N, 1)), np.repeat(slopes[:, None], d, axis=1)], axis=1).ravel()
     S = root[:, None] * gram.dense() * root
-    preconditioner = Preconditioner(gram, np.ones(N), slopes, rows)
-    assert preconditioner.exact_rows == rows
+    approximate = Preconditioner(gram, np.ones(N), slopes, rows)
+    assert approximate.exact_rows == rows
     e, U = np.linalg.eigh(slopes[:, None] * gram.k_C * slopes)
     basis = np.zeros((N, 1 + d, N + N * d))
     basis[:, 0, :N] = np.eye(N)
@@ -297,20 +304,21 @@ def test_preconditioner_is_what_it_says(rows):
     expected = np.diag(np.concatenate([np.zeros(N), np.repeat(e[::-1], d)]))
     expected[:rows, :rows] = (basis.T @ S @ basis)[:rows, :rows]
     inverse = basis @ np.linalg.inv(expected + ridge * np.eye(len(S))) @ basis.T
-    assert_allclose(preconditioner.at(ridge)(np.eye(len(S))), inverse, atol=1e-10 * np.abs(inverse).max())
+    assert_allclose(approximate.at(ridge)(np.eye(len(S))), inverse, atol=1e-10 * np.abs(inverse).max())
 
 
 def count(system, b, tolerance, precondition, ridge=1e-3):
     """Products that a solve takes."""
-    return conjugate_gradients(
+    _, _, history = conjugate_gradients(
         lambda x: system.multiply(x) + ridge * x, b, precondition, tolerance=tolerance, max_iterations=3000
-    ).products
+    )
+    return len(history)
 
 
 def test_preconditioner_and_shared_columns_pay():
     system = weighted(40, 8, lam=0.01)
     b = np.random.default_rng(0).standard_normal((system.unknowns, 8))
-    precondition = system.preconditioner(Preconditioner)(1e-3)
+    precondition = system.preconditioner()(1e-3)
     alone = count(system, b[:, :1], 1e-6, precondition)
     assert alone < count(system, b[:, :1], 1e-6, lambda x: x) / 3
     assert count(system, b, 1e-6, precondition) < 0.9 * alone
@@ -322,21 +330,21 @@ def test_conjugate_gradients_of_dependent_and_zero_columns():
     A = A @ A.T + np.eye(30)
     b = rng.standard_normal((30, 4))
     b[:, 1], b[:, 2] = b[:, 0], 0.0
-    found = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=200)
-    assert_allclose(found.x, scipy.linalg.solve(A, b), atol=1e-8)
-    assert found.residual == found.history[-1] <= 1e-10
-    assert found.products < 60
-    assert not found.x[:, 2].any()
-    nothing = conjugate_gradients(lambda v: A @ v, 0 * b, lambda v: v, tolerance=1e-10, max_iterations=9)
-    assert (nothing.residual, nothing.products, nothing.x.any()) == (0.0, 0, False)
+    x, residual, history = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=200)
+    assert_allclose(x, scipy.linalg.solve(A, b), atol=1e-8)
+    assert residual == history[-1] <= 1e-10
+    assert len(history) < 60
+    assert not x[:, 2].any()
+    x, residual, history = conjugate_gradients(lambda v: A @ v, 0 * b, lambda v: v, tolerance=1e-10, max_iterations=9)
+    assert (residual, len(history), x.any()) == (0.0, 0, False)
 
 
 def test_conjugate_gradients_report_what_they_did_not_reach():
     A = np.diag([1.0, 1.0, 0.0])  # no solution for a right-hand side outside the range
     b = np.ones((3, 1))
-    found = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=50)
-    assert_allclose(found.residual, np.linalg.norm(A @ found.x - b) / np.linalg.norm(b))
-    assert found.residual > 0.5
+    x, residual, _ = conjugate_gradients(lambda v: A @ v, b, lambda v: v, tolerance=1e-10, max_iterations=50)
+    assert_allclose(residual, np.linalg.norm(A @ x - b) / np.linalg.norm(b))
+    assert residual > 0.5
 
 
 def test_multiplying_is_the_dense_matrix():
@@ -344,28 +352,39 @@ def test_multiplying_is_the_dense_matrix():
         system = weighted(N, d)
         x = np.random.default_rng(0).standard_normal((system.unknowns, 2))
         assert_allclose(system.multiply(x), system.inside() @ x, atol=1e-12)
-        assert len(WeightedSpectrum(system).inside_eigenvalues) == system.unknowns
 
 
 def test_solutions_with_a_gram_matrix():
     gram = jacobian_ntk(MLP(3), points(20, 4)).scaled(0.01)
     b = np.random.default_rng(0).standard_normal((gram.shape[0], 2))
-    exact, solution = solve.cholesky(gram, b, ridge=1e-3), solve.iterative(gram, b, ridge=1e-3, tolerance=TIGHT)
-    assert_allclose(solution.value, exact.value, atol=1e-8 * np.abs(exact.value).max())
-    assert solution.residual <= TIGHT
-    assert solution.jitter == 0.0
-    assert solution.condition >= np.linalg.cond(gram.dense() + 1e-3 * np.eye(len(b)))
-    assert solution.history[-1] == solution.residual
-    plain = solve.iterative(gram, b, ridge=1e-3, tolerance=1e-6, preconditioned=False)
-    assert len(plain.history) > (solution.history > 1e-6).sum()
-    alone = solve.iterative(gram, b[:, 0], ridge=1e-3, tolerance=TIGHT)
-    assert_allclose(alone.value, exact.value[:, 0], atol=1e-8 * np.abs(exact.value).max())
+    matrix = gram.dense() + 1e-3 * np.eye(len(b))
+    exact = scipy.linalg.solve(matrix, b, assume_a="pos")
+    x, report = Iterative(TIGHT).solve(gram, b, ridge=1e-3)
+    assert_allclose(x, exact, atol=1e-8 * np.abs(exact).max())
+    assert report.residual <= TIGHT
+    assert report.condition >= np.linalg.cond(matrix)
+    assert report.products == len(report.history)
+    assert report.history[-1] == report.residual
+    _, plain = Iterative(tolerance=1e-6, preconditioned=False).solve(gram, b, ridge=1e-3)
+    assert plain.products > (report.history > 1e-6).sum()
+    alone, _ = Iterative(TIGHT).solve(gram, b[:, 0], ridge=1e-3)
+    assert_allclose(alone, exact[:, 0], atol=1e-8 * np.abs(exact).max())
     with pytest.raises(ConvergenceError, match="relative residual"):
-        solve.iterative(gram, b, ridge=1e-3, max_iterations=2)
+        Iterative(max_iterations=2).solve(gram, b, ridge=1e-3)
+
+
+def test_scipys_own_solvers_take_the_operator():
+    gram = jacobian_ntk(MLP(2), points(8, 3))
+    b = np.ones(gram.shape[0])
+    x, failed = scipy.sparse.linalg.cg(gram + 0.1 * scipy.sparse.linalg.aslinearoperator(np.eye(len(b))), b, rtol=1e-10)
+    assert failed == 0
+    assert_allclose(x, Iterative(TIGHT).solve(gram, b, ridge=0.1)[0], atol=1e-8)
+    largest = scipy.sparse.linalg.eigsh(gram, k=1, return_eigenvectors=False)[0]
+    assert_allclose(largest, np.linalg.eigvalsh(gram.dense())[-1])
 
 
 def test_the_preconditioner_keeps_leading_eigenvectors_where_values_alone_are_many(monkeypatch):
-    monkeypatch.setattr(_iterative, "EXACT_ROWS", 20)
+    monkeypatch.setattr(preconditioner, "EXACT_ROWS", 20)
     gram = jacobian_ntk(MLP(3), points(24, 5))
     assert Preconditioner(gram, np.ones(24), np.full(24, 0.1)).exact_rows == 24 + 4 * 5
 

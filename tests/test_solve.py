@@ -1,11 +1,12 @@
-"""The exact solves and the weighted eigendecomposition, against NumPy on the dense matrix."""
+"""The weighted eigendecomposition and Cholesky factor, against NumPy on the dense matrix."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk, solve
-from jacntk_lib.dynamics.weighted import WeightedCholesky, WeightedGram, WeightedSpectrum, span
+from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk
+from jacntk_lib.dynamics.dense import WeightedCholesky, WeightedSpectrum
+from jacntk_lib.dynamics.weighted import WeightedGram, span
 from jacntk_lib.solve import semidefinite_factor
 
 
@@ -14,62 +15,12 @@ def points(N, d, seed=0):
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
-@pytest.fixture
-def gram():
-    return jacobian_ntk(MLP(2, "gelu"), points(5, 3))
-
-
-def spectrum_of(gram, values, slopes, *, tolerance=None, reduce=True):
-    return WeightedSpectrum(WeightedGram(gram, values, slopes, reduce=reduce), tolerance)
+def spectrum_of(gram, values, slopes, *, cutoff=None, reduce=True):
+    return WeightedSpectrum(WeightedGram(gram, values, slopes, reduce=reduce), cutoff)
 
 
 def diagonal(values, slopes, d):
     return np.concatenate([values[:, None], np.repeat(slopes[:, None], d, axis=1)], axis=1).ravel()
-
-
-# -------------------------------------------------------------------- cholesky
-
-
-@pytest.mark.parametrize("ridge", [0.0, 0.3])
-@pytest.mark.parametrize("outputs", [(), (2,)])
-def test_cholesky_solves(gram, ridge, outputs):
-    n = gram.shape[0]
-    b = np.random.default_rng(1).standard_normal((n, *outputs))
-    matrix = gram.dense() + ridge * np.eye(n)
-    solution = solve.cholesky(gram, b, ridge=ridge)
-    expected = np.linalg.solve(matrix, b)
-    assert_allclose(solution.value, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
-    assert solution.residual < 1e-12
-    assert solution.jitter == 0.0
-    # LAPACK's estimate is a lower bound of the 1-norm condition number, seldom more than 3 times too small
-    assert np.linalg.cond(matrix, 1) / 3 < solution.condition < 1.01 * np.linalg.cond(matrix, 1)
-
-
-def test_cholesky_reports_the_jitter_it_needed():
-    X = points(4, 2)
-    gram = jacobian_ntk(MLP(1), np.concatenate([X, X[:1]]))  # a duplicate: singular
-    b = gram @ np.random.default_rng(2).standard_normal(gram.shape[0])  # in the range
-    solution = solve.cholesky(gram, b)
-    largest = gram.diagonal().max()
-    assert 0 < solution.jitter < 1e-11 * largest
-    assert solution.residual < 1e-10
-    assert solution.condition > 1e13
-
-
-def test_cholesky_shows_an_inconsistent_system_in_the_residual():
-    X = points(2, 2)
-    gram = jacobian_ntk(MLP(1), X[[0, 0]])
-    b = np.zeros(6)
-    b[0], b[3] = 1.0, -1.0  # two labels for one point
-    solution = solve.cholesky(gram, b)
-    assert solution.jitter > 0
-    assert solution.residual > 0.5
-
-
-def test_cholesky_of_zero_right_hand_side(gram):
-    solution = solve.cholesky(gram, np.zeros(gram.shape[0]))
-    assert solution.residual == 0.0
-    assert not solution.value.any()
 
 
 # -------------------------------------------------------------------- the weighted spectrum
@@ -170,7 +121,7 @@ def test_floor_is_where_float64_stops():
     assert spectrum.floor >= 100 * np.finfo(float).eps * spectrum.largest
     assert spectrum.condition() == np.inf
     assert_allclose(spectrum.condition(ridge=spectrum.largest), 2.0, rtol=1e-12)
-    assert spectrum_of(gram, np.ones(8), np.ones(8), tolerance=0.5).floor == 0.5 * spectrum.largest
+    assert spectrum_of(gram, np.ones(8), np.ones(8), cutoff=0.5).floor == 0.5 * spectrum.largest
 
 
 def test_semidefinite_factor_of_singular_matrices():

@@ -1,14 +1,12 @@
 """Make book/notebooks/*.ipynb from the chapters, and check that the two have not drifted apart.
 
-    python tools/notebooks.py write [CHAPTER ...]   execute the chapters (all, or those whose name begins so)
-    python tools/notebooks.py prose [CHAPTER ...]   take over changed prose; refuse where code has changed
+    python tools/notebooks.py write [CHAPTER ...]   execute the chapters: all, or those whose name begins so
     python tools/notebooks.py check                 compare the pairs without executing anything
 
 A stored notebook is the chapter plus its text outputs: nbval executes it again and compares them. Pictures are
 stripped (nbval cannot compare them), and so is whatever differs from run to run: cell ids, times, versions.
 """
 
-import argparse
 import difflib
 import os
 import sys
@@ -19,9 +17,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-ROOT = Path(__file__).resolve().parent.parent
+BOOK = Path(__file__).resolve().parent.parent / "book"
 PICTURES = ("image/png", "image/jpeg")
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def chapters(book):
@@ -33,45 +30,24 @@ def chapters(book):
     }
 
 
-def stored_form(notebook, stem):
-    """``notebook`` without pictures and without whatever changes from one execution to the next."""
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"{stem}-{number:03d}"[-64:]
-        cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
-            for kind in PICTURES:
-                output.get("data", {}).pop(kind, None)
-                output.get("metadata", {}).pop(kind, None)
-    return notebook
-
-
 def write(source, target):
-    """Execute one chapter in an empty folder, so that no cell can lean on where it runs."""
+    """Execute one chapter in an empty folder, so that no cell can lean on where it runs, and store what stays."""
     from nbclient import NotebookClient
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: see the Makefile
     notebook = jupytext.read(source)
     with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}})
-        client.execute()
+        NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    notebook.metadata["language_info"] = {"name": "python"}
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"{source.stem}-{number:03d}"[-64:]
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            for kind in PICTURES:
+                output.get("data", {}).pop(kind, None)
+                output.get("metadata", {}).pop(kind, None)
     target.parent.mkdir(exist_ok=True)
-    nbformat.write(stored_form(notebook, source.stem), target)
-
-
-def take_over_prose(source, target):
-    """Bring the stored notebook's text cells up to date, without executing anything."""
-    ours, stored = jupytext.read(source), nbformat.read(target, as_version=4)
-    old, new = ([cell.source for cell in one.cells if cell.cell_type == "code"] for one in (stored, ours))
-    if old != new:
-        sys.exit(f"{source.name}: code has changed, so it must be executed: make notebooks CHAPTER={source.stem}")
-    executed = iter([cell for cell in stored.cells if cell.cell_type == "code"])
-    for cell in ours.cells:
-        if cell.cell_type == "code":
-            known = next(executed)
-            cell["outputs"], cell["execution_count"] = known.outputs, known.execution_count
-    nbformat.write(stored_form(ours, source.stem), target)
+    jupytext.write(notebook, target)
 
 
 def differing_lines(chapter, notebook):
@@ -109,33 +85,23 @@ def check(book):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["write", "prose", "check"])
-    parser.add_argument("chapter", nargs="*", help="names of chapters, or how they begin; default all")
-    parser.add_argument("--book", type=Path, default=ROOT / "book", help="the folder of the chapters")
-    options = parser.parse_args()
-    if options.action == "check":
-        found = check(options.book)
-        print("\n".join(found), file=sys.stderr)
-        if found:
-            sys.exit(f"{len(found)} problem(s): run `make notebooks` and commit what it writes")
-        print(f"{len(chapters(options.book))} chapters agree with their notebooks")
+def main(action, *asked):
+    sources = chapters(BOOK)
+    if action == "check":
+        if found := check(BOOK):
+            sys.exit("\n".join([*found, f"{len(found)} problem(s): run `make notebooks` and commit what it writes"]))
+        print(f"{len(sources)} chapters agree with their notebooks")
         return
-    sources = chapters(options.book)
-    asked = tuple(options.chapter)
-    chosen = {name: path for name, path in sources.items() if name.startswith(asked) or not asked}
+    chosen = {name: path for name, path in sources.items() if name.startswith(asked or "")}
     if not chosen:
-        sys.exit(f"no chapter begins with {' or '.join(asked)}: there are {', '.join(sources) or 'none'}")
+        sys.exit(f"no chapter begins with {' or '.join(asked)}: there are {', '.join(sources)}")
     for name, path in chosen.items():
-        target = options.book / "notebooks" / f"{name}.ipynb"
-        if options.action == "prose":
-            take_over_prose(path, target)
-            continue
         start = time.perf_counter()
-        write(path, target)
+        write(path, BOOK / "notebooks" / f"{name}.ipynb")
         print(f"{name}: executed in {time.perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] not in (["write"], ["check"]):
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

@@ -2,6 +2,6 @@
 
 from .features import FeatureFunctions
 from .flow import RobustFlow
-from .outcomes import Eigenfeatures, Ensemble, Prediction, Report
+from .outcomes import Eigenfeatures, Ensemble, Prediction
 
-__all__ = ["Eigenfeatures", "Ensemble", "FeatureFunctions", "Prediction", "Report", "RobustFlow"]
+__all__ = ["Eigenfeatures", "Ensemble", "FeatureFunctions", "Prediction", "RobustFlow"]

@@ -5,8 +5,7 @@ import operator
 import numpy as np
 
 from .._validation import as_array, as_points
-from ..kernels.gram import JacobianGram, jacobian_ntk
-from ..kernels.recursion import Jet
+from ..kernels import jacobian_ntk
 from .outcomes import Eigenfeatures
 
 _PAIRS_AT_ONCE = 1 << 16  # pairs of points per kernel call with each feature at its own points: fills many tiles
@@ -63,10 +62,9 @@ class FeatureFunctions:
         for first in range(0, p, several):
             some = range(first, min(first + several, p))
             points = np.concatenate([Z[:, i] for i in some])
-            jet = jacobian_ntk(self._system.mlp, points, U)._jet
+            kernel = jacobian_ntk(self._system.mlp, points, U)
             for block, i in enumerate(some):
-                own = slice(block * M, (block + 1) * M)
-                gram = JacobianGram(points[own], U, Jet(*(scalar[own] for scalar in jet)))
+                gram = kernel.rows_of(slice(block * M, (block + 1) * M))
                 rows[:, :, i] = (gram @ self._coefficients[:, :, i].reshape(P * d1, K)).reshape(M, d1, K)
         return rows
 

@@ -29,9 +29,9 @@ import numpy as np
 
 from .._validation import as_array, as_points, integer, non_negative_number, positive_number
 from ..architecture import MLP
-from ..kernels.gram import MEMORY, jacobian_nngp, jacobian_ntk
+from ..kernels import jacobian_nngp, jacobian_ntk
 from ..kernels.scalars import slices
-from ..solve.direct import EPS, semidefinite_factor
+from ..solve import EPS, semidefinite_factor, solver_named
 from .features import FeatureFunctions, unpack
 from .outcomes import Ensemble, Prediction
 from .schedules import GradientDescent, GradientFlow, Limit
@@ -58,31 +58,25 @@ class RobustFlow:
         ridge), and that is another one: the limits lambda -> 0 and t -> infinity do not commute.
     jacobian_targets : (N, d) or (N, K, d); ``None`` is zero. Others are Sobolev training.
     ridge : rho >= 0, absolute, in units of Theta (see the module's text).
-    tolerance : eigenvalues of S + ridge I at or below ``tolerance`` times the largest of S are unresolved: they are
-        left out at infinite time, and stand still from ``horizon`` on. ``None`` is
-        ``max(n, 100)`` times 2.2e-16 for n unknowns, about where float64 cannot tell them from zero. The iterative
-        solver stops at this relative residual instead; ``None`` is 1e-9.
-    solver : "exact" factorises dense matrices; "iterative" uses products with the kernel alone, in O(N^2 + N d) memory,
-        and raises ConvergenceError rather than return what it did not reach. It offers no eigenvalues and no
-        ensemble covariance. "auto" is exact up to 8192 unknowns (N(1+d), after the reductions above), and
-        computes eigenvalues where they are asked for up to 20,000.
-    memory : bytes that the kernel scalars among the training points may take, as in :func:`jacobian_ntk`; where they do
-        not fit, every product recomputes them. The iterative solver keeps two or three N x N matrices besides.
-    devices : where products among the training points run, as in :meth:`JacobianGram.on`: "gpu", or some of
-        ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
+    solver : a :class:`~jacntk_lib.solve.Exact`, which factorises dense matrices; an
+        :class:`~jacntk_lib.solve.Iterative`, which uses products with the kernel alone, in O(N^2 + N d) memory, and
+        raises ConvergenceError rather than return what it did not reach: it offers no eigenvalues and no ensemble
+        covariance. "exact" and "iterative" stand for their defaults, "auto" for Exact up to 8192 unknowns (N(1+d),
+        after the reductions above) and Iterative beyond. With Exact, unresolved eigenvalues (its ``cutoff``) are left
+        out at infinite time, and stand still from ``horizon`` on.
 
     Attributes
     ----------
     mlp, X, y, ridge : as given; ``lam`` one per point.
-    tolerance : that of the eigenvalues, as given or its default.
+    solver : the Exact or Iterative in use.
+    cutoff : eigenvalues at or below ``cutoff`` times the largest are unresolved; as given to Exact, or its default.
     eigenvalues : (p,), descending: w + ridge on the distinct points, on the rows that carry weight.
     max_learning_rate : gradient descent is stable below 2N / (kappa^2 max eigenvalue).
     horizon : the time N / (kappa^2 floor) from which unresolved directions matter; ``inf`` where there are none.
 
     Raises
     ------
-    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda, ridge or tolerance; an unknown
-        solver.
+    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda or ridge; an unknown solver.
 
     Examples
     --------
@@ -106,10 +100,7 @@ class RobustFlow:
         jacobian_targets=None,
         ridge=0.0,
         *,
-        tolerance=None,
         solver="auto",
-        memory=MEMORY,
-        devices=None,
     ):
         if not isinstance(mlp, MLP):
             raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
@@ -129,13 +120,8 @@ class RobustFlow:
             targets[:, 1:] = np.moveaxis(jacobian_targets.reshape(N, K, d), 1, 2)
         self._targets = targets
         self.ridge = non_negative_number(ridge, "ridge")
-        if tolerance is not None:
-            tolerance = non_negative_number(tolerance, "tolerance")
-
-        if solver not in ("auto", "exact", "iterative"):
-            raise ValueError(f"solver must be 'auto', 'exact' or 'iterative', got {solver!r}")
-
-        self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, tolerance, solver, memory, devices)
+        self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, solver_named(solver))
+        self.solver = self._system.solver
         self._last = None  # the last schedule from the zero function, its coefficients and report
 
     # ---------------------------------------------------------------- what the spectrum says
@@ -145,8 +131,8 @@ class RobustFlow:
         return self._system.eigenvalues
 
     @property
-    def tolerance(self):
-        return self._system.spectrum.tolerance
+    def cutoff(self):
+        return self._system.spectrum.cutoff
 
     @property
     def max_learning_rate(self):

@@ -5,31 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._validation import integer
-
-
-@dataclass(frozen=True)
-class Report:
-    """How well an answer is determined: at infinite time, and by the iterative solver at every time.
-
-    Attributes
-    ----------
-    condition : largest over smallest eigenvalue of S + ridge I, infinite where the smallest is unresolved; LAPACK's
-        estimate in the 1-norm where no eigenvalue was computed; from the iterative solver the upper bound
-        (w_max + ridge) / ridge of the matrix it solved with.
-    residual : ``|(S + ridge I) q - b| / |b|`` with b = Lam^{1/2} (y* - u_0) and q the solution used, by a product
-        with the kernel; without ridge the relative distance from interpolation. From the iterative solver at a finite
-        time, where there is no equation to check: its estimate of that error and of the relative error of q.
-    jitter : what was added to the diagonal beyond ``ridge``: 0.0, unresolved directions are left out instead.
-    unresolved : how many eigenvalues were too small for float64 and left out (``tolerance`` of the flow).
-    products : products with the kernel that the iterative solver took, all outputs at once; ``None`` where the
-        matrix was factorised.
-    """
-
-    condition: float
-    residual: float
-    jitter: float
-    unresolved: int
-    products: int | None = None
+from ..solve import Report
 
 
 @dataclass(frozen=True)
@@ -40,7 +16,7 @@ class Prediction:
     ----------
     value : (M,), or (M, K) for targets of shape (N, K).
     jacobian : (M, d) or (M, K, d), derivatives with respect to the inputs as given.
-    report : a :class:`Report` at infinite time and from the iterative solver, else ``None``.
+    report : a :class:`~jacntk_lib.solve.Report` at infinite time and from the iterative solver, else ``None``.
     """
 
     value: np.ndarray

@@ -1,6 +1,6 @@
-r"""G = D^{1/2} tau(S) D^{1/2} without a matrix S: what ``_weighted`` does by eigenvectors, by products alone.
+r"""G = D^{1/2} tau(S) D^{1/2} without a matrix S: what ``dense`` does by eigenvectors, by products alone.
 
-*Infinite time with ridge* is one solve with S + rho I (``_iterative``).
+*Infinite time with ridge* is one solve with S + rho I (:meth:`jacntk_lib.solve.Iterative.solve`).
 
 *A finite time* t, s = t kappa^2 / N, is a function of S that no polynomial of small degree comes near once
 s w_max is large; a rational one does. With :math:`Z = (I + \gamma (S + \rho I))^{-1}`, gamma = s/10, the Krylov space
@@ -12,13 +12,12 @@ the condition. The basis is orthogonalised in full; it is short.
 time.
 
 Errors are relative: the residual of the solve at infinite time; 0 for an exact recursion, and for nothing to do; else,
-estimated by how far apart the last two
-approximations are, the larger of :math:`|(S + \rho I)(q - q^*)| / |b|`, how wrong the training outputs are, and
-:math:`|q - q^*| / |q|`. The first alone is blind to directions that have trained fully, which matter at new points.
+estimated by how far apart the last two approximations are, the larger of :math:`|(S + \rho I)(q - q^*)| / |b|`, how
+wrong the training outputs are, and :math:`|q - q^*| / |q|`. The first alone is blind to directions that have trained
+fully, which matter at new points.
 """
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -26,46 +25,28 @@ import scipy.linalg
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from ..errors import ConvergenceError
-from ..solve.conjugate_gradients import Preconditioner, conjugate_gradients
+from ..solve import Report
+from ..solve.conjugate_gradients import solve_shifted
+from .dense import default_cutoff
 from .schedules import GradientDescent, Limit
-from .weighted import default_tolerance
 
-TOLERANCE = 1e-9  # relative residual, unless the caller says otherwise
 STEPS_ONE_BY_ONE = 256
-MAX_ITERATIONS = 2000  # products with S in one solve
 _MAX_BASIS = 60  # solves for one finite time
 _POLES_PER_TIME = 10  # elapsed time over gamma
 
 
-@dataclass(frozen=True)
-class Effort:
-    """What an answer took and how good it is.
-
-    Attributes
-    ----------
-    products : with S, all outputs at once.
-    residual : relative; 0 where the answer is an exact recursion and only rounding is left (see the module's text).
-    condition : a bound on that of the matrix solved with; where none was, of S + rho I.
-    """
-
-    products: int
-    residual: float
-    condition: float
-
-
 class KrylovSolver:
-    """Functions of S by products; the interface of ``WeightedSpectrum`` as far as it goes.
+    """Functions of S by products with the kernel.
 
     Parameters
     ----------
     weighted : the :class:`~jacntk_lib.dynamics.weighted.WeightedGram`.
     ridge : rho >= 0.
-    tolerance : relative residual to reach; ``None`` for TOLERANCE.
+    options : the :class:`~jacntk_lib.solve.Iterative`.
     """
 
-    def __init__(self, weighted, ridge, tolerance=None):
-        self._weighted, self._ridge = weighted, ridge
-        self.tolerance = TOLERANCE if tolerance is None else tolerance
+    def __init__(self, weighted, ridge, options):
+        self._weighted, self._ridge, self._options = weighted, ridge, options
         self._factor = None  # the last ridge and the preconditioner for it
 
     def __getstate__(self):
@@ -101,21 +82,21 @@ class KrylovSolver:
         return (self.largest + ridge) / ridge if ridge > 0 else math.inf
 
     def apply(self, schedule, R):
-        """``D^{1/2} tau(S) D^{1/2} R`` for R (P, 1+d, K), and the :class:`Effort`.
+        """``D^{1/2} tau(S) D^{1/2} R`` for R (P, 1+d, K), and the :class:`~jacntk_lib.solve.Report`.
 
         Raises
         ------
         ConvergenceError : the tolerance was not reached; nothing less accurate is returned.
         """
         inside, outside = self._weighted.gather(R)
-        inside, effort = self._function(schedule, inside)
+        inside, report = self._function(schedule, inside)
         if outside is not None:
             w, V = self._outside
-            floor = default_tolerance(len(w)) * max(self.largest, w.max(initial=0.0))
+            floor = default_cutoff(len(w)) * max(self.largest, w.max(initial=0.0))
             coordinates = np.tensordot(V, outside, axes=(0, 0))
             factors = schedule(np.maximum(w, 0.0) + self._ridge, floor)
             outside = np.tensordot(V, factors[:, None, None] * coordinates, axes=1)
-        return self._weighted.scatter(inside, outside), effort
+        return self._weighted.scatter(inside, outside), report
 
     @cached_property
     def _outside(self):
@@ -125,44 +106,38 @@ class KrylovSolver:
 
     @cached_property
     def _preconditioner(self):
-        return self._weighted.preconditioner(Preconditioner)
+        return self._weighted.preconditioner() if self._options.preconditioned else lambda ridge: np.copy
 
     def _function(self, schedule, b):
         if isinstance(schedule, Limit):
             return self._solve(self._ridge, b)
         if schedule.elapsed == 0 or not b.any():
-            return np.zeros_like(b), Effort(0, 0.0, self.condition(self._ridge))
+            return np.zeros_like(b), Report(0.0, self.condition(self._ridge), products=0)
         if isinstance(schedule, GradientDescent) and schedule.steps <= STEPS_ONE_BY_ONE:
             return self._steps(schedule, b)
         return self._rational(schedule, b)
 
     def _solve(self, ridge, b, aim=1.0):
-        """(S + ridge I)^{-1} b, to ``aim`` times the tolerance where rounding lets it, to the tolerance at least."""
+        """(S + ridge I)^{-1} b and the report, see :func:`jacntk_lib.solve.conjugate_gradients.solve_shifted`."""
         if self._factor is None or self._factor[0] != ridge:
             self._factor = ridge, self._preconditioner(ridge)
-        found = conjugate_gradients(
-            lambda x: self._weighted.multiply(x) + ridge * x,
+        return solve_shifted(
+            self._weighted.multiply,
             b,
+            ridge,
             self._factor[1],
-            tolerance=aim * self.tolerance,
-            max_iterations=MAX_ITERATIONS,
+            tolerance=self._options.tolerance,
+            max_iterations=self._options.max_iterations,
+            largest=self.largest,
+            aim=aim,
         )
-        effort = Effort(found.products, found.residual, self.condition(ridge))
-        if found.residual > self.tolerance:
-            raise ConvergenceError(
-                f"conjugate gradients stopped at relative residual {found.residual:.1e} after {found.products} "
-                f"products, short of {self.tolerance:.0e}: the condition number of S + {ridge:.1e} I may be as large "
-                f"as {effort.condition:.1e}; take a positive ridge, a finite time, a larger tolerance, or "
-                "solver='exact'"
-            )
-        return found.x, effort
 
     def _steps(self, schedule, b):
         schedule(np.array([self.largest + self._ridge]), 0.0)  # refuses what would grow beyond float64
         q = np.zeros_like(b)
         for _ in range(schedule.steps):
             q += schedule.size * (b - self._weighted.multiply(q) - self._ridge * q)
-        return q, Effort(schedule.steps, 0.0, self.condition(self._ridge))
+        return q, Report(0.0, self.condition(self._ridge), products=schedule.steps)
 
     def _rational(self, schedule, b):
         gamma = schedule.elapsed / _POLES_PER_TIME
@@ -173,8 +148,8 @@ class KrylovSolver:
         T = np.zeros((K, steps + 1, steps + 1))
         change, products, solved = 1.0, 0, 0.0
         for m in range(1, steps + 1):
-            image, effort = self._solve(self._ridge + 1.0 / gamma, basis[-1], aim=0.1)
-            products, solved = products + effort.products + 1, max(solved, effort.residual)
+            image, report = self._solve(self._ridge + 1.0 / gamma, basis[-1], aim=0.1)
+            products, solved = products + report.products + 1, max(solved, report.residual)
             image /= gamma
             for _ in range(2):  # twice is enough for orthogonality to rounding
                 for j, v in enumerate(basis):
@@ -191,19 +166,20 @@ class KrylovSolver:
             norms = np.linalg.norm(image, axis=0)
             norms[norms < 1e-14] = 0.0  # the space of that output holds everything there is
             whole = m == len(b) or not norms.any()
-            if whole or error <= self.tolerance:
+            if whole or error <= self._options.tolerance:
                 break
             T[:, m, m - 1] = norms
             basis.append(np.divide(image, norms, out=np.zeros_like(image), where=norms > 0))
         else:
             raise ConvergenceError(
                 f"the network at elapsed time {schedule.elapsed:.1e} (t kappa^2 / N) was not reached to relative "
-                f"residual {self.tolerance:.0e} in {steps} solves: the last two approximations differ by {error:.1e} "
-                f"(condition number up to {effort.condition:.1e}); take a larger tolerance or solver='exact'"
+                f"residual {self._options.tolerance:.0e} in {steps} solves: the last two approximations differ by "
+                f"{error:.1e} (condition number up to {report.condition:.1e}); take a larger tolerance or "
+                "solver='exact'"
             )
         out = np.zeros_like(b)
         out[:, active] = sizes[active] * q
-        return out, Effort(products, solved if whole else max(error, solved), effort.condition)
+        return out, Report(solved if whole else max(error, solved), report.condition, products=products)
 
 
 def _function_of_inverse(schedule, T, gamma, ridge):

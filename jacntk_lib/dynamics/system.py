@@ -1,25 +1,23 @@
 """The linear system behind a :class:`~jacntk_lib.RobustFlow`: the points, their spectrum, and G itself."""
 
 import math
-import warnings
 from functools import cached_property
 
 import numpy as np
 import scipy.linalg
 
-from ..errors import SingularGramError
-from ..kernels.gram import MEMORY, jacobian_ntk
+from ..errors import SingularGramError, warn
+from ..kernels import MEMORY, jacobian_ntk
 from ..kernels.scalars import slices
-from ..solve.direct import relative_norm
-from .outcomes import Report
+from ..solve import Exact, Iterative, Report, relative_norm
+from .dense import WeightedCholesky, WeightedSpectrum
 from .rational_krylov import KrylovSolver
 from .schedules import Limit
 from .ties import Distinct
-from .weighted import WeightedCholesky, WeightedGram, WeightedSpectrum
+from .weighted import WeightedGram
 
 _PAIRS_AT_ONCE = 1 << 20  # pairs of points per batch of a prediction: 64 MiB of kernel scalars
 EXACT_UP_TO = 8192  # unknowns that solver="auto" solves by dense matrices: 0.5 GB each, minutes for all eigenvectors
-SPECTRUM_UP_TO = 20_000  # unknowns whose eigenvalues solver="auto" computes where they are asked for
 _POORLY_SOLVED = 1e-6  # relative residual above which an infinite-time answer comes with a warning
 
 
@@ -30,22 +28,23 @@ class LinearSystem:
     mlp, X (N, d), lam (N,) and ridge are validated by the caller. Targets and starts are (N, 1+d, K) with N rows of
     points as the caller gave them; coefficients are (P, 1+d, C), on the P distinct points ``U``.
 
-    ``solver`` is "exact" (dense matrices), "iterative" (products only) or "auto": iterative above EXACT_UP_TO unknowns,
-    with eigenvalues still to be had up to SPECTRUM_UP_TO. ``devices`` are those of :meth:`JacobianGram.on`, for
-    products among the training points; ``None`` is NumPy. ``memory`` is that of :func:`jacobian_ntk`, for the same.
+    ``solver`` is an Exact, an Iterative, or ``None`` for Exact up to EXACT_UP_TO unknowns and Iterative beyond.
     """
 
-    def __init__(self, mlp, X, lam, ridge, tolerance, solver="exact", memory=MEMORY, devices=None):
+    def __init__(self, mlp, X, lam, ridge, solver):
         self.mlp, self.X, self.lam, self.ridge = mlp, X, lam, ridge
         self.distinct = Distinct.of(X, antipodes=mlp.phi.odd and mlp.sigma_b == 0)
         self.U = X[self.distinct.first]
-        self.gram = jacobian_ntk(mlp, self.U, memory=memory)
-        if devices is not None:
-            self.gram = self.gram.on(devices)
+        iterates = isinstance(solver, Iterative)
+        self.gram = jacobian_ntk(mlp, self.U, memory=solver.memory if iterates else MEMORY)
+        if iterates and solver.devices is not None:
+            self.gram = self.gram.on(solver.devices)
         self._weights = self.distinct.sum(np.ones(len(X))), self.distinct.sum(lam)
         self._weighted = WeightedGram(self.gram, *self._weights)
-        self._tolerance = tolerance
-        self._solver = solver
+        self.solver = solver or (Exact() if self._weighted.unknowns <= EXACT_UP_TO else Iterative())
+        self._krylov = None
+        if isinstance(self.solver, Iterative):
+            self._krylov = KrylovSolver(self._weighted, ridge, self.solver)
         self._cross = None  # the kernel to the last new points
         self._projected = None  # the last right-hand side and its coordinates in the eigenvectors
 
@@ -55,46 +54,35 @@ class LinearSystem:
 
         Raises
         ------
-        ValueError : the solver is iterative, or "auto" and the matrix is too large.
+        ValueError : the solver is iterative.
         """
         self.require_dense("eigenvalues")
-        return WeightedSpectrum(self._weighted, self._tolerance)
+        return WeightedSpectrum(self._weighted, self.solver.cutoff)
 
     def require_dense(self, what):
-        """Refuse what takes dense matrices where the solver is iterative, or "auto" and they are too large."""
-        n = self._weighted.unknowns
-        if self._solver == "iterative" or (self._solver == "auto" and n > SPECTRUM_UP_TO):
-            limit = f" above {SPECTRUM_UP_TO}" if self._solver == "auto" else ""
+        """Refuse what takes dense matrices where the solver is iterative."""
+        if self._krylov is not None:
+            n = self._weighted.unknowns
             raise ValueError(
                 f"this needs {what} from dense matrices of {n} unknowns ({8e-9 * n * n:.2g} GB each), which "
-                f"solver={self._solver!r} does not form{limit}; pass solver='exact'"
+                f"solver='iterative', the choice of 'auto' above {EXACT_UP_TO}, does not form; pass solver='exact'"
             )
-
-    @property
-    def iterative(self):
-        """Whether answers come from products with the kernel alone."""
-        if self._solver == "auto":
-            return self._weighted.unknowns > EXACT_UP_TO and "spectrum" not in vars(self)
-        return self._solver == "iterative"
-
-    @cached_property
-    def _krylov(self):
-        return KrylovSolver(self._weighted, self.ridge, self._tolerance)
 
     @property
     def largest(self):
         """The largest eigenvalue of S."""
-        return self._krylov.largest if self.iterative else self.spectrum.largest
+        return self.spectrum.largest if self._krylov is None else self._krylov.largest
 
     @cached_property
     def _cholesky(self):
-        """A Cholesky factor for infinite time with ridge; ``None`` where the spectrum is there or has to be."""
-        if self.ridge == 0 or "spectrum" in vars(self):
-            return None
+        """A Cholesky factor for infinite time with ridge; ``None`` where rounding leaves none."""
         try:
             return WeightedCholesky(self._weighted, self.ridge)
         except scipy.linalg.LinAlgError:
             return None
+
+    def _solves_by_cholesky(self, schedule):
+        return isinstance(schedule, Limit) and self.ridge > 0 and self._cholesky is not None
 
     @property
     def rate(self):
@@ -116,9 +104,9 @@ class LinearSystem:
 
     def apply(self, schedule, R):
         """G R for R on the distinct points, (P, 1+d, K) -> (P, 1+d, K)."""
-        if self.iterative:
+        if self._krylov is not None:
             return self._krylov.apply(schedule, R)[0]
-        if isinstance(schedule, Limit) and self._cholesky is not None:
+        if self._solves_by_cholesky(schedule):
             return self._cholesky.apply(R)
         return self.spectrum.apply(self.tau(schedule), R)
 
@@ -128,10 +116,9 @@ class LinearSystem:
         if limit and self.ridge == 0:
             self._check_ties(R)
         R = self.distinct.mean(R, self.lam)
-        if self.iterative:
-            coefficients, effort = self._krylov.apply(schedule, R)
-            return coefficients, Report(effort.condition, effort.residual, 0.0, 0, effort.products)
-        if limit and self._cholesky is not None:
+        if self._krylov is not None:
+            return self._krylov.apply(schedule, R)
+        if self._solves_by_cholesky(schedule):
             coefficients = self._cholesky.apply(R)
             return coefficients, self._report(coefficients, R, self._cholesky.condition, 0)
         coordinates = self._project(R)
@@ -200,10 +187,9 @@ class LinearSystem:
         if pair is not None:
             i, j = pair
             relation = "equal" if self.distinct.sign[j] > 0 else "antipodes of an odd network"
-            warnings.warn(
+            warn(
                 f"training points {i} and {j} are {relation}: the Gram matrix is singular; their targets agree, and "
                 "the minimum-norm solution is returned",
-                stacklevel=6,
             )
 
     def _report(self, coefficients, R, condition, unresolved):
@@ -212,23 +198,21 @@ class LinearSystem:
         fitted = (self.gram @ coefficients.reshape(-1, R.shape[2])).reshape(R.shape)
         q = np.divide(coefficients, root, out=np.zeros_like(R), where=root > 0)
         residual = relative_norm(root * (fitted - R) + self.ridge * q, root * R)
-        return Report(condition=condition, residual=residual, jitter=0.0, unresolved=unresolved)
+        return Report(residual, condition, unresolved)
 
     def _warn_of_residual(self, report):
-        warnings.warn(
+        warn(
             f"the infinite-time answer misses its targets by {report.residual:.1e} (relative): condition number "
             f"{report.condition:.1e}, {report.unresolved} of {len(self.eigenvalues)} eigenvalues left out as below "
-            f"{self.spectrum.tolerance:.1e} of the largest; a finite time or a positive ridge is better determined",
+            f"{self.spectrum.cutoff:.1e} of the largest; a finite time or a positive ridge is better determined",
             scipy.linalg.LinAlgWarning,
-            stacklevel=6,
         )
 
     def _warn_of_horizon(self, schedule, coordinates):
         share = self.spectrum.unresolved_share(coordinates, self.ridge)
         if share > _POORLY_SOLVED:
-            warnings.warn(
+            warn(
                 f"time {schedule.elapsed / self.rate:.1e} is beyond {self.horizon:.1e}, from which directions that "
                 f"float64 cannot resolve would train; they hold {share:.1e} of the targets and stand still then",
                 scipy.linalg.LinAlgWarning,
-                stacklevel=6,
             )

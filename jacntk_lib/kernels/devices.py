@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .recursion import Jet
+from .scalars import Scalars
 
 
 def resolve(devices):
@@ -43,33 +44,39 @@ def resolve(devices):
     return chosen
 
 
-class Placed:
-    """The scalars of a Gram matrix on jax devices; the same from outside as the :class:`Jet` they were made from.
+class Placed(Scalars):
+    """The scalars of a Gram matrix on jax devices, made from those in memory, which are kept.
 
     Pickled without its device arrays; unpickled, it goes to the devices of jax's default backend there.
     """
 
     def __init__(self, jet, devices=None):
-        self.host, self.devices = jet, resolve(devices)
+        self._host, self.devices = jet, resolve(devices)
         mesh = Mesh(np.array(self.devices), ("rows",))
         self._split = NamedSharding(mesh, PartitionSpec("rows"))
         self._whole = NamedSharding(mesh, PartitionSpec())
         self._jet = Jet(*map(self._by_rows, jet))
 
     def __reduce__(self):
-        return Placed, (self.host,)
+        return Placed, (self._host,)
 
-    def __getattr__(self, field):
-        if field not in (*Jet._fields, "block", "diagonal"):
-            raise AttributeError(field)
-        return getattr(self.host, field)
+    def block(self, rows, cols):
+        return self._host.block(rows, cols)
+
+    def diagonal(self):
+        return self._host.diagonal()
 
     def transposed(self):
-        """The points exchanged; goes to the devices anew."""
-        return Placed(self.host.transposed(), self.devices)
+        return Placed(self._host.transposed(), self.devices)
+
+    def field(self, name):
+        return getattr(self._host, name)
+
+    def stored(self):
+        return self._host
 
     def multiply(self, X, Y, v0, V, out):
-        """The product with v0 (M, K) and V (M, d, K) into out (N, 1+d, K), one column at a time."""
+        """As that of :class:`Scalars`, but one column at a time."""
         with jax.enable_x64(True):
             X, Y = self._by_rows(X), jax.device_put(Y, self._whole)
             columns = [
@@ -80,10 +87,9 @@ class Placed:
                 out[:, 0, column] = np.asarray(value)[: len(out)]
                 out[:, 1:, column] = np.asarray(slopes)[: len(out)]
 
-    def matrix(self, dense):
-        """An (N, N) matrix kept on the devices, for ``matrix @ x`` with x (N, ...) in NumPy and back."""
+    def colocated(self, matrix):
         with jax.enable_x64(True):
-            return _PlacedMatrix(self._by_rows(dense), len(dense), self._whole)
+            return _PlacedMatrix(self._by_rows(matrix), len(matrix), self._whole)
 
     def _by_rows(self, x):
         """An array on the devices, divided by rows; padded with rows of zeros to a multiple of their number."""

@@ -11,14 +11,14 @@ So N points in R^d need O(N^2) numbers and O(N^2 d) time per product in place of
 """
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator
 
 from .._validation import as_array, as_points, integer, non_negative_number
 from ..architecture import MLP
 from .devices import Placed
-from .scalars import Recomputed, between, within
+from .scalars import ROWS_AT_ONCE, Recomputed, Stored, between, slices, within
 
 MEMORY = 4 << 30  # bytes that the scalars of one Gram matrix may take, unless the caller says otherwise
-_ROWS_AT_ONCE = 64  # points a slab of a dense matrix, or of a product, is made for: bounds the temporaries
 
 
 def jacobian_nngp(mlp: MLP, X, X2=None, *, memory=MEMORY) -> "JacobianGram":
@@ -99,22 +99,25 @@ def _gram(mlp, X, X2, memory, *, tangent):
         X2 = as_points(X2, "X2", dimension=X.shape[1])
     needed = 48 * len(X) ** 2 if X2 is None else 64 * len(X) * len(X2)
     if needed > memory:
-        jet = Recomputed(mlp, tangent, X, X if X2 is None else X2)
+        scalars = Recomputed(mlp, tangent, X, X if X2 is None else X2)
     elif X2 is None:
-        jet = within(mlp, X, tangent=tangent)
+        scalars = Stored(within(mlp, X, tangent=tangent))
     else:
-        jet = between(mlp, X, X2, tangent=tangent)
-    return JacobianGram(X, X2, jet, source=(mlp, tangent))
+        scalars = Stored(between(mlp, X, X2, tangent=tangent))
+    return JacobianGram(X, X2, scalars, source=(mlp, tangent))
 
 
-class JacobianGram:
+class JacobianGram(LinearOperator):
     """A structured Gram matrix of values and input Jacobians; made by the two functions above.
+
+    It is a SciPy ``LinearOperator``: ``scipy.sparse.linalg.cg``, ``eigsh`` and their like take it as it is.
 
     Rows are ordered by point, then by index (the value first, then d derivatives): row ``i * (1 + d) + a``.
 
     Attributes
     ----------
     X, X2 : the points, (N, d) and (M, d); the same array where the matrix is symmetric.
+    d : the input dimension.
     symmetric : whether it was made with ``X2=None``.
     k, k_A, k_B, k_C, k_AB, k_AC, k_BC, k_CC : the scalars, each (N, M).
     source : ``(mlp, tangent)`` that it was computed from, tangent being True for Theta; None for a scaled one. It is
@@ -130,42 +133,42 @@ class JacobianGram:
     """
 
     __array_ufunc__ = None  # so that ``array @ G`` reaches __rmatmul__ instead of looping over entries
-    dtype = np.dtype(np.float64)
 
-    def __init__(self, X, X2, jet, left=None, right=None, source=None):
+    def __init__(self, X, X2, scalars, left=None, right=None, source=None):
         self.X = X
         self.X2 = X if X2 is None else X2
         self.symmetric = X2 is None
-        self._jet = jet
+        self.d = X.shape[1]
+        self._scalars = scalars
         # square roots of lambda on the derivative rows and columns, one per point; None where all are 1
         self._left, self._right = left, right
         self.source = source
+        super().__init__(np.float64, (len(self.X) * (1 + self.d), len(self.X2) * (1 + self.d)))
 
-    k = property(lambda self: self._jet.k)
-    k_A = property(lambda self: self._jet.A)
-    k_B = property(lambda self: self._jet.B)
-    k_C = property(lambda self: self._jet.C)
-    k_AB = property(lambda self: self._jet.AB)
-    k_AC = property(lambda self: self._jet.AC)
-    k_BC = property(lambda self: self._jet.BC)
-    k_CC = property(lambda self: self._jet.CC)
-
-    @property
-    def d(self) -> int:
-        """Input dimension."""
-        return self.X.shape[1]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(N (1 + d), M (1 + d))``."""
-        return len(self.X) * (1 + self.d), len(self.X2) * (1 + self.d)
+    k = property(lambda self: self._scalars.field("k"))
+    k_A = property(lambda self: self._scalars.field("A"))
+    k_B = property(lambda self: self._scalars.field("B"))
+    k_C = property(lambda self: self._scalars.field("C"))
+    k_AB = property(lambda self: self._scalars.field("AB"))
+    k_AC = property(lambda self: self._scalars.field("AC"))
+    k_BC = property(lambda self: self._scalars.field("BC"))
+    k_CC = property(lambda self: self._scalars.field("CC"))
 
     @property
     def T(self) -> "JacobianGram":
         """The transpose, sharing its memory."""
         if self.symmetric:
             return self
-        return JacobianGram(self.X2, self.X, self._jet.transposed(), self._right, self._left)
+        return JacobianGram(self.X2, self.X, self._scalars.transposed(), self._right, self._left)
+
+    def _adjoint(self):
+        return self.T
+
+    _transpose = _adjoint
+
+    def scalars(self, rows=slice(None), cols=slice(None)):
+        """The eight scalars of some points with some others, unscaled: a tuple (k, k_A, ..., k_CC) of arrays."""
+        return self._scalars.block(rows, cols)
 
     def values(self) -> np.ndarray:
         """The value-value entries, (N, M): the ordinary NNGP kernel or NTK."""
@@ -180,7 +183,7 @@ class JacobianGram:
         """
         if len(self.X) != len(self.X2):
             raise ValueError(f"a matrix of shape {self.shape} has no diagonal: it needs as many points in X as in X2")
-        k, _, _, C, AB, AC, BC, CC = (x[:, None] for x in self._jet.diagonal())
+        k, _, _, C, AB, AC, BC, CC = (x[:, None] for x in self._scalars.diagonal())
         X, Y = self.X, self.X2
         slopes = 4 * AB * X * Y + 2 * AC * X * X + 2 * BC * Y * Y + CC * Y * X + C
         slopes *= _column(self._left) * _column(self._right)
@@ -191,7 +194,7 @@ class JacobianGram:
 
         O(N M d) in place of O(N M d^2).
         """
-        k, _, B, C = (x[:, :, None] for x in self._jet.block(slice(None), slice(None))[:4])
+        k, _, B, C = (x[:, :, None] for x in self.scalars()[:4])
         slopes = 2 * B * self.X2 + C * self.X[:, None]
         return np.concatenate([k, slopes if self._right is None else slopes * self._right[None, :, None]], axis=2)
 
@@ -203,9 +206,8 @@ class JacobianGram:
         """The matrix itself, (N(1+d), M(1+d)); exactly symmetric where it is symmetric."""
         N, M, d1 = len(self.X), len(self.X2), 1 + self.d
         out = np.empty((N * d1, M * d1))
-        for start in range(0, N, _ROWS_AT_ONCE):
-            rows = slice(start, min(start + _ROWS_AT_ONCE, N))
-            cols = slice(start, M) if self.symmetric else slice(0, M)
+        for rows in slices(N, ROWS_AT_ONCE):
+            cols = slice(rows.start, M) if self.symmetric else slice(0, M)
             slab = self._slab(rows, cols)
             out[rows.start * d1 : rows.stop * d1, cols.start * d1 :] = slab
             if self.symmetric:
@@ -218,7 +220,7 @@ class JacobianGram:
     def _slab(self, rows, cols):
         """Some rows of points against some columns of points, dense."""
         X, Y = self.X[rows], self.X2[cols]
-        k, A, B, C, AB, AC, BC, CC = (x[:, :, None] for x in self._jet.block(rows, cols))
+        k, A, B, C, AB, AC, BC, CC = (x[:, :, None] for x in self.scalars(rows, cols))
         n, m, d = len(X), len(Y), self.d
         slab = np.empty((n, 1 + d, m, 1 + d))
         slab[:, 0, :, 0] = k[..., 0]
@@ -262,7 +264,32 @@ class JacobianGram:
                 raise ValueError(f"lam must not be negative, got {lam.min()} at index {int(lam.argmin())}")
             left = right = np.sqrt(lam)
         left, right = (new if old is None else old * new for old, new in ((self._left, left), (self._right, right)))
-        return JacobianGram(self.X, None if self.symmetric else self.X2, self._jet, left, right)
+        return JacobianGram(self.X, None if self.symmetric else self.X2, self._scalars, left, right)
+
+    def unscaled(self) -> "JacobianGram":
+        """The matrix that :meth:`scaled` was applied to, sharing the scalars."""
+        return JacobianGram(self.X, None if self.symmetric else self.X2, self._scalars)
+
+    @property
+    def root_lam(self) -> np.ndarray:
+        """Square roots of lambda of the rows' points, (N,); ones where the matrix is not scaled."""
+        return np.ones(len(self.X)) if self._left is None else self._left
+
+    def rows_of(self, points) -> "JacobianGram":
+        """The rows of some of the points X (a slice) against all of X2: shares memory, computes nothing."""
+        left = None if self._left is None else self._left[points]
+        return JacobianGram(self.X[points], self.X2, Stored(self.scalars(points)), left, self._right)
+
+    def rotated(self, basis) -> "JacobianGram":
+        """The same kernel with derivatives along the columns of ``basis`` (d, r), orthonormal and spanning X.
+
+        The scalars see only inner products of points, which such a change of coordinates leaves alone.
+        """
+        return JacobianGram(self.X @ basis, None if self.symmetric else self.X2 @ basis, self._scalars)
+
+    def colocated(self, matrix):
+        """An (N, N) matrix where the scalars are (:meth:`on`), for ``matrix @ x`` with NumPy arrays."""
+        return self._scalars.colocated(matrix)
 
     def on(self, devices=None) -> "JacobianGram":
         """The same matrix with its scalars on jax devices, rows of points divided among them: products run there.
@@ -286,16 +313,13 @@ class JacobianGram:
         >>> bool(np.allclose(G.on("cpu") @ np.ones(6), G @ np.ones(6)))
         True
         """
-        if isinstance(self._jet, Recomputed):
-            raise ValueError(
-                f"the scalars of {len(self.X)} x {len(self.X2)} points do not fit in memory= and are recomputed in "
-                "every product; raise memory to put them on devices"
-            )
-        jet = Placed(self._jet.host if isinstance(self._jet, Placed) else self._jet, devices)
-        return JacobianGram(self.X, None if self.symmetric else self.X2, jet, self._left, self._right, self.source)
+        placed = Placed(self._scalars.stored(), devices)
+        return JacobianGram(self.X, None if self.symmetric else self.X2, placed, self._left, self._right, self.source)
 
     def __matmul__(self, v):
         """``G @ v`` for v of shape (M(1+d),) or (M(1+d), K): O(N M d) per column, nothing dense."""
+        if isinstance(v, LinearOperator):
+            return super().__matmul__(v)
         v = np.asarray(v)
         if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
             raise ValueError(
@@ -305,43 +329,16 @@ class JacobianGram:
         v = as_array(v, "v", v.shape)
         V = v.reshape(len(self.X2), 1 + self.d, -1)
         out = np.empty((len(self.X), 1 + self.d, V.shape[2]))
-        self._multiply(V[:, 0], V[:, 1:], out)
+        slopes = V[:, 1:] if self._right is None else self._right[:, None, None] * V[:, 1:]
+        self._scalars.multiply(self.X, self.X2, V[:, 0], slopes, out)
+        if self._left is not None:
+            out[:, 1:] *= self._left[:, None, None]
         return out.reshape(self.shape[0], *v.shape[1:])
 
-    def _multiply(self, v0, V, out):
-        """All columns at once, by slabs of rows, so that what is made on the way stays in the processor's cache.
+    def _matmat(self, v):
+        return self @ v
 
-        With s_j = <x'_j, V_j>, Q = X V^T and the derivatives in three matrix products of size N M d a column:
-        ``k_C V + X (2 k_A v_0 + 4 k_AB s + 2 rowsum(k_AC Q)) + (k_CC Q + k_C v_0 + 2 k_BC s) Y``.
-        """
-        (M, d, K), Y = V.shape, self.X2
-        if self._right is not None:
-            V = self._right[:, None, None] * V
-        if isinstance(self._jet, Placed):
-            self._jet.multiply(self.X, Y, v0, V, out)
-            if self._left is not None:
-                out[:, 1:] *= self._left[:, None, None]
-            return
-        s = np.einsum("jd,jdk->jk", Y, V)
-        flat, by_column = V.reshape(M, d * K), np.ascontiguousarray(V.transpose(2, 1, 0))  # (K, d, M)
-        twice = 2 * s
-        Q, W = np.empty((2, min(_ROWS_AT_ONCE, len(self.X)), M))
-        for start in range(0, len(self.X), _ROWS_AT_ONCE):
-            rows = slice(start, min(start + _ROWS_AT_ONCE, len(self.X)))
-            n, X = rows.stop - start, self.X[rows]
-            k, A, B, C, AB, AC, BC, CC = self._jet.block(rows, slice(None))
-            slopes = (C @ flat).reshape(n, d, K)
-            out[rows, 0] = k @ v0 + B @ twice + np.einsum("nd,ndk->nk", X, slopes)
-            along_x = 2 * (A @ v0 + AB @ twice)
-            for column in range(K):
-                q = np.matmul(X, by_column[column], out=Q[:n])
-                along_x[:, column] += 2 * np.einsum("nm,nm->n", AC, q)
-                q *= CC
-                q += np.multiply(C, v0[:, column], out=W[:n])
-                q += np.multiply(BC, twice[:, column], out=W[:n])
-                slopes[:, :, column] += q @ Y
-            slopes += X[:, :, None] * along_x[:, None, :]
-            out[rows, 1:] = slopes if self._left is None else self._left[rows, None, None] * slopes
+    _matvec = _matmat
 
     def __rmatmul__(self, v):
         """``v @ G`` for v of shape (N(1+d),) or (K, N(1+d))."""

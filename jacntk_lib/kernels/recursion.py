@@ -91,7 +91,7 @@ def _affine(g, jet, offset):
 
 
 @partial(jax.jit, static_argnames=("formulas", "tangent"))
-def _recursion(formulas, tangent, A, B, C, depth, first, gain, bias):
+def jets(formulas, tangent, A, B, C, depth, first, gain, bias):
     """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
 
     What belongs to one point, its variances and their slopes a, p or b, r, is so computed once a point and not once a
@@ -156,7 +156,7 @@ def on_tiles(mlp, squared_lengths, *, tangent):
         n, m = C.shape
         A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
         with jax.enable_x64(True):
-            jet = _recursion(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants)
+            jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants)
             return Jet(*(np.asarray(x)[:n, :m] for x in jet))
 
     return side, tile

@@ -1,139 +1,48 @@
-r"""Block conjugate gradients for S + rho I, S = D^{1/2} Theta D^{1/2}, and a preconditioner from the structure.
+"""Block conjugate gradients: several right-hand sides in one Krylov space."""
 
-The Jacobian part of S is ``k_C`` (weighted) tensored with the unit matrix of R^d, plus terms that couple derivatives
-with each other and with the values. The eigenvectors u_p of that N x N matrix sort the Jacobian rows by size: the
-first, nearly constant over the points, holds what linear functions have in common, and there the other terms count
-most. So the preconditioner is
-
-- *exact*, by a Cholesky factor, on all values and on ``u_p`` tensored with R^d for the first few p, and
-- ``k_C`` tensored with the unit matrix, which is diagonal there, on the rest.
-
-Its matrix on the exact part is made of products of N x N matrices with (N, p d) ones, no product with S among them.
-"""
-
-from dataclasses import dataclass
+import math
 
 import numpy as np
 import scipy.linalg
 
-from ..kernels.scalars import batches
+from ..errors import ConvergenceError
+from .report import Report
 
-EXACT_ROWS = 5000  # on which the preconditioner is exact, where that is enough: a Cholesky factor of 200 MB
-_LEADING = 4  # eigenvectors of k_C tensored with R^d that it is exact on in any case
 _TINY = 1e-13  # relative size of a direction of the block that depends on the others
 
 
-class Preconditioner:
-    """An approximate inverse of S + rho I for every rho, symmetric and positive definite.
+def solve_shifted(multiply, b, ridge, precondition, *, tolerance, max_iterations, largest, aim=1.0):
+    """``(x, Report)`` with ``multiply(x) + ridge x = b``, b (n, K).
 
-    Parameters
-    ----------
-    gram : symmetric and unscaled, N points in R^d.
-    values, slopes : square roots of the weights D, of the value and of every derivative, (N,).
-    rows : how many rows to be exact on, about; ``None`` for four per point, at most EXACT_ROWS, but in any case all
-        values and ``_LEADING`` eigenvectors of k_C tensored with R^d.
+    To ``aim`` times the tolerance where rounding lets it, to the tolerance at least. ``largest`` is the largest
+    eigenvalue of what multiplies, or a bound, for the condition number.
+
+    Raises
+    ------
+    ConvergenceError : the tolerance was not reached; nothing less accurate is returned.
     """
-
-    def __init__(self, gram, values, slopes, rows=None):
-        N, d = gram.X.shape
-        rows = max(min(4 * N, EXACT_ROWS), N + _LEADING * d) if rows is None else rows
-        weighted = slopes[:, None] * gram.k_C * slopes
-        self._e, self._U = scipy.linalg.eigh(weighted, overwrite_a=True, check_finite=False)
-        self._e = np.maximum(self._e, 0.0)
-        self._first = min(N, max(0, (rows - N) // d))
-        self._shape = N, d
-        self._place = getattr(gram._jet, "matrix", np.asarray)  # to the devices, where the kernel is on some
-        self._exact = _galerkin(gram, values, slopes, np.ascontiguousarray(self._U[:, N - self._first :]))
-
-    @property
-    def exact_rows(self):
-        """On how many rows the preconditioner is exact."""
-        return len(self._exact)
-
-    def at(self, ridge):
-        """The function x -> (n, K) for one ridge, x of shape (N(1+d), K) by point."""
-        (N, d), rest = self._shape, len(self._U) - self._first
-        matrix = self._exact.copy()
-        size = float(matrix.diagonal().max())
-        # without ridge the matrix may be singular; this is no part of the solution, only of the way to it
-        floor = 1e-13 * len(matrix) * size
-        matrix[np.diag_indices_from(matrix)] += max(ridge, floor)
-        factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-        U, V = self._U[:, rest:], self._U[:, :rest]
-        inverse = self._place((V / (self._e[:rest] + max(ridge, floor))) @ V.T)  # on the rest, (N, N)
-
-        def apply(x):
-            K = x.shape[1]
-            x = x.reshape(N, 1 + d, K)
-            slopes = np.ascontiguousarray(x[:, 1:]).reshape(N, d * K)
-            exact = np.concatenate([x[:, 0], (U.T @ slopes).reshape(-1, K)])
-            exact = scipy.linalg.cho_solve(factor, exact, check_finite=False)
-            out = np.empty_like(x)
-            out[:, 0] = exact[:N]
-            out[:, 1:] = (inverse @ slopes + U @ exact[N:].reshape(self._first, d * K)).reshape(N, d, K)
-            return out.reshape(N * (1 + d), K)
-
-        return apply
+    x, residual, history = conjugate_gradients(
+        lambda v: multiply(v) + ridge * v,
+        b,
+        precondition,
+        tolerance=aim * tolerance,
+        max_iterations=max_iterations,
+    )
+    condition = (largest + ridge) / ridge if ridge > 0 else math.inf
+    if residual > tolerance:
+        raise ConvergenceError(
+            f"conjugate gradients stopped at relative residual {residual:.1e} after {len(history)} products, short of "
+            f"{tolerance:.0e}: with a ridge of {ridge:.1e} the condition number may be as large as {condition:.1e}; "
+            "take a larger ridge or tolerance, a finite time, or dense matrices (solver='exact')"
+        )
+    return x, Report(residual, condition, products=len(history), history=history)
 
 
-def _galerkin(gram, values, slopes, U):
-    r"""Z^T S Z for Z = [values, U tensored with R^d]: (N + P d) square for U (N, P).
+def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations):
+    """``(x, residual, history)`` with ``multiply(x) = b``, b (n, K).
 
-    With u_p the weighted columns and ``H_pq = sum_i u_ip (k_AC u_q)_i x_i x_i^T``, the block of u_p and u_q is
-    ``4 (u_p X)^T k_AB (u_q X) + 2 H_pq + 2 H_qp^T + [(u_p X)^T k_CC (u_q X)]^T + (u_p^T k_C u_q) I``.
-    """
-    X, (N, d), P = gram.X, gram.X.shape, U.shape[1]
-    u = slopes[:, None] * U
-    Z = np.einsum("np,na->npa", u, X)
-    flat = Z.reshape(N, P * d)
-    out = np.empty((N + P * d, N + P * d))
-    block, crossed = np.zeros((2, P * d, P * d))
-    sloped, curved = np.empty((2, N, P))
-    for rows in batches(N, N):  # each scalar is asked for once: they may be computed anew
-        k, _, B, C, AB, AC, _, CC = gram._jet.block(rows, slice(None))
-        out[rows, :N] = values[rows, None] * k * values
-        out[rows, N:] = 2 * (B @ flat)
-        sloped[rows], curved[rows] = C @ u, AC @ u
-        block += 4 * (flat[rows].T @ (AB @ flat))
-        crossed += flat[rows].T @ (CC @ flat)
-    out[:N, N:] += np.einsum("np,na->npa", sloped, X).reshape(N, P * d)
-    out[:N, N:] *= values[:, None]
-    out[N:, :N] = out[:N, N:].T
-    block = block.reshape(P, d, P, d) + crossed.reshape(P, d, P, d).transpose(0, 3, 2, 1)
-    for q in range(P):
-        H = 2 * np.tensordot(Z * curved[:, q, None, None], X, axes=(0, 0))  # (P, d, d), symmetric in its last two
-        block[:, :, q] += H
-        block[q] += H.transpose(1, 0, 2)
-    own = u.T @ sloped
-    for a in range(d):
-        block[:, a, :, a] += own
-    out[N:, N:] = block.reshape(P * d, P * d)
-    return out
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """What conjugate gradients return.
-
-    Attributes
-    ----------
-    x : the solution, (n, K).
-    residual : the largest relative residual of a column, by a product at the end.
-    history : the same after every product, as the iteration carries it along, (products,).
-    """
-
-    x: np.ndarray
-    residual: float
-    history: np.ndarray
-
-    @property
-    def products(self):
-        """How many products there were, all columns at once."""
-        return len(self.history)
-
-
-def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations) -> Iteration:
-    """Solve ``multiply(x) = b``, b (n, K), to ``|multiply(x) - b| <= tolerance |b|`` in every column.
+    Until ``|multiply(x) - b| <= tolerance |b|`` in every column; the residual is the largest of these ratios, and the
+    history has one after every product.
 
     The residual is measured at the end; where rounding has parted it from the one carried along, the iteration starts
     again from what it has, as long as that helps.
@@ -151,7 +60,7 @@ def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations)
         x, relative = improved, now
         if now > 0.5 * before:
             break
-    return Iteration(x, relative, np.array(history))
+    return x, relative, np.array(history)
 
 
 def _block_iteration(multiply, b, precondition, tolerance, sizes, history, max_iterations):

@@ -1,0 +1,133 @@
+r"""The two ways to solve with a Jacobian Gram matrix of n = N(1+d) unknowns: objects whose fields are their options.
+
+:class:`Exact` forms the dense matrix: :math:`n^2` numbers, :math:`n^3/3` operations for a Cholesky factor and some
+:math:`10 n^3` for all eigenvectors, which then serve every time and every target. :class:`Iterative` needs products
+with the structured form alone, :math:`O(N^2 d)` operations each and :math:`O(N^2)` memory, anew for every time and
+target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._validation import as_array, integer, non_negative_number, positive_number
+from ..kernels import MEMORY, JacobianGram
+from .conjugate_gradients import solve_shifted
+from .preconditioner import Preconditioner
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Dense matrices.
+
+    Parameters
+    ----------
+    cutoff : eigenvalues at or below ``cutoff`` times the largest are unresolved. ``None`` is ``max(n, 100)`` times
+        2.2e-16, about where float64 cannot tell them from zero.
+
+    Raises
+    ------
+    ValueError : a negative cutoff.
+    """
+
+    cutoff: float | None = None
+
+    def __post_init__(self):
+        if self.cutoff is not None:
+            non_negative_number(self.cutoff, "cutoff")
+
+
+@dataclass(frozen=True)
+class Iterative:
+    """Products with the kernel alone: preconditioned block conjugate gradients, and rational Krylov spaces for times.
+
+    Parameters
+    ----------
+    tolerance : relative residual, of every output, at which it stops.
+    max_iterations : products in one solve at most, all outputs at once.
+    preconditioned : ``False`` is plain conjugate gradients, to see what the preconditioner is worth.
+    memory : bytes that the kernel scalars among the training points may take, as in :func:`jacntk_lib.jacobian_ntk`;
+        where they do not fit, every product recomputes them. Two or three N x N matrices come on top.
+    devices : where products among the training points run, as in :meth:`jacntk_lib.JacobianGram.on`: "gpu", or some of
+        ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
+
+    Raises
+    ------
+    TypeError, ValueError : options that are not positive numbers.
+
+    Examples
+    --------
+    >>> from jacntk_lib import MLP, jacobian_ntk
+    >>> x, report = Iterative(tolerance=1e-6).solve(jacobian_ntk(MLP(depth=2), np.eye(2)), np.ones(6), ridge=0.1)
+    >>> x.shape, report.residual <= 1e-6
+    ((6,), True)
+    """
+
+    tolerance: float = 1e-9
+    max_iterations: int = 2000
+    preconditioned: bool = True
+    memory: int = MEMORY
+    devices: str | Sequence[Any] | None = None
+
+    def __post_init__(self):
+        positive_number(self.tolerance, "tolerance")
+        integer(self.max_iterations, "max_iterations", at_least=1)
+        integer(self.memory, "memory", at_least=1)
+
+    def solve(self, gram, b, *, ridge):
+        r"""``(x, report)`` with :math:`(G + \rho I) x = b`; nothing dense of size n is formed.
+
+        The columns of b share one Krylov space. The preconditioner is exact on all values and on the leading
+        eigenvectors of k_C tensored with R^d, and k_C on the rest: an N x N eigenproblem and a Cholesky factor of 5000
+        rows or N + 4d, whichever is more.
+
+        Parameters
+        ----------
+        gram : symmetric, N points in R^d; ``G.scaled(lam)`` is the matrix of robust training. Where its scalars are is
+            where products run: ``memory`` and ``devices`` are for matrices that a solver's user has made.
+        b : right-hand side, shape (N(1+d),) or (N(1+d), K).
+        ridge : rho >= 0, in units of G; convergence without any is seldom.
+
+        Raises
+        ------
+        TypeError, ValueError : ``gram`` is not a symmetric JacobianGram; b has a wrong shape or is not finite; a
+            negative ridge.
+        ConvergenceError : the tolerance was not reached; names the residual and the condition number.
+        """
+        require_symmetric(gram)
+        n, N = gram.shape[0], len(gram.X)
+        ridge = non_negative_number(ridge, "ridge")
+        b = as_array(b, "b", (n,) if np.ndim(b) == 1 else (n, *np.shape(b)[1:2]))
+        precondition = np.copy
+        if self.preconditioned:
+            precondition = Preconditioner(gram.unscaled(), np.ones(N), gram.root_lam).at(ridge)
+        x, report = solve_shifted(
+            gram.__matmul__,
+            b.reshape(n, -1),
+            ridge,
+            precondition,
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            largest=float(gram.diagonal().sum()),  # the trace bounds the largest eigenvalue
+        )
+        return x.reshape(b.shape), report
+
+
+def solver_named(solver):
+    """``solver`` itself, or what a name stands for: "exact", "iterative", and ``None`` for "auto"."""
+    if isinstance(solver, Exact | Iterative):
+        return solver
+    if isinstance(solver, str) and solver in ("auto", "exact", "iterative"):
+        return {"auto": None, "exact": Exact(), "iterative": Iterative()}[solver]
+    raise ValueError(
+        f"solver must be 'auto', 'exact', 'iterative', or an Exact or Iterative of jacntk_lib.solve, got {solver!r}"
+    )
+
+
+def require_symmetric(gram):
+    """Refuse whatever is not a symmetric :class:`~jacntk_lib.JacobianGram`."""
+    if not isinstance(gram, JacobianGram) or not gram.symmetric:
+        got = gram if isinstance(gram, JacobianGram) else type(gram).__name__
+        raise TypeError(f"a symmetric JacobianGram is needed, made with X2=None; got {got}")
