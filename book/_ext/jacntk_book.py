@@ -1,7 +1,7 @@
 """The book's own Sphinx extension: what Jupyter Book 1.0 leaves to its users.
 
 - chapters run again when the library, the stored results or the pinned packages change;
-- a claim's badge, ``{badge}`measured here` ``, and how long a page runs, ``{running}`01-setup` ``;
+- a claim's badge, ``{badge}`measured here` ``;
 - the ledger, book/claims.toml, as tables, ``{claims} summary`` and other words of VIEWS, and as claims.json;
 - every picture must say in words what it shows;
 - the footer names version, commit and build date;
@@ -13,7 +13,6 @@
 import hashlib
 import html
 import json
-import math
 import os
 import re
 import shutil
@@ -27,12 +26,11 @@ from pathlib import Path
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective, SphinxRole
+from sphinx.util.docutils import SphinxDirective
 
 LOGGER = logging.getLogger(__name__)
 KEPT_CACHES = 3
 SHORTEST_ALT = 20  # characters: enough for a sentence, too many for "figure" or a file name
-TIMES = "benchmarks/results/times.json"  # of tools/times.py
 BADGES = ("derived here", "measured here", "not reproduced", "not checked yet")
 LEDGER = "book/claims.toml"
 
@@ -86,20 +84,6 @@ def badge_role(name, rawtext, text, lineno, inliner, options=None, content=None)
         message = inliner.reporter.error(complaint, line=lineno)
         return [inliner.problematic(rawtext, rawtext, message)], [message]
     return [nodes.inline(rawtext, text, classes=["claim-badge", "claim-" + text.replace(" ", "-")])], []
-
-
-class Running(SphinxRole):
-    """``{running}`01-setup` ``: the page's time in the last measured build, rounded up to five seconds."""
-
-    def run(self):
-        source = Path(self.env.srcdir) / TIMES
-        self.env.note_dependency(str(source))
-        pages = json.loads(source.read_text(encoding="utf-8"))["pages"]
-        if self.text not in pages:
-            complaint = f"no page {self.text!r} in {TIMES}: it has {', '.join(sorted(pages))}"
-            message = self.inliner.reporter.error(complaint, line=self.lineno)
-            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
-        return [nodes.Text(f"about {5 * math.ceil(pages[self.text] / 5)} s")], []
 
 
 # -- the ledger ----------------------------------------------------------------------------------
@@ -402,7 +386,6 @@ def mend_for_screen_readers(app, exception):
 
 def setup(app):
     app.add_role("badge", badge_role)
-    app.add_role("running", Running())
     app.add_directive("claims", Claims)
     app.connect("config-inited", name_cache_folder)
     app.connect("config-inited", configure_theme)
