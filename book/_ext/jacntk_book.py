@@ -31,7 +31,7 @@ from sphinx.util.docutils import SphinxDirective
 LOGGER = logging.getLogger(__name__)
 KEPT_CACHES = 3
 SHORTEST_ALT = 20  # characters: enough for a sentence, too many for "figure" or a file name
-BADGES = ("derived here", "measured here", "not reproduced", "not checked yet")
+BADGES = ("derived here", "measured here")
 LEDGER = "book/claims.toml"
 
 
