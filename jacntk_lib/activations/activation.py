@@ -13,7 +13,7 @@ so ten of them suffice for every second derivative of a kernel with respect to i
 differentiated through the square root of ``ab - c^2``, which is where autodiff fails at x = x'.
 
 An expectation is computed in closed form (erf, GELU, sin) or, for any other smooth activation (tanh and softplus are
-built in, :meth:`.Activation.from_derivatives` takes yours), by the trapezoidal rule of
+built in, :meth:`Activation.from_derivatives` takes yours), by the trapezoidal rule of
 :mod:`jacntk_lib.activations.quadrature`.
 
 >>> names()

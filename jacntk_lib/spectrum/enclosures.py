@@ -180,7 +180,7 @@ class Recursion:
 
     Parameters
     ----------
-    mlp : the network; its activation is one of ``CLOSED_FORMS``.
+    mlp : the network; its activation is one of :data:`CLOSED_FORMS`.
     kernel : ``"nngp"`` for Sigma or ``"ntk"`` for Theta.
     field : the number type.
 
