@@ -1,4 +1,4 @@
-"""The book's Sphinx extension, on its own and in builds of a small book."""
+"""The book's Sphinx extensions, on their own and in builds of a small book."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import jacntk_book  # noqa: E402
+import jacntk_docstrings  # noqa: E402
 
 FRONT = """\
 ---
@@ -235,14 +236,14 @@ def test_a_ledger_at_odds_with_itself_is_refused(project, old, new, complaint):
 def test_bars_of_a_docstring_are_escaped_in_running_text_only():
     literal = ["", ".. math::", "", "    |a|", "", ">>> 1 | 2", "|3|", ""]
     lines = ["A = |x|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "|b|"]
-    jacntk_book.escape_bars(None, "function", "f", None, None, lines)
+    jacntk_docstrings.escape_bars(None, "function", "f", None, None, lines)
     assert lines == ["A = \\|x\\|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "\\|b\\|"]
 
 
 def test_entries_of_a_docstring_are_descriptions_not_types():
     lines = ["Ratio : a word.", "", "Parameters", "----------", "x, y : numbers >= 0", "    of any size.", ""]
     lines += ["Returns", "-------", "An array.", "", "Notes", "-----", "Here : there."]
-    jacntk_book.describe_entries(None, "function", "f", None, None, lines)
+    jacntk_docstrings.describe_entries(None, "function", "f", None, None, lines)
     assert lines[:7] == [
         "Ratio : a word.",
         "",
