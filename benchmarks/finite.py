@@ -1,23 +1,18 @@
 """The finite Jacobian NTK against the explicit parameter Jacobian and against its own matrix products.
 
-    python benchmarks/finite.py [--device cuda] [--rounds 5] [--wide 8192] [--streamed 32768]
+    python benchmarks/finite.py [--device cuda] [--rounds 5] [--wide 8192]
 
-Depth 3, float32, points on the sphere in R^4. ``--wide 0`` leaves out the second row. ``--streamed WIDTH`` is one run
-at depth 2 with the weights drawn block by block, beside the drawing alone, and nothing else: it is too long for every
-`make bench` and has a result of its own, finite-streamed-DEVICE.json.
+Depth 3, float32, points on the sphere in R^4. ``--wide 0`` leaves out the second row.
 """
 
 import argparse
-import time
 
 import torch
 from _baselines import explicit, sphere
 from _timing import RESULTS, fastest, row, store_rows
 
-from jacntk_lib.architecture import MLP
-from jacntk_lib.finite import kernels as finite
+from jacntk_lib import MLP, finite
 from jacntk_lib.networks import FiniteMLP, full_precision
-from jacntk_lib.networks.weights import draw_weights
 
 DEPTH, D = 3, 4
 
@@ -68,46 +63,19 @@ def against_products(device, rounds, synchronise, width, points=256):
     )
 
 
-def streamed(device, synchronise, width, points=256):
-    X = sphere(points, D)
-
-    def timed(run):
-        synchronise()
-        start = time.perf_counter()
-        run()
-        synchronise()
-        return time.perf_counter() - start
-
-    place = {"dtype": torch.float32, "device": device}
-    seconds = timed(lambda: finite.streamed_jacobian_ntk(MLP(2), width, 0, X, **place))
-    panels = range(0, width, 512)
-    drawing = timed(lambda: [draw_weights(0, 2, (width, width), a, min(a + 512, width), **place) for a in panels])
-    return row(
-        f"streamed finite JNTK, width {width}, depth 2, {points} points in R^{D}, float32",
-        f"{seconds:.3g} s",
-        f"drawing its {width**2 / 1e9:.2f} billion weights alone: {drawing:.3g} s",
-        seconds / drawing,
-        "times as long",
-    )
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--wide", type=int, default=8192)
-    parser.add_argument("--streamed", type=int, default=0)
-    parser.add_argument("--out", help="by default results/finite-DEVICE.json, or finite-streamed-DEVICE.json")
+    parser.add_argument("--out", help="by default results/finite-DEVICE.json")
     options = parser.parse_args()
     device = torch.device(options.device)
     synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    if options.streamed:
-        name, rows = "finite-streamed", [streamed(device, synchronise, options.streamed)]
-    else:
-        name, rows = "finite", [against_explicit(device, options.rounds, synchronise)]
-        if options.wide:
-            rows.append(against_products(device, min(options.rounds, 3), synchronise, options.wide))
-    store_rows(options.out or RESULTS / f"{name}-{options.device}.json", rows, device)
+    rows = [against_explicit(device, options.rounds, synchronise)]
+    if options.wide:
+        rows.append(against_products(device, min(options.rounds, 3), synchronise, options.wide))
+    store_rows(options.out or RESULTS / f"finite-{options.device}.json", rows, device)
 
 
 if __name__ == "__main__":

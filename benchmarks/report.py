@@ -31,10 +31,8 @@ ROWS_OF = {
     "Every training time from one eigendecomposition": "dynamics",
     "The smallest eigenvalue, certified": "spectrum",
     "Finite networks": "finite-cpu",
-    "Finite networks, weights drawn block by block": "finite-streamed-cpu",
     "One training step": "training-cpu",
     "Finite networks, on a graphics card": "finite-cuda",
-    "Finite networks, weights drawn block by block, on a graphics card": "finite-streamed-cuda",
     "One training step, on a graphics card": "training-cuda",
     "One wider training step, on a graphics card": "training-cuda-8192",
 }

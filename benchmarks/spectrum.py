@@ -21,7 +21,7 @@ from jacntk_lib.spectrum.enclosures import gram_in_float64
 
 def fast(X, rounds):
     G = jacobian_ntk(MLP(3, "erf"), X)
-    matrix, radius = gram_in_float64(MLP(3, "erf"), "ntk", X)
+    matrix, radius = gram_in_float64(MLP(3, "erf"), X, tangent=True)
     error = spectral_bound(radius)
     shift = 0.75 * np.linalg.eigvalsh(matrix)[0]
     with threadpool_limits(1):  # a ratio that other work on the machine does not disturb

@@ -1,13 +1,15 @@
 """Proofs about plain symmetric matrices whose spectrum is known exactly."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 from scipy import linalg
 
-from jacntk_lib.spectrum import certificates
-from jacntk_lib.spectrum.certificates import bracket_in_float64, certify, cholesky_lower_bound, exact_null_vector
+from jacntk_lib.spectrum import UNDECIDED, arb, certify
+from jacntk_lib.spectrum.certificates import bracket_in_float64, cholesky_lower_bound, exact_null_vector
+from jacntk_lib.spectrum.congruence import congruence_bounds
 
 
 def spectrum_known(eigenvalues):
@@ -52,20 +54,15 @@ def test_smallest_eigenvalue_of_1e_minus_14_of_the_norm():
 @pytest.mark.parametrize("exponent", [-60, -90, -140])
 def test_condition_far_beyond_float64(exponent):
     # exact entries that span 140 binary digits: block diagonal, coupled by an exact integer congruence
-    pytest.importorskip("flint")
-    import flint
-
+    flint = pytest.importorskip("flint")
     n = 8
     T = np.tril(np.random.default_rng(0).integers(-3, 4, (n, n)), -1) + np.eye(n, dtype=int)
-    before, flint.ctx.prec = flint.ctx.prec, 600
-    try:
+    with arb.precision(600):
         middle = flint.arb_mat(T.tolist())
         D = flint.arb_mat(n, n, 1)
         D[0, 0] = flint.arb(2.0) ** exponent
         exact = middle * D * middle.transpose()
-        rounded = np.array([[float(exact[i, j].mid()) for j in range(n)] for i in range(n)])
-    finally:
-        flint.ctx.prec = before
+        rounded, _ = arb.to_float64(exact)
     found = certify((rounded + rounded.T) / 2, error=1e-14, enclosure=lambda: exact)
     assert found.verdict == "certified positive"
     inverse = np.linalg.inv(T.astype(float))  # lambda_min is about 2^exponent / |T^-T e_0|^2
@@ -192,27 +189,21 @@ def test_precision_of_flint_is_restored():
 
 
 def test_missing_flint_is_named(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "flint", None)
     w = np.ones(64)
     w[5] = 2.0**-46
     with pytest.raises(ImportError, match="python-flint"):
         certify(spectrum_known(w))
-    assert certify(spectrum_known(w), high_precision=False).verdict == certificates.UNDECIDED
+    assert certify(spectrum_known(w), high_precision=False).verdict == UNDECIDED
 
 
-def test_congruence_allows_for_a_poor_guess(monkeypatch):
+def test_congruence_allows_for_a_poor_guess():
     # R comes from a matrix ten per cent too large, so 1 / |R|^2 alone would exceed the eigenvalue
     flint = pytest.importorskip("flint")
-    from jacntk_lib.spectrum import congruence
-
-    monkeypatch.setattr(congruence, "_NEAR", 0.9)
     A = np.diag([1.0, 2.0])
-    lower, upper, _ = congruence._congruence(flint, flint.arb_mat(A.tolist()), 1.1 * A)
+    lower, upper, _ = congruence_bounds(flint.arb_mat(A.tolist()), 1.1 * A, near_enough=0.9)
     assert 0.9 < lower <= 1.0 <= upper < 1.01
-    monkeypatch.setattr(congruence, "_STAGES", 1)
-    lower, _, _ = congruence._congruence(flint, flint.arb_mat(A.tolist()), 10 * A)
+    lower, _, _ = congruence_bounds(flint.arb_mat(A.tolist()), 10 * A, stages=1)
     assert lower <= 0.1 + 1e-12  # eta is 0.9 sqrt(2): above 1 nothing is proved
 
 

@@ -1,10 +1,14 @@
 """Exact singularity, found in the data and checked on finite networks of random weights and on the limits."""
 
+import math
+from functools import cache
+
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk
+from jacntk_lib import MLP, finite, jacobian_nngp, jacobian_ntk
 from jacntk_lib.activations import Activation
+from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.spectrum.degenerate import (
     antipodal_pairs,
     degeneracies,
@@ -24,9 +28,9 @@ def symmetric(p, d):
     return np.concatenate([X, -X])
 
 
+@cache
 def monomial(q):
     """z^q, which is positively homogeneous of degree q, odd for odd q."""
-    import math
 
     def derivative(k):
         return lambda z: math.perm(q, k) * z ** max(q - k, 0) if k <= q else 0 * z
@@ -39,18 +43,6 @@ def monomial(q):
         odd=q % 2 == 1,
         odd_part_linear=q == 1 or q % 2 == 0,
     )
-
-
-def softplus():
-    import torch
-
-    from jacntk_lib.activations import softplus_derivatives
-
-    def jet(z, order):
-        s = torch.sigmoid(z)
-        return (torch.nn.functional.softplus(z), s, s * (1 - s))[: order + 1]
-
-    return Activation.from_derivatives("softplus", softplus_derivatives(), torch_jet=jet, odd_part_linear=True)
 
 
 CASES = {
@@ -68,7 +60,7 @@ CASES = {
     "antipodes, GELU, and the origin": (MLP(1, "gelu"), np.concatenate([symmetric(3, 2), np.zeros((1, 2))]), 3 + 4 + 3),
     "antipodes, GELU, dependent": (MLP(1, "gelu"), symmetric(5, 2), 5 + 2 * 4),
     "antipodes, GELU, in a plane": (MLP(1, "gelu"), symmetric(3, 2) @ np.eye(2, 3), 3 + 3 * 2),
-    "antipodes, softplus": (MLP(1, softplus()), symmetric(3, 2), 3 + 2 * 2),
+    "antipodes, softplus": (MLP(1, "softplus"), symmetric(3, 2), 3 + 2 * 2),
     "antipodes and duplicates": (MLP(2, "erf"), np.concatenate([symmetric(2, 3), symmetric(2, 3)[:1]]), 8 + 4),
     "Euler, square": (MLP(1, monomial(2)), generic(2, 3), 2),
     "Euler, square, depth 2": (MLP(2, monomial(2)), generic(3, 3), 3),
@@ -104,13 +96,10 @@ def test_limits_are_singular_there(case):
 
 
 def test_finite_networks_are_singular_there(case):
-    pytest.importorskip("torch")
-    from jacntk_lib import finite, networks
-
     mlp, X, _ = case
     basis = null_space(degeneracies(mlp, X))
     for width, seed in ((3, 0), (50, 1)):
-        net = networks.FiniteMLP(mlp, width, X.shape[1], seed=seed)
+        net = FiniteMLP(mlp, width, X.shape[1], seed=seed)
         for kernel in (finite.jacobian_ntk, finite.jacobian_nngp):
             assert residual(kernel(net, X).numpy(), basis) < 1e-12
 
@@ -132,7 +121,7 @@ def test_nothing_else_is_singular(name):
         (MLP(1, "gelu", sigma_b=0.1), symmetric(3, 3)),
         (MLP(1, "erf", sigma_b=0.1), symmetric(3, 3)),
         (MLP(2, "erf", sigma_b=0.1), np.concatenate([generic(4, 3), np.zeros((1, 3))])),
-        (MLP(1, softplus()), np.concatenate([generic(4, 3), np.zeros((1, 3))])),
+        (MLP(1, "softplus"), np.concatenate([generic(4, 3), np.zeros((1, 3))])),
         (MLP(1, monomial(2), sigma_b=0.1), generic(3, 3)),
     ],
     ids=["generic", "GELU, depth 2", "GELU, bias", "erf, bias", "origin, bias", "phi(0) not 0", "Euler, bias"],
@@ -197,26 +186,11 @@ def relations_of_squares(X):
 @pytest.mark.parametrize("N", [1, 2, 4])
 def test_jacobian_ntk_of_squares_is_singular_for_every_number_of_points(N):
     """Nullity N(N+1)/2 for N <= d independent points, for finite networks and in the limit; the NTK is regular."""
-    from jacntk_lib import finite, networks
-
     mlp, X = MLP(1, monomial(2)), generic(N, 4)
     relations = relations_of_squares(X)
     assert np.linalg.matrix_rank(relations) == N * (N + 1) // 2
     limit = jacobian_ntk(mlp, X)
-    for K in (limit.dense(), finite.jacobian_ntk(networks.FiniteMLP(mlp, 50, 4, seed=0), X).numpy()):
+    for K in (limit.dense(), finite.jacobian_ntk(FiniteMLP(mlp, 50, 4, seed=0), X).numpy()):
         assert residual(K, relations.T) < 1e-12
         assert np.linalg.matrix_rank(K / np.abs(K).max(), tol=1e-9) == 5 * N - N * (N + 1) // 2
     assert np.linalg.cond(limit.values()) < 1e6
-
-
-def test_kernel_of_squares_as_printed_lacks_a_factor():
-    """Sigma-dot without <x, x'> has full rank at one point; with it, Theta is the library's and Euler's vector null."""
-    mlp, (x,) = MLP(1, monomial(2), normalise=False), generic(1, 4)
-    jet = np.concatenate([x[None], np.eye(4)])  # <w, x> and its gradient: (<x, x'>, ...) = jet jet'
-    values, first, second = (x @ x) ** 2, 2 * (x @ x) * x, 2 * (np.outer(x, x) + (x @ x) * np.eye(4))
-    Sigma = jacobian_nngp(mlp, [x]).dense()
-    with_factor = Sigma + 4 * np.block([[values, first], [first[:, None], second]])
-    np.testing.assert_allclose(jacobian_ntk(mlp, [x]).dense(), with_factor, rtol=1e-12)
-    euler = np.concatenate([[2.0], -x])
-    assert residual(with_factor, euler) < 1e-12
-    assert np.linalg.eigvalsh(Sigma + 4 * jet @ jet.T)[0] > 1e-3

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk
-from jacntk_lib.spectrum import enclosures
-from jacntk_lib.spectrum.congruence import _to_float64
-from jacntk_lib.spectrum.flint import precision
+from jacntk_lib.spectrum import arb, enclosures
 
-flint = pytest.importorskip("flint", reason="python-flint is the exact oracle of this file")
-BUILDERS = {"ntk": jacobian_ntk, "nngp": jacobian_nngp}
+pytest.importorskip("flint", reason="python-flint is the exact oracle of this file")
+TANGENT = pytest.mark.parametrize("tangent", [True, False], ids=["ntk", "nngp"])
 NETWORKS = [
     MLP(1, "erf"),
     MLP(4, "erf", sigma_b=0.3),
@@ -28,17 +26,17 @@ def points():
     return X
 
 
-def in_high_precision(mlp, kernel, X, **options):
-    with precision(160):
-        return enclosures.gram_in_arb(mlp, kernel, X, **options)
+def in_high_precision(mlp, X, **options):
+    with arb.precision(160):
+        return enclosures.gram_in_arb(mlp, X, **options)
 
 
-@pytest.mark.parametrize("kernel", BUILDERS)
+@TANGENT
 @pytest.mark.parametrize("mlp", NETWORKS, ids=str)
-def test_float64_balls_contain_the_exact_entries(mlp, kernel, points):
-    exact = in_high_precision(mlp, kernel, points)
-    matrix, radius = enclosures.gram_in_float64(mlp, kernel, points)
-    with precision(160):
+def test_float64_balls_contain_the_exact_entries(mlp, tangent, points):
+    exact = in_high_precision(mlp, points, tangent=tangent)
+    matrix, radius = enclosures.gram_in_float64(mlp, points, tangent=tangent)
+    with arb.precision(160):
         worst = max(float(e.rad()) for e in exact.entries())
         outside = [
             (i, j)
@@ -52,23 +50,23 @@ def test_float64_balls_contain_the_exact_entries(mlp, kernel, points):
     assert (radius == radius.T).all()
 
 
-@pytest.mark.parametrize("kernel", BUILDERS)
+@TANGENT
 @pytest.mark.parametrize("mlp", NETWORKS, ids=str)
-def test_the_kernels_of_the_library_agree(mlp, kernel, points):
+def test_the_kernels_of_the_library_agree(mlp, tangent, points):
     # an independent implementation: other formulas for the sine, other assembly, no jax
-    exact, _ = _to_float64(in_high_precision(mlp, kernel, points))
-    dense = BUILDERS[kernel](mlp, points).dense()
+    exact, _ = arb.to_float64(in_high_precision(mlp, points, tangent=tangent))
+    dense = (jacobian_ntk if tangent else jacobian_nngp)(mlp, points).dense()
     size = np.sqrt(np.diagonal(exact)) + 1e-3  # the origin has a vanishing diagonal entry
     assert (np.abs(dense - exact) / np.outer(size, size)).max() < 2e-12
 
 
 def test_values_only_is_the_value_part(points):
     mlp = MLP(3, "gelu")
-    matrix, radius = enclosures.gram_in_float64(mlp, "ntk", points, values_only=True)
-    whole, _ = enclosures.gram_in_float64(mlp, "ntk", points)
+    matrix, radius = enclosures.gram_in_float64(mlp, points, tangent=True, values_only=True)
+    whole, _ = enclosures.gram_in_float64(mlp, points, tangent=True)
     assert (matrix == whole[::4, ::4]).all()
     assert matrix.shape == radius.shape == (9, 9)
-    arb_values, _ = _to_float64(in_high_precision(mlp, "ntk", points, values_only=True))
+    arb_values, _ = arb.to_float64(in_high_precision(mlp, points, tangent=True, values_only=True))
     assert (np.abs(arb_values - matrix) <= radius + 1e-15 * np.abs(matrix)).all()
 
 
@@ -77,21 +75,13 @@ def test_bounds_stay_useful_with_depth():
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     for depth, largest in ((1, 1e-12), (6, 1e-8), (11, 1e-5)):
         for activation in ("erf", "gelu"):
-            matrix, radius = enclosures.gram_in_float64(MLP(depth, activation), "ntk", X)
+            matrix, radius = enclosures.gram_in_float64(MLP(depth, activation), X, tangent=True)
             assert (radius / np.abs(np.diagonal(matrix)).max()).max() < largest
 
 
 def test_precision_is_the_one_asked_for(points):
-    with precision(64):
-        coarse = enclosures.gram_in_arb(MLP(2), "ntk", points[:2])
-    fine = in_high_precision(MLP(2), "ntk", points[:2])
+    with arb.precision(64):
+        coarse = enclosures.gram_in_arb(MLP(2), points[:2], tangent=True)
+    fine = in_high_precision(MLP(2), points[:2], tangent=True)
     assert all(c.overlaps(f) for c, f in zip(coarse.entries(), fine.entries(), strict=True))
     assert float(coarse[0, 0].rad()) > 1e10 * float(fine[0, 0].rad())
-
-
-def test_missing_flint_is_named(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "flint", None)
-    with pytest.raises(ImportError, match="pip install python-flint"):
-        enclosures.gram_in_arb(MLP(1), "ntk", np.eye(2))

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from jacntk_lib.architecture import MLP
-from jacntk_lib.finite import factors as _factors
-from jacntk_lib.finite import kernels as finite
-from jacntk_lib.kernels import gram
+import jacntk_lib
+from jacntk_lib import MLP, finite
 from jacntk_lib.networks import FiniteMLP
 
 
@@ -80,31 +78,14 @@ def test_symmetric_and_positive_semi_definite(kernel):
 
 
 @pytest.mark.parametrize("kernel", [finite.jacobian_nngp, finite.jacobian_ntk])
-@pytest.mark.parametrize("memory", [1, 60_000, 10**9])
-def test_chunks_and_tiles_change_nothing(kernel, memory, monkeypatch):
-    """One point at a time, a few, or all: the same matrix, and X2 = X is X2 = None."""
-    net, X, X2 = FiniteMLP(mlp(), 32, 3), points(11, 3), points(6, 3, seed=1)
-    square, cross = kernel(net, X), kernel(net, X, X2)
-    monkeypatch.setattr(finite, "_TILE_ROWS", 8)
-    assert error(kernel(net, X, memory=memory), square) < 1e-14
-    assert error(kernel(net, X, X, memory=memory), square) < 1e-14
-    assert error(kernel(net, X, X2, memory=memory), cross) < 1e-14
-
-
-def test_memory_budget_bounds_the_points_in_hand(monkeypatch):
-    """The factors in hand stay within the budget that asked for them."""
-    net, X = FiniteMLP(mlp(), 64, 3), points(40, 3)
-    largest, original = 0, finite.factors
-
-    def spy(spec, X, cotangents=True):
-        nonlocal largest
-        factors = original(spec, X, cotangents)
-        largest = max(largest, sum(a.nbytes for a in [*factors.h, *factors.b]))
-        return factors
-
-    monkeypatch.setattr(finite, "factors", spy)
-    finite.jacobian_ntk(net, X, memory=300_000)
-    assert 50_000 < largest <= 150_000
+@pytest.mark.parametrize("memory", [1, 600_000, 10**9])
+def test_chunks_and_tiles_change_nothing(kernel, memory):
+    """One point at a time, some, or all, in one tile and in several: the same rows, and X2 = X is X2 = None."""
+    net, X, X2 = FiniteMLP(mlp(), 32, 3), points(150, 3), points(6, 3, seed=1)
+    together = kernel(net, X, memory=memory)
+    assert error(together[-24:, -24:], kernel(net, X[-6:])) < 1e-14
+    assert error(together, kernel(net, X, X, memory=memory)) < 1e-14
+    assert error(kernel(net, X, X2, memory=memory)[:24], kernel(net, X[:6], X2)) < 1e-14
 
 
 def test_results_are_detached_and_keep_the_dtype():
@@ -128,8 +109,8 @@ def test_depth_one_mean_is_the_limit_at_every_width():
     """At width 3 already; within 4 standard errors of the mean over seeds, entry by entry."""
     m, X, seeds = mlp(1, "gelu"), points(3, 2), 1500
     for kernel, limit in (
-        (finite.jacobian_ntk, gram.jacobian_ntk),
-        (finite.jacobian_nngp, gram.jacobian_nngp),
+        (finite.jacobian_ntk, jacntk_lib.jacobian_ntk),
+        (finite.jacobian_nngp, jacntk_lib.jacobian_nngp),
     ):
         draws = torch.stack([kernel(FiniteMLP(m, 3, 2, seed=s), X) for s in range(seeds)])
         standard_error = draws.std(dim=0) / seeds**0.5
@@ -141,7 +122,7 @@ def test_depth_one_mean_is_the_limit_at_every_width():
 @pytest.mark.parametrize("activation", ["erf", "gelu"])
 def test_error_falls_like_one_over_root_width_at_depth_three(activation):
     m, X, widths = mlp(3, activation), points(6, 3), np.array([64, 256, 1024])
-    limit = torch.from_numpy(gram.jacobian_ntk(m, X.numpy()).dense())
+    limit = torch.from_numpy(jacntk_lib.jacobian_ntk(m, X.numpy()).dense())
     errors = [
         np.mean(
             [
@@ -154,36 +135,6 @@ def test_error_falls_like_one_over_root_width_at_depth_three(activation):
     slope = np.polyfit(np.log(widths), np.log(errors), 1)[0]
     assert -0.65 < slope < -0.35
     assert errors[-1] < 0.25
-
-
-# ----------------------------------------------------------------------------------------------- without weights
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3])
-@pytest.mark.parametrize("sigma_b", [0.0, 0.4])
-def test_streamed_equals_stored(depth, sigma_b):
-    """Widths where a layer has several panels of several blocks, the last ones short."""
-    m, X = mlp(depth, "gelu", sigma_b=sigma_b), points(4, 2)
-    widths = [1100, 1300, 1200][:depth]
-    stored = finite.jacobian_ntk(FiniteMLP(m, widths, 2, seed=9), X)
-    assert error(finite.streamed_jacobian_ntk(m, widths, 9, X), stored) < 1e-13
-
-
-def test_streaming_never_holds_a_weight_matrix(monkeypatch):
-    drawn = []
-    original = _factors.draw_weights
-
-    def spy(seed, layer, shape, *rows, **place):
-        weights = original(seed, layer, shape, *rows, **place)
-        drawn.append((layer, len(weights), shape[0]))
-        return weights
-
-    monkeypatch.setattr(_factors, "draw_weights", spy)
-    finite.streamed_jacobian_ntk(mlp(3), 2048, 0, points(2, 2), dtype=torch.float32)
-    inner = [(layer, rows) for layer, rows, _ in drawn if layer in (2, 3)]
-    assert max(rows for _, rows in inner) == 512
-    assert sum(rows for layer, rows in inner if layer == 2) == 2 * 2048  # forwards and backwards
-    assert sum(rows for layer, rows in inner if layer == 3) == 2048  # both at once
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no peak of a process's own memory here")
@@ -233,5 +184,3 @@ def test_kernels_on_a_gpu(dtype, bound):
             result = kernel(there, *pair)
             assert result.device.type == "cuda"
             assert error(result.double().cpu(), kernel(here, *pair)) < bound
-    streamed = finite.streamed_jacobian_ntk(m, 1100, 2, X, dtype=dtype, device="cuda")
-    assert error(streamed.double().cpu(), finite.jacobian_ntk(here, X)) < bound

@@ -12,11 +12,11 @@ NETWORKS = [MLP(1, "erf"), MLP(3, "gelu"), MLP(2, "sin", sigma_b=0.4, sigma_w=1.
 
 @pytest.mark.parametrize("mlp", NETWORKS, ids=str)
 def test_float32_everywhere(mlp):
-    for kernel, build in (("ntk", jacobian_ntk), ("nngp", jacobian_nngp)):
+    for tangent, build in ((True, jacobian_ntk), (False, jacobian_nngp)):
         exact = build(mlp, X).dense()
-        rounded = gram_in_float32(mlp, kernel, X)
+        rounded = gram_in_float32(mlp, X, tangent=tangent)
         assert rounded.dtype == np.float32
         error = np.abs(rounded - exact).max() / np.abs(exact).max()
         assert 1e-9 < error < 1e-5
         assert (rounded == rounded.T).all()
-    assert gram_in_float32(mlp, "ntk", X, values_only=True).shape == (8, 8)
+    assert gram_in_float32(mlp, X, tangent=True, values_only=True).shape == (8, 8)

@@ -1,6 +1,7 @@
 """Activations: closed forms of their Gaussian expectations, or a quadrature that says how accurate it is."""
 
-from .activation import Activation, get, names, softplus_derivatives, tanh_derivatives
+from .activation import Activation
+from .built_in import get, names, softplus_derivatives, tanh_derivatives
 from .quadrature import Expectations
 
 __all__ = ["Activation", "Expectations", "get", "names", "softplus_derivatives", "tanh_derivatives"]

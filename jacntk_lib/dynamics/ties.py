@@ -12,42 +12,15 @@ is their weighted mean. It is exact for every function g, and it takes the null 
 problem instead of leaving it to rounding.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+
+from ..kernels.ties import Ties
 
 _AGREE = 1e-10  # tied targets that differ by less, relative to the largest, differ by rounding of the start
 
 
-@dataclass(frozen=True)
-class Distinct:
-    """Which points are tied to which.
-
-    Attributes
-    ----------
-    first : (P,), index of the first point of each tie, increasing.
-    group : (N,), the tie each point belongs to.
-    sign : (N,), +1 where a point equals the first of its tie, -1 where it is its antipode.
-    """
-
-    first: np.ndarray
-    group: np.ndarray
-    sign: np.ndarray
-
-    @classmethod
-    def of(cls, X, *, antipodes):
-        """The ties among the rows of X, with ``antipodes`` also those between x and -x."""
-        sign = np.ones(len(X))
-        if antipodes:
-            leading = X[np.arange(len(X)), (X != 0).argmax(axis=1)]  # the first coordinate that is not zero
-            sign[leading < 0] = -1.0
-        canonical = sign[:, None] * X + 0.0  # adding zero turns -0.0 into 0.0
-        _, first, group = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        first, group = first[order], rank[group.ravel()]
-        return cls(first, group, sign * sign[first[group]])
+class Distinct(Ties):
+    """The ties among the points of a linear system, and what they do to sums, means and targets."""
 
     def sum(self, values):
         """Sums over ties: (N, ...) -> (P, ...)."""

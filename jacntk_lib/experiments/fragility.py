@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from ..book import bootstrap
 
@@ -41,15 +42,9 @@ def rank_correlation(a, b):
     """
     if len(a) < 3:
         return np.nan
-    a, b = _centred_ranks(a), _centred_ranks(b)
+    a, b = (stats.rankdata(x) - (len(x) + 1) / 2 for x in (a, b))  # from zero to both sides, ties at their mean
     size = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / size) if size > 0 else np.nan
-
-
-def _centred_ranks(x):
-    """Ranks, ties at their mean, less the mean of all."""
-    _, inverse, copies = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(copies) - copies / 2)[inverse] - len(x) / 2
 
 
 def select(strength):
@@ -110,7 +105,7 @@ class OverSplits(NamedTuple):
 
 
 def over_splits(values):
-    """Mean over splits with its 95 % bootstrap interval, of (S,), as :class:`OverSplits`.
+    """Mean over splits with its 95 % bootstrap interval, of (S,), as ``OverSplits``.
 
     NaN marks a split in which the measure is undefined. The mean is over the others, and so it speaks of those alone:
     a split drops out of a correlation when no feature survives. It is NaN where none is left, the interval where fewer

@@ -2,7 +2,7 @@ r"""The exact kernels of a finite network and its input Jacobian, without a para
 
 The gradient of :math:`J_a f(x)/\kappa` with respect to W^l is :math:`\partial_a [\, b^l(x)\, h^{l-1}(x)^T ]` with
 :math:`b^l = \partial (f/\kappa) / \partial g^l` and the scaled features h of :mod:`jacntk_lib.networks`. Inner products
-of such outer products factor into two small Gram matrices a layer, of features and of cotangents with their tangents,
+of such outer products factor into two small Gram matrices per layer, of features and of cotangents with their tangents,
 
 .. math:: H_{ab} = \langle h^{l-1}_a(x), h^{l-1}_b(x') \rangle, \qquad B_{ab} = \langle b^l_a(x), b^l_b(x') \rangle,
 
@@ -20,9 +20,8 @@ width 8192 and depth 3 this takes about a gigabyte in float32; the parameter Jac
 import torch
 
 from .._validation import integer
-from ..networks.network import as_tensor, bytes_per_point, check_device, check_dtype, full_precision, layer_widths
-from ..networks.weights import check_seed
-from .factors import factors, stored, streamed
+from ..networks.network import bytes_per_point, check_network, full_precision
+from .factors import factors
 
 MEMORY = 2 * 2**30
 """Bytes that the arrays of the points in hand may take, beside the weights and the result."""
@@ -65,12 +64,7 @@ def jacobian_nngp(net, X, X2=None, *, memory=MEMORY):
     >>> jacobian_nngp(net, torch.eye(2)).shape
     torch.Size([6, 6])
     """
-    spec = stored(net)
-
-    def kernel(rows, cols, i, j):
-        return _output_layer(spec, rows, cols, i, j)
-
-    return _assemble(spec, X, X2, kernel, memory, cotangents=False)
+    return _assemble(net, X, X2, _output_layer, memory, cotangents=False)
 
 
 @torch.no_grad()
@@ -94,37 +88,7 @@ def jacobian_ntk(net, X, X2=None, *, memory=MEMORY):
     >>> theta.shape, bool(torch.linalg.eigvalsh(theta)[0] > 0)
     (torch.Size([6, 6]), True)
     """
-    spec = stored(net)
-    return _assemble(spec, X, X2, _ntk_kernel(spec), memory, cotangents=True)
-
-
-@torch.no_grad()
-def streamed_jacobian_ntk(mlp, width, seed, X, *, dtype=torch.float64, device="cpu", memory=MEMORY):
-    """:func:`jacobian_ntk` of ``FiniteMLP(mlp, width, d, seed)`` without ever holding an n x n weight matrix.
-
-    The weights are drawn again block by block from their keys, 512 rows at a time (or one block of them, if that is
-    more), twice for every hidden-to-hidden layer and once for the last. What is held is 2L arrays of shape
-    (N(1+d), n), so widths far beyond memory are in reach; every chunk of points draws all weights anew, so give
-    enough ``memory`` for all points at once.
-
-    Parameters
-    ----------
-    mlp, width, seed, dtype, device : as for :class:`~jacntk_lib.networks.FiniteMLP`.
-    X : points (N, d), a NumPy array or a tensor.
-    memory : as in :func:`jacobian_nngp`.
-
-    Examples
-    --------
-    >>> from jacntk_lib.architecture import MLP
-    >>> from jacntk_lib.networks import FiniteMLP
-    >>> mlp, X = MLP(depth=2), torch.eye(2)
-    >>> stored = jacobian_ntk(FiniteMLP(mlp, 64, 2, seed=5), X)
-    >>> bool(torch.allclose(streamed_jacobian_ntk(mlp, 64, 5, X), stored, rtol=1e-12))
-    True
-    """
-    dtype, device = check_dtype(dtype), check_device(device)
-    spec = streamed(mlp, layer_widths(mlp, width), check_seed(seed), as_tensor(X, "X", dtype, device))
-    return _assemble(spec, X, None, _ntk_kernel(spec), memory, cotangents=True)
+    return _assemble(net, X, X2, _all_layers, memory, cotangents=True)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -136,23 +100,21 @@ def _grams(A, B):
     return (A.flatten(0, 1) @ B.flatten(0, 1).T).unflatten(0, A.shape[:2]).unflatten(-1, B.shape[:2])
 
 
-def _output_layer(spec, rows, cols, i, j):
+def _output_layer(net, rows, cols, i, j):
+    """The block of points ``i`` of the factors ``rows`` against points ``j`` of ``cols``, (n, 1+d, m, 1+d)."""
     K = _grams(rows.h[-1][i], cols.h[-1][j])
-    K[:, 0, :, 0] += spec.mlp.sigma_b**2
+    K[:, 0, :, 0] += net.mlp.sigma_b**2
     return K
 
 
-def _ntk_kernel(spec):
-    def kernel(rows, cols, i, j):
-        K = _output_layer(spec, rows, cols, i, j)
-        for h1, b1, h2, b2 in zip(rows.h[:-1], rows.b, cols.h[:-1], cols.b, strict=True):
-            B = _grams(b1[i], b2[j])
-            K += _product_rule(_grams(h1[i], h2[j]), B)
-            if spec.biases:
-                K.add_(B, alpha=spec.mlp.sigma_b**2)
-        return K
-
-    return kernel
+def _all_layers(net, rows, cols, i, j):
+    K = _output_layer(net, rows, cols, i, j)
+    for h1, b1, h2, b2 in zip(rows.h[:-1], rows.b, cols.h[:-1], cols.b, strict=True):
+        B = _grams(b1[i], b2[j])
+        K += _product_rule(_grams(h1[i], h2[j]), B)
+        if net.biases:
+            K.add_(B, alpha=net.mlp.sigma_b**2)
+    return K
 
 
 def _product_rule(H, B):
@@ -165,24 +127,25 @@ def _product_rule(H, B):
     return T
 
 
-def _assemble(spec, X, X2, kernel, memory, cotangents):
+def _assemble(net, X, X2, kernel, memory, cotangents):
     """The whole matrix, by chunks of points whose factors fit ``memory`` and, within them, tiles of the result."""
+    check_network(net)
     symmetric = X2 is None
-    X = spec.as_input(X, "X")
-    X2 = X if symmetric else spec.as_input(X2, "X2")
+    X = net.as_input(X)
+    X2 = X if symmetric else net.as_input(X2, "X2")
     N, M, d = len(X), len(X2), X.shape[1]
     out = X.new_empty(N, 1 + d, M, 1 + d)
-    chunk = _points_per_chunk(spec, X, X2, symmetric, integer(memory, "memory", at_least=1))
+    chunk = _points_per_chunk(net, X, X2, symmetric, integer(memory, "memory", at_least=1))
     tile = max(1, _TILE_ROWS // (1 + d))
     with full_precision(X.device):
         for i in range(0, N, chunk):
-            rows = factors(spec, X[i : i + chunk], cotangents)
+            rows = factors(net, X[i : i + chunk], cotangents=cotangents)
             for j in range(i if symmetric else 0, M, chunk):
                 same = symmetric and i == j
-                cols = rows if same else factors(spec, X2[j : j + chunk], cotangents)
+                cols = rows if same else factors(net, X2[j : j + chunk], cotangents=cotangents)
                 for p in range(0, len(rows.h[0]), tile):
                     for q in range(p if same else 0, len(cols.h[0]), tile):
-                        block = kernel(rows, cols, slice(p, p + tile), slice(q, q + tile))
+                        block = kernel(net, rows, cols, slice(p, p + tile), slice(q, q + tile))
                         if same and p == q:  # exactly symmetric, not only to rounding
                             block = (block + block.permute(2, 3, 0, 1)) / 2
                         r, s = slice(i + p, i + p + len(block)), slice(j + q, j + q + block.shape[2])
@@ -192,9 +155,9 @@ def _assemble(spec, X, X2, kernel, memory, cotangents):
     return out.view(N * (1 + d), M * (1 + d))
 
 
-def _points_per_chunk(spec, X, X2, symmetric, memory):
+def _points_per_chunk(net, X, X2, symmetric, memory):
     """All points if their factors fit, else as many as leave room for the rows' and the columns' factors."""
     points = len(X) if symmetric else len(X) + len(X2)
-    if points * bytes_per_point(spec.widths, X) <= memory:
+    if points * bytes_per_point(net.widths, X) <= memory:
         return max(len(X), len(X2))
-    return max(1, memory // (2 * bytes_per_point(spec.widths, X)))
+    return max(1, memory // (2 * bytes_per_point(net.widths, X)))

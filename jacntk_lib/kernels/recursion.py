@@ -57,7 +57,7 @@ class Jet(NamedTuple):
         return Jet(self.k.T, self.B.T, self.A.T, self.C.T, self.AB.T, self.BC.T, self.AC.T, self.CC.T)
 
 
-def _compose(f, fa, fb, fc, fab, fac, fbc, fcc, p, r, S):
+def compose(f, fa, fb, fc, fab, fac, fbc, fcc, p, r, S):
     """The jet of f(a, b, c), with a = a(A), b = b(B), da/dA = p, db/dB = r, and c the function whose jet is S."""
     return Jet(
         k=f,
@@ -71,7 +71,7 @@ def _compose(f, fa, fb, fc, fab, fac, fbc, fcc, p, r, S):
     )
 
 
-def _product(T, M):
+def product(T, M):
     """The jet of a product, by the product rule."""
     return Jet(
         k=T.k * M.k,
@@ -85,7 +85,7 @@ def _product(T, M):
     )
 
 
-def _affine(g, jet, offset):
+def affine(g, jet, offset):
     jet = Jet(*(g * x for x in jet))
     return jet._replace(k=jet.k + offset)
 
@@ -107,13 +107,13 @@ def jets(formulas, tangent, A, B, C, depth, first, gain, bias):
         a, b, p, r, S, T = state
         K = formulas.expectations(a, b, S.k)
         # by Price: d/da K^ij = K^{i+2,j}/2, d/db K^ij = K^{i,j+2}/2, d/dc K^ij = K^{i+1,j+1}
-        N = _compose(K.k00, K.k20 / 2, K.k02 / 2, K.k11, K.k22 / 4, K.k31 / 2, K.k13 / 2, K.k22, p, r, S)
+        N = compose(K.k00, K.k20 / 2, K.k02 / 2, K.k11, K.k22 / 4, K.k31 / 2, K.k13 / 2, K.k22, p, r, S)
         if tangent:
-            M = _compose(K.k11, K.k31 / 2, K.k13 / 2, K.k22, K.k33 / 4, K.k42 / 2, K.k24 / 2, K.k33, p, r, S)
-            T = _affine(gain, Jet(*map(jnp.add, N, _product(T, M))), bias)
+            M = compose(K.k11, K.k31 / 2, K.k13 / 2, K.k22, K.k33 / 4, K.k42 / 2, K.k24 / 2, K.k33, p, r, S)
+            T = affine(gain, Jet(*map(jnp.add, N, product(T, M))), bias)
         ma, dma = formulas.moment(a)
         mb, dmb = formulas.moment(b)
-        return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, _affine(gain, N, bias), T
+        return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, affine(gain, N, bias), T
 
     *_, S, T = jax.lax.fori_loop(0, depth, layer, (a, b, p, r, S, S if tangent else None))
     return T if tangent else S

@@ -9,12 +9,17 @@ A network of :class:`~jacntk_lib.MLP` with widths n_1, ..., n_L is evaluated in 
 ``MLP``, with every factor absorbed by the activation, where it costs nothing.
 
 The *tangent pass* carries the value (index 0) and the d input derivatives (1..d) through the net together, an array
-of shape (N, 1+d, n) a layer:
+of shape (N, 1+d, n) per layer:
 
 .. math:: h_0 = \phi(g_0), \qquad h_a = \phi'(g_0)\, g_a,
 
 and every layer is one product of an (N(1+d), n) with an (n, n) matrix. The tangents of g^1 are the columns of W^1,
 the same for every point, and cost no product.
+
+The library has three more passes through such a network, each because it computes less than a shared one would have to:
+:meth:`.FiniteMLP.forward` has no tangents, the kernels of :mod:`jacntk_lib.finite` keep every layer's features and
+cotangents and need no autograd, and a step of :mod:`jacntk_lib.training` carries one direction in place of d tangents.
+They share the pieces below, and the tests hold each against autograd.
 
 >>> net = FiniteMLP(MLP(depth=2, kappa=1.0), width=8, input_dim=3)
 >>> layer_widths(net.mlp, 8), [round(scale, 3) for scale in feature_scales(net)]  # s_w, then s_w / sqrt(n)
@@ -29,9 +34,7 @@ import torch
 
 from .._validation import as_points, integer
 from ..architecture import MLP
-from .weights import check_seed, draw_biases, draw_weights, weight_shapes
-
-__all__ = ["FiniteMLP", "full_precision"]
+from .weights import check_seed, draw_bias, draw_weights
 
 
 class FiniteMLP(torch.nn.Module):
@@ -43,8 +46,8 @@ class FiniteMLP(torch.nn.Module):
     width : the number of units of every hidden layer, or one number per layer.
     input_dim : d, the number of input columns.
     seed : weights come from NumPy's Philox keyed by (seed, layer, block of rows), with the layer's shape in the
-        counter, drawn in float64, then cast and moved: the same on every device, networks of different widths
-        independent, and any block can be drawn without the others (see :func:`draw_weights`).
+        counter, drawn in float64, then cast and moved: the same on every device, and networks of different widths
+        independent.
     dtype : ``torch.float64`` or ``torch.float32``.
     device : anything ``torch.device`` accepts.
 
@@ -74,11 +77,14 @@ class FiniteMLP(torch.nn.Module):
         self.input_dim = integer(input_dim, "input_dim", at_least=1)
         self.seed = check_seed(seed)
         place = {"dtype": check_dtype(dtype), "device": check_device(device)}
-        shapes = weight_shapes(self.widths, self.input_dim)
+        outputs, inputs = (*self.widths, 1), (self.input_dim, *self.widths)
         self.weights = torch.nn.ParameterList(
-            draw_weights(self.seed, layer, shape, **place) for layer, shape in enumerate(shapes, start=1)
+            draw_weights(self.seed, layer, shape, **place)
+            for layer, shape in enumerate(zip(outputs, inputs, strict=True), start=1)
         )
-        self.biases = torch.nn.ParameterList(draw_biases(mlp, self.seed, shapes, **place))
+        self.biases = torch.nn.ParameterList(
+            draw_bias(self.seed, layer, n, **place) for layer, n in enumerate(outputs, start=1) if mlp.sigma_b > 0
+        )
 
     @property
     def dtype(self):
@@ -160,7 +166,7 @@ def feature_scales(net):
 
 
 def bytes_per_point(widths, X):
-    """What one of the points ``X`` takes in a pass forwards and back: h and g of every layer, and some in passing."""
+    """Bytes per point of ``X`` in a pass forwards and back: h and g of every layer, and the temporaries."""
     d = X.shape[1]
     return (1 + d) * X.element_size() * (2 * sum(widths) + 3 * max(widths) + 2 * d)
 
@@ -176,7 +182,7 @@ def full_precision(device):
     ...     inside = third @ third
     >>> with torch.autocast("cpu"), full_precision("cpu"):
     ...     exact = third @ third
-    >>> inside.dtype, exact.dtype  # what is set innermost counts
+    >>> inside.dtype, exact.dtype  # the innermost setting counts
     (torch.bfloat16, torch.float32)
     """
     settings = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
@@ -250,7 +256,7 @@ def as_tensor(X, name, dtype, device):
         raise ValueError(f"{name} is empty (shape {tuple(X.shape)}): at least one point and one column are needed")
     try:
         finite = bool(torch.isfinite(X).all())
-    except RuntimeError:  # inside torch.func.vmap nobody can look at a value
+    except RuntimeError:  # inside torch.func.vmap a value cannot be read
         finite = True
     if not finite:
         raise ValueError(f"{name} contains non-finite values; remove or impute them")

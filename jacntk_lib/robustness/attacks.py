@@ -1,10 +1,9 @@
 r"""Attacks on a trained model: small changes of the input that push its output to the wrong side.
 
 For labels y = +1 or -1 and a real output f, the *margin* of a point is y f(x): the point is classified correctly where
-it is positive. An attack of size eps looks for the input of least margin in a ball around the point, cut by bounds on
-the features where these are given,
+it is positive. An attack of size eps looks for the input of least margin in a ball around the point,
 
-.. math:: \min_{x'} \; y f(x') \quad\text{subject to}\quad |x' - x|_q \le \epsilon, \quad l \le x' \le u,
+.. math:: \min_{x'} \; y f(x') \quad\text{subject to}\quad |x' - x|_q \le \epsilon,
 
 q = 2 or infinity, by projected gradient descent (PGD, Madry et al. 2018). With one step from the point itself it is
 the fast gradient (sign) method of Goodfellow et al. (2015). What it finds is an upper bound of the least margin, so
@@ -35,11 +34,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._validation import as_array, as_points, integer, non_negative_number, positive_number
-from ..dynamics.features import FeatureFunctions
-from ..dynamics.flow import RobustFlow
-from ..dynamics.outcomes import Prediction
+from ..dynamics import FeatureFunctions, Prediction, RobustFlow
 from ..regression import JacobianKernelRegressor
-from .threats import ball_of
+from .threats import threat_of
 
 _REACH = 2.5  # steps times step size, in units of the size: enough to cross the ball and settle on its far side
 
@@ -70,14 +67,13 @@ class Attack:
         return (self.clean_margin > 0).mean(axis=0)
 
 
-def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1, bounds=None, seed=0) -> Attack:
+def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1, seed=0) -> Attack:
     r"""The points of least margin within ``size`` of X that projected gradient descent finds.
 
     .. math:: x' \leftarrow P\Bigl(x' - s\, \frac{g}{|g|_2}\Bigr) \;(\text{l2}), \qquad
               x' \leftarrow P(x' - s\, \mathrm{sign}\, g) \;(\text{linf}), \qquad g = \nabla_{x'}\, y f(x'),
 
-    P being the Euclidean projection onto the ball cut by the bounds. In l2 the length of g counts only the features
-    that no bound stops, or the others would stand still beside one that it stops. A point with g = 0 stays.
+    P being the Euclidean projection onto the ball. A point with g = 0 stays.
 
     Parameters
     ----------
@@ -92,18 +88,17 @@ def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1
     step_size : s > 0; ``None`` is the size for one step, else 2.5 size / k.
     restarts : starts. The first is the point itself, the others are uniform in the ball; further starts leave the
         earlier ones as they are.
-    bounds : (lower, upper), each a number, one per feature (d,), or ``None``. X has to be within.
     seed : of the random starts, which are the same for every feature.
 
     Returns
     -------
     Attack. The best point over all steps and starts, the clean one included, so more restarts never make it weaker.
-    Within the bounds exactly, within the ball up to rounding of x.
+    Within the ball up to rounding of x.
 
     Raises
     ------
     TypeError, ValueError : what is none of these models; wrong shapes, non-finite entries, here or in what the model
-        returns; labels of another kind; a negative size, an unknown norm, bounds that exclude a point.
+        returns; labels of another kind; a negative size, an unknown norm.
 
     Examples
     --------
@@ -122,7 +117,7 @@ def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1
         step_size = size if steps == 1 else _REACH * size / steps
     else:
         step_size = positive_number(step_size, "step_size")
-    ball = ball_of(norm)(X[:, None], size, bounds)
+    threat = threat_of(norm)(X[:, None], size)
     margins = _Margins(model, y)
 
     # everywhere (M, p, d), p = 1 but for eigenfeatures; the points of a start are the same for all features, (M, 1, d)
@@ -131,11 +126,11 @@ def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1
     for restart in range(restarts if size > 0 else 0):
         Z, margin, slope = X[:, None], clean, clean_slope
         if restart > 0:
-            Z = ball.sample(np.random.default_rng([seed, restart]))
+            Z = threat.sample(np.random.default_rng([seed, restart]))
             margin, slope = margins(Z)
         for step in range(steps + 1):
             if step > 0:
-                Z = ball.project(Z - step_size * ball.direction(Z, slope))
+                Z = threat.project(Z - step_size * threat.direction(slope))
                 margin, slope = margins(Z)
             better = margin < least
             least[better] = margin[better]
@@ -186,8 +181,7 @@ def one_step(model, X, y, size, *, norm="l2", on_sphere=False) -> np.ndarray:
     if norm == "gradient":
         moved = X + size * (value - y)[:, None] * slope
     else:
-        ball = ball_of(norm)(X[:, None], size, None)
-        moved = X - size * ball.direction(X[:, None], (y[:, None] * slope)[:, None])[:, 0]
+        moved = X - size * threat_of(norm).direction(y[:, None] * slope)
     if on_sphere:
         length = np.linalg.norm(moved, axis=1, keepdims=True)
         moved = moved * np.linalg.norm(X, axis=1, keepdims=True) / np.where(length > 0, length, 1.0)
@@ -213,44 +207,6 @@ def accuracy_under_attack(model, X, y, sizes, **options) -> np.ndarray:
         least = np.minimum(least, attack(model, X, y, sizes[k].item(), **options).margin)
         accuracy[k] = (least > 0).mean(axis=0)
     return np.array(accuracy)
-
-
-def linearised_margin(value, jacobian, y, size, norm="l2") -> np.ndarray:
-    r"""The margin under the worst attack on the model's linearisation at each point: no attack needed.
-
-    .. math:: y f(x) - \epsilon\, |\nabla f(x)|_{q'}, \qquad q' = 2 \text{ (l2)}, \; 1 \text{ (linf)}
-
-    the dual norm. Exact for linear models; for others right to first order in the size, and neither an upper nor a
-    lower bound.
-
-    Parameters
-    ----------
-    value, jacobian : (M,) and (M, d), or for p eigenfeatures (M, p) and (M, p, d): what predictions and
-        eigenfeatures unpack into.
-    y : labels -1 and +1, (M,).
-    size, norm : as for :func:`attack`.
-
-    Returns
-    -------
-    Array of the shape of ``value``.
-
-    Raises
-    ------
-    TypeError, ValueError : as for :func:`attack`.
-
-    Examples
-    --------
-    >>> linearised_margin([3.0], [[3.0, 4.0]], [1], size=0.5)
-    array([0.5])
-    """
-    value = as_array(value, "value", np.shape(value))
-    if value.ndim not in (1, 2):
-        raise ValueError(f"value has shape {value.shape}: (M,) is needed, or (M, p) for p eigenfeatures")
-    jacobian = as_array(jacobian, "jacobian", (*value.shape, *np.shape(jacobian)[-1:]))
-    y = _signs(as_array(y, "y", value.shape[:1]))
-    size = non_negative_number(size, "size")
-    dual = np.linalg.norm(jacobian, ball_of(norm).dual_order, axis=-1)
-    return y.reshape(-1, *[1] * (value.ndim - 1)) * value - size * dual
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -293,7 +249,7 @@ def _as_function(model):
 
         check_is_fitted(model)
         return lambda Z: model.flow_.at(model.time_, Z)
-    torch = sys.modules.get("torch")  # whoever has a module has imported it
+    torch = sys.modules.get("torch")  # a module exists only where torch was imported
     if torch is not None and isinstance(model, torch.nn.Module):
         return lambda Z: _by_autograd(torch, model, Z)
     if isinstance(model, RobustFlow):
@@ -309,7 +265,7 @@ def _as_function(model):
 
 
 def _by_autograd(torch, module, Z):
-    from ..networks.network import full_precision
+    from ..networks import full_precision
 
     tensors = (tensor for group in (module.parameters(), module.buffers()) for tensor in group)
     at = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.zeros(0, dtype=torch.float64))
@@ -320,7 +276,7 @@ def _by_autograd(torch, module, Z):
             raise ValueError(
                 f"the module returned shape {tuple(value.shape)} for {len(Z)} points: (M,) or (M, K) is needed"
             )
-        # one backward pass an output: row m depends on point m alone, so that the sum's gradient is every point's own
+        # one backward pass per output: row m depends on point m alone, so that the sum's gradient is every point's own
         columns = value[:, None] if value.ndim == 1 else value
         slopes = [torch.autograd.grad(column.sum(), points, retain_graph=True)[0] for column in columns.unbind(1)]
         slopes = slopes[0] if value.ndim == 1 else torch.stack(slopes, dim=1)

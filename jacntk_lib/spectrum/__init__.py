@@ -1,9 +1,8 @@
 """The smallest eigenvalue of a Jacobian Gram matrix: certified bounds, and the cases where it is exactly zero."""
 
-from .certificates import NEGATIVE, POSITIVE, SINGULAR, UNDECIDED, Certificate, certify
-from .congruence import spectral_bound
+from .certificates import NEGATIVE, POSITIVE, SINGULAR, UNDECIDED, Certificate, spectral_bound
 from .degenerate import Degeneracy, degeneracies, null_space
-from .smallest import extreme_eigenvalues, smallest_eigenvalue
+from .smallest import certify, extreme_eigenvalues, smallest_eigenvalue
 
 __all__ = [
     "NEGATIVE",

@@ -1,22 +1,20 @@
 r"""Proofs about the smallest eigenvalue of a symmetric matrix, by floating-point computation.
 
-Two tests, each of which proves ``lambda_min(A) > 0`` when it succeeds and proves nothing when it fails:
+Two tests prove ``lambda_min(A) > 0`` when they succeed and prove nothing when they fail. This module has the fast one:
 
 * **Cholesky in float64** (Rump 2006, *Verification of positive definiteness*). If the factorisation of A in floating
   point runs to its end, then :math:`\lambda_{\min}(A) \ge -\frac{\gamma}{1-\gamma} \operatorname{tr} A` with
   :math:`\gamma = k u / (1 - k u)`, k = n + 1, u = 2^-53, whatever the order of its sums. Lower the diagonal by more
   than that first and the conclusion is a positive lower bound. It costs one Cholesky factorisation and sees eigenvalues
   above about ``n u tr A``.
-* **Congruence in ball arithmetic**. With any R, if :math:`\|R^T A R - I\|_F \le \eta < 1` then R is invertible and
-  :math:`\lambda_{\min}(A) \ge (1 - \eta) / \|R\|_2^2`. R comes from floating-point eigenvectors and needs no
-  proof; the product is enclosed by python-flint at 128 bits or more, so it sees eigenvalues far below rounding.
+
+The other is :mod:`jacntk_lib.spectrum.congruence`, which sees eigenvalues far below rounding. A null vector with small
+rational entries is found here too, and checked exactly.
 
 What the first rests on: IEEE 754 arithmetic and a LAPACK whose Cholesky forms its sums of products conventionally (no
-Strassen); k = n + 4 leaves room for divisions made as products with a reciprocal. The second rests on python-flint.
+Strassen); k = n + 4 leaves room for divisions made as products with a reciprocal.
 
 >>> A = np.array([[2.0, 1.0], [1.0, 2.0]])  # eigenvalues 1 and 3
->>> certify(A).verdict
-'certified positive'
 >>> lower, _ = cholesky_lower_bound(A, shift=0.99)
 >>> bool(0.98 < lower <= 1.0 <= rayleigh_upper_bound(A, np.array([1.0, -1.0])) < 1.01)
 True
@@ -25,14 +23,13 @@ True
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 from scipy import linalg
 
-from .._validation import as_array, as_points, non_negative_number
-from .balls import UNIT
+from .balls import TINY, UNIT
 
 POSITIVE, SINGULAR, NEGATIVE, UNDECIDED = (
     "certified positive",
@@ -62,7 +59,7 @@ class Certificate:
     verdict: str
     method: str
     statement: str = "the symmetric matrix with exactly the given entries"
-    vector: np.ndarray = field(default=None, repr=False, compare=False)
+    vector: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def estimate(self) -> float:
@@ -77,17 +74,14 @@ class Certificate:
         return self.verdict in (SINGULAR, NEGATIVE) or (self.lower > 0 and self.upper <= 2 * self.lower)
 
 
-# ------------------------------------------------------------------------------------------- float64
-
-
 def cholesky_lower_bound(A, shift=0.0, error=0.0):
     """A proved lower bound of lambda_min by one Cholesky factorisation of A - shift I, and its factor.
 
     Parameters
     ----------
     A : symmetric float64 matrix (n, n); only its lower triangle is read.
-    shift : the smallest eigenvalue hoped for.
-    error : a bound of the spectral norm of what A differs from the matrix that the bound is about.
+    shift : a guess of the smallest eigenvalue.
+    error : a bound of the spectral norm of A minus the matrix that the result is about.
 
     Returns
     -------
@@ -105,8 +99,8 @@ def cholesky_lower_bound(A, shift=0.0, error=0.0):
     gamma = (n + 4) * UNIT / (1 - (n + 4) * UNIT)
     slack = gamma / (1 - gamma) * trace  # the theorem
     slack += UNIT * (largest + abs(shift))  # the subtraction of the shift is rounded
-    slack += 3 * n * (2 * n + largest) * 2.0**-1074  # underflow, as in Rump (2006)
-    return _down(shift - _up(slack + error)), factor
+    slack += 3 * n * (2 * n + largest) * TINY  # underflow, as in Rump (2006)
+    return rounded_down(shift - rounded_up(slack + error)), factor
 
 
 def rayleigh_upper_bound(A, v, error=0.0):
@@ -116,20 +110,20 @@ def rayleigh_upper_bound(A, v, error=0.0):
     quotient = float(v @ (A @ v)) / square
     gamma = (3 * n + 10) * UNIT  # two sums of products, the norm, the quotient
     rounding = gamma * float(absolute @ (np.abs(A) @ absolute)) / square
-    return _up(quotient + _up(2 * rounding + error))
+    return rounded_up(quotient + rounded_up(2 * rounding + error))
 
 
 def bracket_in_float64(A, error=0.0):
     """A :class:`Certificate` from at most three Cholesky factorisations of the float64 matrix A.
 
-    ``error`` bounds the spectral norm of what A differs from the matrix meant.
+    ``error`` bounds the spectral norm of A minus the matrix that the certificate is about.
     """
-    noise = 2 * (_slack(A) + error)  # twice: the bound falls short of the shift by about half of it
+    noise = 2 * (_slack(A) + error)  # twice: the bound is below the shift by about half of it
     if not math.isfinite(noise):
         return Certificate(-math.inf, math.inf, UNDECIDED, "no finite bound of the entries' error")
     lower, factor = cholesky_lower_bound(A, noise, error)
     proved = factor is not None
-    if not proved:  # a bound below zero still tells how far from positive A can be, and gives a factor to iterate with
+    if not proved:  # a bound below zero still limits how negative A can be, and its factor serves inverse iteration
         lower, factor = cholesky_lower_bound(A, -noise, error)
     vector = _smallest_vector(A, factor)
     upper = rayleigh_upper_bound(A, vector, error)
@@ -138,55 +132,21 @@ def bracket_in_float64(A, error=0.0):
         lower = max(lower, sharper)
         if found is not None:
             break
-    return Certificate(lower, upper, _verdict(lower, upper), "float64 Cholesky", vector=vector)
+    return Certificate(lower, upper, verdict_of(lower, upper), "float64 Cholesky", vector=vector)
 
 
-def certify(A, *, error=0.0, enclosure=None, high_precision=True) -> Certificate:
-    """A bracket of the smallest eigenvalue of a symmetric matrix, and what it proves.
-
-    Float64 first; where that leaves it undecided, or the bounds further apart than a factor of two, exact arithmetic
-    looks for a null vector with small rational entries and ball arithmetic for a sharper bracket.
-
-    Parameters
-    ----------
-    A : symmetric matrix (n, n), finite float64 numbers.
-    error : a bound of the spectral norm of the difference between A and the matrix that is meant. With 0 and no
-        ``enclosure``, the matrix meant is A, taken as exact.
-    enclosure : where ``error`` is not 0, a function that returns the matrix meant as a python-flint ``arb_mat``, each
-        call at the precision then current.
-    high_precision : whether to go beyond float64 (it needs python-flint).
-
-    Raises
-    ------
-    ValueError, TypeError : A is not a square symmetric matrix of finite numbers, or ``error`` is negative.
-    ImportError : the high-precision test is needed and python-flint is missing.
+def spectral_bound(radius):
+    """A bound of the spectral norm of any symmetric matrix whose entries are at most ``radius`` in size.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> certify(np.array([[2.0, 1.0], [1.0, 2.0]])).verdict
-    'certified positive'
-    >>> certify(np.ones((3, 3))).verdict
-    'certified singular'
+    >>> radius = np.full((3, 3), 0.1)
+    >>> bool(0.3 <= spectral_bound(radius) < 0.3 + 1e-12)
+    True
     """
-    A = as_points(A, "A")
-    A = as_array(A, "A", (len(A), len(A)))
-    if (asymmetry := float(np.abs(A - A.T).max())) != 0.0:
-        raise ValueError(f"A is not symmetric: it differs from its transpose by {asymmetry:.3g}; pass (A + A.T) / 2")
-    error = non_negative_number(error, "error")
-    certificate = bracket_in_float64(A, error)
-    if certificate.is_settled or not high_precision:
-        return certificate
-    if enclosure is None:
-        if error > 0:
-            return certificate
-        vector = exact_null_vector(A)
-        if vector is not None:
-            unit = vector / np.linalg.norm(vector)
-            return replace(certificate, upper=0.0, method="exact null vector", verdict=SINGULAR, vector=unit)
-    from .congruence import bracket_in_balls  # imported late: python-flint is optional
-
-    return bracket_in_balls(enclosure or A, certificate)
+    n = len(radius)
+    row_sum, frobenius = float(radius.sum(axis=1).max()), float(np.linalg.norm(radius))
+    return min(row_sum, frobenius) * (1 + 2 * n * UNIT)
 
 
 def exact_null_vector(A):
@@ -213,7 +173,8 @@ def exact_null_vector(A):
 # ------------------------------------------------------------------------------------------- helpers
 
 
-def _verdict(lower, upper):
+def verdict_of(lower, upper):
+    """What two bounds say about the sign."""
     return POSITIVE if lower > 0 else NEGATIVE if upper < 0 else UNDECIDED
 
 
@@ -234,9 +195,10 @@ def _smallest_vector(A, factor):
     return block @ linalg.eigh(block.T @ A @ block)[1][:, 0]
 
 
-def _up(x):
+def rounded_up(x):
+    """A float64 above the exact result of the few roundings that made x."""
     return math.nextafter(x * (1 + 8 * UNIT) if x > 0 else x * (1 - 8 * UNIT), math.inf)
 
 
-def _down(x):
-    return -_up(-x)
+def rounded_down(x):
+    return -rounded_up(-x)

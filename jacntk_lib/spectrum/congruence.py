@@ -1,4 +1,4 @@
-r"""The high-precision half of :mod:`jacntk_lib.spectrum.certificates`: congruence in ball arithmetic.
+r"""Certificates beyond float64: congruence in ball arithmetic, by python-flint.
 
 For a matrix A enclosed by balls, find R with :math:`P = R^T A R` near the identity. If
 :math:`\|P - I\|_F \le \eta < 1`, then P is positive definite, so R is invertible, :math:`A = R^{-T} P R^{-1}` is
@@ -24,13 +24,18 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg
 
-from . import flint as _flint
+from . import arb
 from .balls import UNIT
-from .certificates import _down, _up, _verdict, bracket_in_float64, cholesky_lower_bound
+from .certificates import (
+    bracket_in_float64,
+    cholesky_lower_bound,
+    rounded_down,
+    rounded_up,
+    spectral_bound,
+    verdict_of,
+)
 
 PRECISIONS = (128, 256)  # bits; the second only where the entries' own radii spoil the first
-_STAGES = 4
-_NEAR = 0.1  # eta that is small enough: the lower bound loses a tenth at most
 
 
 def bracket_in_balls(matrix, start):
@@ -42,18 +47,17 @@ def bracket_in_balls(matrix, start):
         precision.
     start : the certificate so far; returned, with the sharper of the bounds, where nothing better is found.
     """
-    flint = _flint.load()
     best = start
     for bits in PRECISIONS:
-        with _flint.precision(bits):
-            enclosed = matrix() if callable(matrix) else flint.arb_mat(matrix.tolist())
-            middle, radius = _to_float64(enclosed)
+        with arb.precision(bits):
+            enclosed = matrix() if callable(matrix) else arb.load().arb_mat(matrix.tolist())
+            middle, radius = arb.to_float64(enclosed)
             if callable(matrix) and np.isfinite(radius).all():
                 # entries good to the last bit may be all that float64 lacked
                 quick = bracket_in_float64(middle, spectral_bound(radius))
                 if quick.is_settled:
                     return replace(quick, method=f"{quick.method}, entries at {bits} bits")
-            found = _congruence(flint, enclosed, middle)
+            found = congruence_bounds(enclosed, middle)
         if found is None:
             continue
         lower, upper = max(best.lower, found[0]), min(best.upper, found[1])
@@ -61,7 +65,7 @@ def bracket_in_balls(matrix, start):
             best,
             lower=lower,
             upper=upper,
-            verdict=_verdict(lower, upper),
+            verdict=verdict_of(lower, upper),
             method=f"congruence at {bits} bits",
             vector=found[2],
         )
@@ -70,26 +74,25 @@ def bracket_in_balls(matrix, start):
     return best
 
 
-def spectral_bound(radius):
-    """A bound of the spectral norm of any symmetric matrix whose entries are at most ``radius`` in size.
+def congruence_bounds(A, middle, *, near_enough=0.1, stages=4):
+    """Proved bounds of the smallest eigenvalue of every symmetric matrix in an enclosure, at the current precision.
 
-    Examples
-    --------
-    >>> radius = np.full((3, 3), 0.1)
-    >>> bool(0.3 <= spectral_bound(radius) < 0.3 + 1e-12)
-    True
+    Parameters
+    ----------
+    A : the enclosure, an ``arb_mat`` (n, n).
+    middle : a float64 matrix (n, n) near it, whose eigenvectors make the first R.
+    near_enough : the eta below which R is not improved: the lower bound loses that share at most.
+    stages : how many factors R may have.
+
+    Returns
+    -------
+    ``(lower, upper, vector)``, the vector being the one whose Rayleigh quotient gives ``upper``; None where the balls
+    are too wide to try.
     """
-    n = len(radius)
-    row_sum, frobenius = float(radius.sum(axis=1).max()), float(np.linalg.norm(radius))
-    return min(row_sum, frobenius) * (1 + 2 * n * UNIT)
-
-
-def _congruence(flint, A, middle):
-    """(lower, upper, vector) for the enclosed matrix A, or None where its balls are too wide to try."""
-    n = len(middle)
+    flint, n = arb.load(), len(middle)
     identity = flint.arb_mat(n, n, 1)
     R, P, near = None, A, middle
-    for _ in range(_STAGES):
+    for _ in range(stages):
         if not np.isfinite(near).all():
             return None
         values, vectors = linalg.eigh(near)
@@ -100,18 +103,18 @@ def _congruence(flint, A, middle):
         P = S.transpose() * P * S
         R = S if R is None else R * S
         eta = _frobenius_bound(P - identity)
-        if eta <= _NEAR:
+        if eta <= near_enough:
             break
-        near, _ = _to_float64(P)
-    rounded, radius = _to_float64(R)
+        near, _ = arb.to_float64(P)
+    rounded, radius = arb.to_float64(R)
     norm, top = _norm_bound(rounded, radius)
-    lower = _down((1 - eta) / _up(norm * norm)) if eta < 1 else -math.inf
+    lower = rounded_down((1 - eta) / rounded_up(norm * norm)) if eta < 1 else -math.inf
     x = (R * flint.arb_mat([[float(t)] for t in top])).mid()
     quotient = (x.transpose() * (A * x))[0, 0] / (x.transpose() * x)[0, 0]
     if not quotient.is_finite():
         return None
     vector = rounded @ top
-    return lower, _up(float(quotient.upper())), vector / np.linalg.norm(vector)
+    return lower, rounded_up(float(quotient.upper())), vector / np.linalg.norm(vector)
 
 
 def _norm_bound(R, radius):
@@ -119,7 +122,7 @@ def _norm_bound(R, radius):
     gram = R.T @ R
     gram = (gram + gram.T) / 2
     square = float((R * R).sum())
-    error = _up((len(R) + 4) * UNIT * square * 2)  # |fl(R^T R) - R^T R| <= gamma_n |R|^T |R|
+    error = rounded_up((len(R) + 4) * UNIT * square * 2)  # |fl(R^T R) - R^T R| <= gamma_n |R|^T |R|
     values, vectors = linalg.eigh(gram, subset_by_index=[len(R) - 1] * 2)
     largest = float(values[0])
     bound = math.inf
@@ -128,18 +131,9 @@ def _norm_bound(R, radius):
         if factor is not None:
             bound = -below
             break
-    return _up(_up(math.sqrt(bound)) + float(np.linalg.norm(radius)) * (1 + len(R) * UNIT)), vectors[:, 0]
-
-
-def _to_float64(matrix):
-    """Midpoints rounded to float64, and radii about the rounded midpoints, of an arb_mat."""
-    n = matrix.nrows()
-    entries = matrix.entries()
-    middle = np.array([float(e) for e in entries]).reshape(n, -1)
-    radius = np.array([float(e.rad()) for e in entries]).reshape(n, -1)
-    return middle, (radius + UNIT * np.abs(middle)) * (1 + 8 * UNIT) + 2.0**-1074
+    return rounded_up(rounded_up(math.sqrt(bound)) + float(np.linalg.norm(radius)) * (1 + len(R) * UNIT)), vectors[:, 0]
 
 
 def _frobenius_bound(matrix):
-    middle, radius = _to_float64(matrix)
+    middle, radius = arb.to_float64(matrix)
     return float(np.linalg.norm(np.abs(middle) + radius)) * (1 + matrix.nrows() ** 2 * UNIT)

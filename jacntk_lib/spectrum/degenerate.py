@@ -1,8 +1,9 @@
 r"""Data sets on which a Gram matrix of values and input Jacobians is exactly singular, found and named.
 
-Each function looks for one cause and returns a :class:`Degeneracy` with null vectors, or None. The cause is always a
-linear identity between values and input derivatives of *every* network of the architecture, of any width and with any
-weights: hence a null vector of the finite kernels and of their limits alike, whether of Sigma or of Theta.
+Each function looks for one cause among the points X, a float64 array (N, d), and returns a :class:`Degeneracy` with
+null vectors, or None. The cause is always a linear identity between values and input derivatives of *every* network of
+the architecture, of any width and with any weights: hence a null vector of the finite kernels and of their limits
+alike, whether of Sigma or of Theta.
 
 A null vector n has N(1+d) entries, by point, then value and derivatives; it says
 :math:`\sum_{i,a} n_{ia} J_a f(x_i) = 0`. Points are compared exactly as the float64 numbers they are: nearly equal
@@ -16,7 +17,6 @@ points are nearly singular, not singular.
 (9, 4)
 """
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from .._validation import as_points
 from ..architecture import MLP
+from ..kernels.ties import Ties
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,12 @@ def duplicate_points(mlp: MLP, X) -> Degeneracy | None:
 
     Examples
     --------
-    >>> duplicate_points(MLP(2), [[1.0, 2.0], [1.0, 2.0]])
+    >>> duplicate_points(MLP(2), np.ones((2, 3)))
     Degeneracy(cause='duplicate points', identity="J_a f(x) = J_a f(x') for every a", points=((0, 1),))
     """
-    _, X = _checked(mlp, X)
-    pairs = [(group[0], other) for group in _groups(X).values() for other in group[1:]]
+    tied = Ties.of(X, antipodes=False)
+    others = np.setdiff1d(np.arange(len(X)), tied.first)
+    pairs = sorted((int(tied.first[tied.group[j]]), int(j)) for j in others)
     columns = [_vector(X, ((i, a, 1.0), (j, a, -1.0))) for i, j in pairs for a in range(1 + X.shape[1])]
     return _found("duplicate points", "J_a f(x) = J_a f(x') for every a", pairs, columns)
 
@@ -68,11 +70,10 @@ def origin_points(mlp: MLP, X) -> Degeneracy | None:
 
     Examples
     --------
-    >>> origin_points(MLP(2, "gelu"), [[1.0, 2.0], [0.0, 0.0]]).points
+    >>> origin_points(MLP(2, "gelu"), np.diag([1.0, 0.0])).points
     ((1,),)
-    >>> origin_points(MLP(2, "gelu", sigma_b=0.1), [[1.0, 2.0], [0.0, 0.0]])
+    >>> origin_points(MLP(2, "gelu", sigma_b=0.1), np.diag([1.0, 0.0]))
     """
-    mlp, X = _checked(mlp, X)
     if mlp.sigma_b > 0 or not mlp.phi.vanishes_at_zero:
         return None
     points = [(int(i),) for i in np.flatnonzero(~X.any(axis=1))]
@@ -82,7 +83,7 @@ def origin_points(mlp: MLP, X) -> Degeneracy | None:
 def antipodal_pairs(mlp: MLP, X) -> Degeneracy | None:
     r"""Points x and -x, without bias.
 
-    * phi odd (erf, sine): f(-x) = -f(x) and Jf(-x) = Jf(x), at every depth: 1 + d null vectors a pair.
+    * phi odd (erf, sine): f(-x) = -f(x) and Jf(-x) = Jf(x), at every depth: 1 + d null vectors per pair.
     * phi(z) - phi(-z) linear (GELU, SiLU, softplus) and depth 1: f(x) - f(-x) is a linear function g . x with
       g = Jf(x) + Jf(-x) the same for every x: p pairs give p + d(p-1) null vectors, and d more if the origin, which is
       its own antipode, is among the points. From depth 2 on the identity is gone. Where points of the pairs are
@@ -93,42 +94,48 @@ def antipodal_pairs(mlp: MLP, X) -> Degeneracy | None:
 
     Examples
     --------
-    >>> found = antipodal_pairs(MLP(3, "erf"), [[1.0, 2.0], [-1.0, -2.0]])
+    >>> found = antipodal_pairs(MLP(3, "erf"), np.array([[1.0, 2.0], [-1.0, -2.0]]))
     >>> found.identity, found.count
     ('f(-x) = -f(x), Jf(-x) = Jf(x)', 3)
     """
-    mlp, X = _checked(mlp, X)
     linear = mlp.phi.odd_part_linear and mlp.depth == 1
     if mlp.sigma_b > 0 or not (mlp.phi.odd or linear):
         return None
-    groups = _groups(X)
-    first = {key: group[0] for key, group in groups.items()}
-    pairs = [(i, j) for key, i in first.items() if (j := first.get(_key(-X[i]), -1)) > i]
-    columns, identities, d = [], [], X.shape[1]
+    tied = Ties.of(X, antipodes=True)
+    opposite = np.flatnonzero(tied.sign < 0)
+    groups, at = np.unique(tied.group[opposite], return_index=True)  # one antipode of each first point
+    pairs = list(zip(tied.first[groups].tolist(), opposite[at].tolist(), strict=True))
+    columns, identities = [], []
     if mlp.phi.odd and pairs:
         identities.append("f(-x) = -f(x), Jf(-x) = Jf(x)")
         columns += [_vector(X, ((i, 0, 1.0), (j, 0, 1.0))) for i, j in pairs]
-        columns += [_vector(X, ((i, 1 + a, 1.0), (j, 1 + a, -1.0))) for i, j in pairs for a in range(d)]
+        columns += [_vector(X, ((i, 1 + a, 1.0), (j, 1 + a, -1.0))) for i, j in pairs for a in range(X.shape[1])]
     if linear and pairs:
         identities.append("f(x) - f(-x) = <x, Jf(x) + Jf(-x)>, and Jf(x) + Jf(-x) is the same for every x")
-        single = [
-            _vector(X, [(i, 0, 1.0), (j, 0, -1.0), *((k, 1 + a, -X[i, a]) for k in (i, j) for a in range(d))])
-            for i, j in pairs
-        ]
-        rest, dependent = _dependencies(X[[i for i, _ in pairs]])
-        columns += list((np.stack(single, axis=1) @ rest).T) if dependent.size else single
-        for c in dependent.T:
-            values = zip(pairs, c, strict=True)
-            columns.append(_vector(X, [entry for (i, j), c_k in values for entry in ((i, 0, c_k), (j, 0, -c_k))]))
-        origin = first.get(_key(np.zeros(d)))
-        sums = pairs + ([(origin, origin)] if origin is not None else [])
-        (i, j), *others = sums
-        columns += [
-            _vector(X, ((i, 1 + a, 1.0), (j, 1 + a, 1.0), (k, 1 + a, -1.0), (m, 1 + a, -1.0)))
-            for k, m in others
-            for a in range(d)
-        ]
+        columns += _linear_odd_part(X, pairs)
     return _found("antipodal pairs", "; ".join(identities), pairs, columns)
+
+
+def _linear_odd_part(X, pairs):
+    """The null vectors of p antipodal pairs where f(x) - f(-x) is linear in x: p + d(p-1), d more with the origin."""
+    d = X.shape[1]
+    single = [
+        _vector(X, [(i, 0, 1.0), (j, 0, -1.0), *((k, 1 + a, -X[i, a]) for k in (i, j) for a in range(d))])
+        for i, j in pairs
+    ]
+    rest, dependent = _dependencies(X[[i for i, _ in pairs]])
+    columns = list((np.stack(single, axis=1) @ rest).T) if dependent.size else single
+    for c in dependent.T:
+        values = zip(pairs, c, strict=True)
+        columns.append(_vector(X, [entry for (i, j), c_k in values for entry in ((i, 0, c_k), (j, 0, -c_k))]))
+    origin = [(int(i), int(i)) for i in np.flatnonzero(~X.any(axis=1))[:1]]  # its own antipode
+    (i, j), *others = pairs + origin
+    columns += [
+        _vector(X, ((i, 1 + a, 1.0), (j, 1 + a, 1.0), (k, 1 + a, -1.0), (m, 1 + a, -1.0)))
+        for k, m in others
+        for a in range(d)
+    ]
+    return columns
 
 
 def homogeneous_activation(mlp: MLP, X) -> Degeneracy | None:
@@ -143,10 +150,9 @@ def homogeneous_activation(mlp: MLP, X) -> Degeneracy | None:
     >>> from jacntk_lib.activations import Activation
     >>> shapes = [lambda z: z**2, lambda z: 2 * z, lambda z: 0 * z + 2.0, lambda z: 0 * z, lambda z: 0 * z]
     >>> square = Activation.from_derivatives("square", shapes, homogeneity=2)
-    >>> homogeneous_activation(MLP(2, square), [[1.0, 2.0]]).identity
+    >>> homogeneous_activation(MLP(2, square), np.ones((1, 2))).identity
     '4 f(x) = <x, Jf(x)>'
     """
-    mlp, X = _checked(mlp, X)
     if mlp.sigma_b > 0 or mlp.phi.homogeneity is None:
         return None
     degree = float(mlp.phi.homogeneity) ** mlp.depth
@@ -164,13 +170,15 @@ def degeneracies(mlp: MLP, X) -> tuple[Degeneracy, ...]:
 
     Examples
     --------
-    >>> import numpy as np
     >>> octahedron = np.concatenate([np.eye(3), -np.eye(3)])
     >>> [(found.cause, found.count) for found in degeneracies(MLP(1, "gelu"), octahedron)]
     [('antipodal pairs', 9)]
     >>> degeneracies(MLP(2, "gelu"), octahedron)
     ()
     """
+    if not isinstance(mlp, MLP):
+        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+    X = as_points(X)
     searches = (duplicate_points, origin_points, antipodal_pairs, homogeneous_activation)
     return tuple(found for search in searches if (found := search(mlp, X)) is not None)
 
@@ -206,23 +214,6 @@ def _exact_rank(points):
             rows[k] = [a - ratio * b for a, b in zip(rows[k], rows[rank], strict=True)]
         rank += 1
     return rank
-
-
-def _checked(mlp, X):
-    if not isinstance(mlp, MLP):
-        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
-    return mlp, as_points(X)
-
-
-def _key(x):
-    return (x + 0.0).tobytes()  # -0.0 + 0.0 is 0.0
-
-
-def _groups(X):
-    groups = defaultdict(list)
-    for i, x in enumerate(X):
-        groups[_key(x)].append(i)
-    return groups
 
 
 def _vector(X, entries):

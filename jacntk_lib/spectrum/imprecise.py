@@ -10,7 +10,7 @@ from . import enclosures
 _FLOAT32 = SimpleNamespace(exact=np.float32, pi=lambda: np.float32(np.pi), sqrt=np.sqrt, exp=np.exp, atan2=np.arctan2)
 
 
-def gram_in_float32(mlp, kernel, X, *, values_only=False) -> np.ndarray:
+def gram_in_float32(mlp, X, *, tangent, values_only=False) -> np.ndarray:
     """A limiting kernel's Gram matrix with every operation in float32, from the inputs to the entries.
 
     Parameters and shape as in :func:`jacntk_lib.spectrum.enclosures.gram_in_float64`; a float32 array.
@@ -18,9 +18,9 @@ def gram_in_float32(mlp, kernel, X, *, values_only=False) -> np.ndarray:
     Examples
     --------
     >>> from jacntk_lib import MLP
-    >>> gram_in_float32(MLP(2, "gelu"), "ntk", np.eye(2)).dtype
+    >>> gram_in_float32(MLP(2, "gelu"), np.eye(2), tangent=True).dtype
     dtype('float32')
     """
-    X = as_points(X).astype(np.float32)
-    (entries,) = enclosures.gram(mlp, kernel, X, _FLOAT32, parts=(lambda entry: entry,), values_only=values_only)
+    X, parts = as_points(X).astype(np.float32), (lambda entry: entry,)
+    (entries,) = enclosures.gram(mlp, X, _FLOAT32, parts=parts, tangent=tangent, values_only=values_only)
     return entries

@@ -1,4 +1,4 @@
-r"""The smallest eigenvalue of a limiting kernel on a data set, with proof.
+r"""The smallest eigenvalue of a limiting kernel on a data set, or of any symmetric matrix, with proof.
 
 Assumption 4.4 of Kim and Yang (2024) asks that the limiting Jacobian NTK of the training set has a positive smallest
 eigenvalue. It can be as small as 1e-12 of the largest one, where an ordinary eigenvalue routine returns rounding
@@ -6,8 +6,9 @@ error of either sign; :func:`.smallest_eigenvalue` returns a proof instead.
 
 **What is certified** is the exact Gram matrix of the given float64 inputs, for a network whose sigmas are the
 given float64 numbers; not the rounded matrix that any program holds. Its entries are enclosed by
-:mod:`jacntk_lib.spectrum.enclosures`, the eigenvalue by :mod:`jacntk_lib.spectrum.certificates`, and exact singularity
-is recognised from the data by :mod:`jacntk_lib.spectrum.degenerate`.
+:mod:`jacntk_lib.spectrum.enclosures`, the eigenvalue by :mod:`jacntk_lib.spectrum.certificates` and
+:mod:`jacntk_lib.spectrum.congruence`, and exact singularity is recognised from the data by
+:mod:`jacntk_lib.spectrum.degenerate`.
 """
 
 from dataclasses import replace
@@ -15,11 +16,64 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg
 
-from ..kernels.gram import JacobianGram
+from .._validation import as_array, as_points, non_negative_number
+from ..kernels import JacobianGram
 from . import enclosures
-from .certificates import NEGATIVE, SINGULAR, Certificate, certify
-from .congruence import spectral_bound
+from .certificates import (
+    NEGATIVE,
+    SINGULAR,
+    Certificate,
+    bracket_in_float64,
+    exact_null_vector,
+    spectral_bound,
+)
+from .congruence import bracket_in_balls
 from .degenerate import degeneracies
+
+
+def certify(A, *, error=0.0, enclosure=None, high_precision=True) -> Certificate:
+    """A bracket of the smallest eigenvalue of a symmetric matrix, and what it proves.
+
+    Float64 first; where that leaves it undecided, or the bounds further apart than a factor of two, exact arithmetic
+    looks for a null vector with small rational entries and ball arithmetic for a sharper bracket.
+
+    Parameters
+    ----------
+    A : symmetric matrix (n, n), finite float64 numbers.
+    error : a bound of the spectral norm of A minus the matrix that the certificate is about. With 0 and no
+        ``enclosure``, that matrix is A, taken as exact.
+    enclosure : where ``error`` is not 0, a function that returns that matrix as a python-flint ``arb_mat``, each time
+        at the current precision.
+    high_precision : whether to go beyond float64 (it needs python-flint).
+
+    Raises
+    ------
+    ValueError, TypeError : A is not a square symmetric matrix of finite numbers, or ``error`` is negative.
+    ImportError : the high-precision test is needed and python-flint is missing.
+
+    Examples
+    --------
+    >>> certify(np.array([[2.0, 1.0], [1.0, 2.0]])).verdict
+    'certified positive'
+    >>> certify(np.ones((3, 3))).verdict
+    'certified singular'
+    """
+    A = as_points(A, "A")
+    A = as_array(A, "A", (len(A), len(A)))
+    if (asymmetry := float(np.abs(A - A.T).max())) != 0.0:
+        raise ValueError(f"A is not symmetric: it differs from its transpose by {asymmetry:.3g}; pass (A + A.T) / 2")
+    error = non_negative_number(error, "error")
+    certificate = bracket_in_float64(A, error)
+    if certificate.is_settled or not high_precision:
+        return certificate
+    if enclosure is None:
+        if error > 0:
+            return certificate
+        vector = exact_null_vector(A)
+        if vector is not None:
+            unit = vector / np.linalg.norm(vector)
+            return replace(certificate, upper=0.0, method="exact null vector", verdict=SINGULAR, vector=unit)
+    return bracket_in_balls(enclosure or A, certificate)
 
 
 def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=True) -> Certificate:
@@ -57,16 +111,15 @@ def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=Tr
     'certified positive'
     """
     mlp, tangent = _source(G)
-    kernel = "ntk" if tangent else "nngp"
-    part = "value" if values_only else "Jacobian"
-    statement = f"the exact {part} {kernel.upper()} Gram matrix of the given float64 inputs, {mlp}"
+    part, kernel = "value" if values_only else "Jacobian", "NTK" if tangent else "NNGP"
+    statement = f"the exact {part} {kernel} Gram matrix of the given float64 inputs, {mlp}"
     if (singular := _structural(mlp, G.X, values_only)) is not None:
         return replace(singular, statement=statement)
-    matrix, radius = enclosures.gram_in_float64(mlp, kernel, G.X, values_only=values_only)
+    matrix, radius = enclosures.gram_in_float64(mlp, G.X, tangent=tangent, values_only=values_only)
     found = certify(
         matrix,
         error=spectral_bound(radius),
-        enclosure=lambda: enclosures.gram_in_arb(mlp, kernel, G.X, values_only=values_only),
+        enclosure=lambda: enclosures.gram_in_arb(mlp, G.X, tangent=tangent, values_only=values_only),
         high_precision=high_precision,
     )
     if found.verdict == NEGATIVE:

@@ -4,28 +4,21 @@ r"""Robust training of a finite network: full-batch gradient descent on values a
 
 (Kim and Yang 2024, equation (1), with lambda in (0, 1]; here any lambda >= 0).
 
-The gradient is that of ``_objective``: four sweeps of N rows, whatever the input dimension.
+The gradient is that of :class:`.RobustObjective`: four sweeps of N rows, whatever the input dimension.
 """
 
 import contextlib
 import math
-import signal
-import threading
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from .. import finite
-from .._validation import as_array, integer, non_negative_number, positive_number
-from ..errors import ConvergenceError, CorruptResultError
-from . import checkpoint as _checkpoint
-from .objective import RobustObjective, Sweep, chunks, max_learning_rate, refuse_unstable
-
-__all__ = ["RobustObjective", "TrainingHistory", "max_learning_rate", "train"]
+from .._validation import as_array, integer, positive_number
+from ..errors import ConvergenceError
+from .objective import RobustObjective, Sweep, chunks, refuse_unstable
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,6 @@ class TrainingHistory:
     values, jacobians : (R, N) and (R, N, d), f and Jf at the training points.
     test_values, test_jacobians : (R, M) and (R, M, d) at ``X_test``, or None.
     distances : (R,) relative Frobenius distance of the finite JNTK from ``reference``, or None.
-    largest_entries : (R,) the largest entry of |JNTK - reference|, or None.
     """
 
     steps: np.ndarray
@@ -47,7 +39,6 @@ class TrainingHistory:
     values: np.ndarray
     jacobians: np.ndarray
     distances: np.ndarray | None = None
-    largest_entries: np.ndarray | None = None
     test_values: np.ndarray | None = None
     test_jacobians: np.ndarray | None = None
 
@@ -63,8 +54,6 @@ def train(
     *,
     reference=None,
     X_test=None,
-    checkpoint=None,
-    checkpoint_seconds=60.0,
     progress=False,
     allow_unstable=False,
     memory=finite.MEMORY,
@@ -82,10 +71,8 @@ def train(
     reference : an (N(1+d), N(1+d)) matrix, or a :class:`~jacntk_lib.JacobianGram` (the limit Theta, say): at every
         recorded step the distance of the network's own JNTK from it is measured.
     X_test : points (M, d) at which values and Jacobians are recorded too.
-    checkpoint : a path. The run is saved there once in ``checkpoint_seconds``, at an interrupt and at the end, and a
-        call with the same arguments continues from it, with bitwise the same history as without interruption (on the
-        same device with the same number of threads). Without a checkpoint an interrupt loses the history.
-    progress : True for a bar with the expected time on stderr, or a function ``(step, loss)`` called after every step.
+    progress : True for a bar with the expected time on stderr, or a function ``(step, loss)`` called before the first
+        step and after every step.
     allow_unstable : do not compute the stability limit, accept every learning rate.
     memory : bytes for the arrays of the points in hand, as in :func:`jacntk_lib.finite.jacobian_ntk`.
 
@@ -95,11 +82,9 @@ def train(
 
     Raises
     ------
-    ValueError, TypeError : an argument is out of range (the message says which), the learning rate is at or above the
-        limit, or the checkpoint belongs to another run.
+    ValueError, TypeError : an argument is out of range (the message says which), or the learning rate is at or above
+        the limit.
     ConvergenceError : the loss is no longer finite; the message names the step.
-    CorruptResultError : the checkpoint is damaged.
-    KeyboardInterrupt : after the step in hand, once the checkpoint is written.
 
     Examples
     --------
@@ -115,38 +100,24 @@ def train(
     learning_rate = positive_number(learning_rate, "learning_rate")
     steps = integer(steps, "steps", at_least=0)
     record = _record_steps(record, steps)
-    checkpoint_seconds = non_negative_number(checkpoint_seconds, "checkpoint_seconds")
     recorder = _Recorder(objective, reference, X_test, memory)
-    run = _Run(checkpoint, objective, recorder, learning_rate)
-    start = run.resume(record, steps)
-    if not allow_unstable and start == 0 and steps > 0:
+    if not allow_unstable and steps > 0:
         refuse_unstable(net, objective, learning_rate, memory)
 
-    saved = time.monotonic()
-    with _deferred_interrupts() as interrupted, _progress(progress, start, steps) as report:
-        for step in range(start, steps + 1):
+    with _progress(progress, steps) as report:
+        for step in range(steps + 1):
             loss, outputs = objective.evaluate(gradient=step < steps)
             if not math.isfinite(loss):
                 raise ConvergenceError(
                     f"training diverged: after {step} steps the loss is {loss} (learning_rate {learning_rate:g}); "
                     "use a rate well below training.max_learning_rate of the untrained network"
                 )
-            if step in record and step not in recorder.steps:
+            if step in record:
                 recorder.record(step, loss, outputs)
             report(step, loss)
-            stop = interrupted()
-            if stop or step == steps or time.monotonic() - saved >= checkpoint_seconds:
-                run.save(step)
-                saved = time.monotonic()
-            if stop:
-                raise KeyboardInterrupt(f"training stopped after {step} of {steps} steps")
             if step < steps:
                 objective.descend(learning_rate)
     return recorder.history()
-
-
-# --------------------------------------------------------------------------------------------------------------
-# What a run keeps
 
 
 def _record_steps(record, steps):
@@ -164,7 +135,7 @@ class _Recorder:
     def __init__(self, objective, reference, X_test, memory):
         net = objective.net
         self._net, self._X, self._memory = net, objective.X, memory
-        self.X_test = None if X_test is None else net.as_input(X_test, "X_test").detach()
+        self._X_test = None if X_test is None else net.as_input(X_test, "X_test").detach()
         size = objective.weights.numel()
         if hasattr(reference, "dense"):
             reference = reference.dense()
@@ -172,39 +143,27 @@ class _Recorder:
             reference = reference.detach().cpu()
         if reference is not None:
             reference = torch.from_numpy(as_array(reference, "reference", (size, size))).to(net.device)
-        self.reference = reference
-        self.rows = []  # one dictionary of float64 arrays a recorded step
-
-    @property
-    def steps(self):
-        return [int(row["steps"]) for row in self.rows]
+        self._reference = reference
+        self._rows = []  # one dictionary of float64 arrays per recorded step
 
     @torch.no_grad()
     def record(self, step, loss, outputs):
         net = self._net
         row = {"steps": step, "loss": loss, **_split(outputs, "")}
-        if self.X_test is not None:
-            parts = [Sweep(net, self.X_test[part]).outputs for part in chunks(net, self.X_test, self._memory)]
+        if self._X_test is not None:
+            parts = [Sweep(net, self._X_test[part]).outputs for part in chunks(net, self._X_test, self._memory)]
             row |= _split(torch.cat(parts), "test_")
-        if self.reference is not None:
-            gap = finite.jacobian_ntk(net, self._X, memory=self._memory).double().sub_(self.reference)
-            row["distances"] = (gap.norm() / self.reference.norm()).item()
-            row["largest_entries"] = gap.abs_().max().item()
-        self.rows.append({name: np.asarray(value) for name, value in row.items()})
-
-    def arrays(self):
-        names = self.rows[0] if self.rows else ()
-        return {name: np.stack([row[name] for row in self.rows]) for name in names}
-
-    def restore(self, arrays):
-        count = len(arrays["steps"]) if arrays else 0
-        self.rows = [{name: array[i] for name, array in arrays.items()} for i in range(count)]
+        if self._reference is not None:
+            gap = finite.jacobian_ntk(net, self._X, memory=self._memory).double().sub_(self._reference)
+            row["distances"] = (gap.norm() / self._reference.norm()).item()
+        self._rows.append({name: np.asarray(value) for name, value in row.items()})
 
     def history(self):
         N, d = self._X.shape
         nothing = {"steps": np.empty(0, int), "loss": np.empty(0)}
         nothing |= {"values": np.empty((0, N)), "jacobians": np.empty((0, N, d))}
-        return TrainingHistory(**(nothing | self.arrays()))
+        names = self._rows[0] if self._rows else ()
+        return TrainingHistory(**nothing | {name: np.stack([row[name] for row in self._rows]) for name in names})
 
 
 def _split(outputs, prefix):
@@ -212,102 +171,15 @@ def _split(outputs, prefix):
     return {f"{prefix}values": outputs[:, 0], f"{prefix}jacobians": outputs[:, 1:]}
 
 
-class _Run:
-    """A checkpoint's path and the description by which it knows its own run."""
-
-    def __init__(self, path, objective, recorder, learning_rate):
-        self.path, self._recorder = None if path is None else Path(path), recorder
-        self._parameters = objective.parameters
-        if self.path is None:
-            return
-        net = objective.net
-        self._settings = {
-            "network": f"{net.mlp} width={net.widths} input_dim={net.input_dim} dtype={net.dtype}",
-            "lam": objective.lam,
-            "learning_rate": learning_rate,
-            "X and y": _checkpoint.digest(objective.X.cpu(), objective.targets.cpu()),
-            "X_test": _checkpoint.digest(None if recorder.X_test is None else recorder.X_test.cpu()),
-            "reference": _checkpoint.digest(None if recorder.reference is None else recorder.reference.cpu()),
-            "initial parameters": self._digest(),
-        }
-
-    def resume(self, record, steps):
-        """The number of steps already made, their parameters and history put in place."""
-        if self.path is None or not self.path.exists():
-            return 0
-        saved, arrays = _checkpoint.load(self.path)
-        current = {name: array for name, array in arrays.items() if name.startswith("parameter ")}
-        if self._settings["initial parameters"] == saved.get("current parameters"):
-            # The network that was interrupted, passed again: it need not be sampled anew.
-            self._settings["initial parameters"] = saved["initial parameters"]
-        for name, value in self._settings.items():
-            if saved.get(name) != value:
-                raise ValueError(
-                    f"checkpoint {self.path} belongs to another run: its {name} differ(s); give another path, or "
-                    "delete it to start again"
-                )
-        step = saved["step"]
-        if step > steps:
-            raise ValueError(f"checkpoint {self.path} holds {step} steps, more than steps={steps}")
-        self._recorder.restore({name.removeprefix("history "): a for name, a in arrays.items() if name not in current})
-        if self._recorder.steps != [k for k in record if k <= step]:
-            raise ValueError(
-                f"checkpoint {self.path} recorded steps {self._recorder.steps}, not the ones asked for now: pass the "
-                "same record, or delete it to start again"
-            )
-        if [array.shape for array in current.values()] != [tuple(p.shape) for p in self._parameters]:
-            raise CorruptResultError(f"checkpoint {self.path} lacks parameters: delete it to start again")
-        for parameter, array in zip(self._parameters, current.values(), strict=True):
-            parameter.copy_(torch.from_numpy(array))
-        return step
-
-    def save(self, step):
-        if self.path is None:
-            return
-        arrays = {f"parameter {i:03d}": p.cpu().numpy() for i, p in enumerate(self._parameters)}
-        arrays |= {f"history {name}": array for name, array in self._recorder.arrays().items()}
-        settings = {**self._settings, "step": step, "current parameters": self._digest()}
-        _checkpoint.save(self.path, settings, arrays)
-
-    def _digest(self):
-        return _checkpoint.digest(*(parameter.cpu() for parameter in self._parameters))
-
-
-# --------------------------------------------------------------------------------------------------------------
-# Interrupts and progress
-
-
 @contextlib.contextmanager
-def _deferred_interrupts():
-    """Ctrl-C waits until the step in hand is done, so parameters are never half updated; a second one does not wait."""
-    pending = False
-
-    def note(*_):
-        nonlocal pending
-        if pending:
-            raise KeyboardInterrupt
-        pending = True
-
-    main = threading.current_thread() is threading.main_thread()
-    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: pending
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@contextlib.contextmanager
-def _progress(progress, start, steps):
-    """A function of (step, loss) to call after every step."""
+def _progress(progress, steps):
+    """A function of (step, loss) to call before the first step and after every step."""
     if callable(progress):
         yield progress
     elif not progress:
         yield lambda step, loss: None
     else:
-        with tqdm(total=steps, initial=start, unit="step") as bar:
+        with tqdm(total=steps, unit="step") as bar:
 
             def show(step, loss):
                 bar.set_postfix(loss=f"{loss:.3g}", refresh=False)

@@ -16,7 +16,7 @@ sweeps of N rows each, whatever the input dimension (notation and scales of :mod
 4. both backwards, :math:`e^l = \phi'(g^l)\, (e^{l+1} W^{l+1}) + \phi''(g^l)\, \dot g^l c^l`, starting from u w for
    :math:`e^{L+1} W^{L+1}`, and with them the gradients :math:`\dot W^l = e^{lT} h^{l-1} + b^{lT} \dot h^{l-1}`.
 
-That is 6 N n^2 multiplications a layer, as few as double backpropagation takes at its best, where carrying all d
+That is 6 N n^2 multiplications per layer, as few as double backpropagation takes at its best, where carrying all d
 tangents through would take 3 N (1+d) n^2. It is written out rather than left to autograd, which adds the copies and the
 bookkeeping of a second graph; the tests hold all of it against autograd.
 """
@@ -31,7 +31,7 @@ from .. import finite
 from .._validation import as_array, integer, non_negative_number
 from ..networks.network import check_network, feature_scales, full_precision, scaled_jet
 
-_DENSE_ROWS = 4096  # up to here the step limit comes from the dense JNTK, 134 MB in float64; beyond, matrix-free
+DENSE_ROWS = 4096  # up to here the step limit comes from the dense JNTK, 134 MB in float64; beyond, matrix-free
 
 
 class RobustObjective:
@@ -65,7 +65,7 @@ class RobustObjective:
 
     @cached_property
     def gradients(self):
-        """One tensor a parameter, allocated when first needed and then overwritten."""
+        """One tensor per parameter, allocated when first needed and then overwritten."""
         return [torch.zeros_like(parameter) for parameter in self.parameters]
 
     @torch.no_grad()
@@ -123,7 +123,7 @@ def max_learning_rate(net, X, lam, *, memory=finite.MEMORY):
     X = net.as_input(X)
     objective = RobustObjective(net, X, np.zeros(len(X)), lam, memory=memory)
     rows = objective.weights.numel()
-    if rows <= _DENSE_ROWS:
+    if rows <= DENSE_ROWS:
         theta = finite.jacobian_ntk(net, objective.X, memory=memory).double().cpu().numpy()
         root = objective.weights.double().sqrt().flatten().cpu().numpy()
         product = (root[:, None] * theta * root).__matmul__
@@ -152,7 +152,7 @@ def refuse_unstable(net, objective, learning_rate, memory):
 
 
 def chunks(net, X, memory):
-    """Slices of points whose sweeps fit ``memory`` bytes: eight (N, n) arrays a layer."""
+    """Slices of points whose sweeps fit ``memory`` bytes: eight (N, n) arrays per layer."""
     per_point = 8 * sum(net.widths) * X.element_size()
     points = max(1, integer(memory, "memory", at_least=1) // per_point)
     return [slice(start, start + points) for start in range(0, len(X), points)]
@@ -162,7 +162,7 @@ class Sweep:
     """Values and Jacobians at ``X``, (N, d) from ``net.as_input``, and what differentiating them takes.
 
     ``outputs`` is the (N, 1+d) array ``[f, Jf]``. Lists run over layers: ``slopes[l]``, ``curvatures[l]``, ``c[l]`` and
-    ``cotangents[l]`` belong to hidden layer l+1. Features and their tangents share an array (2, N, n) a layer, and so
+    ``cotangents[l]`` belong to hidden layer l+1. Features and their tangents share an array (2, N, n) per layer, and so
     do e and b: a weight's gradient is then one product.
     """
 
