@@ -46,7 +46,7 @@ class Dataset:
 
     @property
     def targets(self) -> np.ndarray:
-        """What a regressor is fitted to: ``y``, or (N, K) with +1 for the row's class and -1 for others."""
+        """Targets of a regressor, ``y`` or for several classes (N, K) with +1 for the row's class and -1 for others."""
         if self.task != "several classes":
             return self.y
         return np.where(self.y[:, None] == np.unique(self.y), 1.0, -1.0)
