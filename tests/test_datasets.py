@@ -387,7 +387,10 @@ def test_every_split_is_of_the_same_rows_that_are_not_parallel():
 # No network
 
 OFFLINE = """
-import sys, urllib.request
+import sys
+import jupytext, matplotlib, urllib.request
+
+matplotlib.use("agg")
 
 def refuse(event, _):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
@@ -401,11 +404,19 @@ except OSError as error:
 
 from jacntk_lib import datasets
 print(*(name for name in (*datasets.NAMES, *datasets.FIRES_VARIANTS) if len(datasets.load(name).X)))
+
+page = {"__name__": "__main__"}
+for cell in jupytext.read(sys.argv[1]).cells:
+    if cell.cell_type == "code":
+        exec(compile(cell.source, sys.argv[1], "exec"), page)
 """
 
 
-def test_no_table_opens_a_connection():
-    done = subprocess.run([sys.executable, "-c", OFFLINE], capture_output=True, text=True, check=True)
-    refused, loaded = done.stdout.splitlines()
+def test_tables_and_a_chapter_open_no_connection():
+    chapter = Path(__file__).parent.parent / "book" / "03-differentiated-kernel.md"
+    command = [sys.executable, "-c", OFFLINE, str(chapter)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    refused, loaded, *page = done.stdout.splitlines()
     assert refused == "refused: no connection may be opened"  # so that a connection would have been refused
     assert loaded.split() == [*datasets.NAMES, *datasets.FIRES_VARIANTS]
+    assert sum(line.startswith("CHECK ") for line in page) > 5
