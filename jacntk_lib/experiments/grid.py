@@ -18,10 +18,10 @@ INDEX_PAIRS = ((0, 0), (2, 2), (0, 2), (1, 2))
 class Config:
     """The grid. The defaults are the paper's, with our choices where it is silent.
 
-    ``points`` points on the unit sphere of R^``input_dim`` come from ``datasets.fibonacci_sphere``; 256 in R^4 are the
-    paper's 0.5-net. Its maximum runs over the pairs of the ``first`` of them, 64. It does not state which activation
-    it draws: both are here. Seeds are 0, 1, ..., ``seeds`` - 1. The architecture is ``MLP(depth, activation)`` with its
-    defaults (normalised activation, no bias).
+    ``points`` points on the unit sphere in ``input_dim`` dimensions come from ``datasets.fibonacci_sphere``; 256 in R^4
+    are the paper's 0.5-net. Its maximum runs over the pairs of the ``first`` of them, 64. It does not state which
+    activation it draws: both are here. Seeds are 0, 1, ..., ``seeds`` - 1. The architecture is ``MLP(depth,
+    activation)`` with its defaults (normalised activation, no bias).
 
     Networks of width ``float32_from`` and more are computed in float32, the others in float64. The rounding error,
     below 1e-5 of the kernel, is far under the errors that are measured, which are above 1e-3.
