@@ -17,11 +17,6 @@ class UnknownCell(ValueError):
     """A key that the configuration does not have."""
 
 
-def equal_work(config, cell):
-    """Every cell takes as long as any other."""
-    return 1
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Experiment:
     """A figure: its choices, the independent cells of its computation, and what becomes of their arrays.
@@ -38,7 +33,8 @@ class Experiment:
     collect : ``collect(config, {cell: arrays})`` puts finished cells, all or some, together as {name: array}.
     seeds : ``seeds(config, cell)``, those that a cell uses.
     summary, plot : of a result: a few lines of text, a figure of Matplotlib.
-    work : ``work(config, cell)`` is in proportion to the time that a cell takes, by and large.
+    work : ``work(config, cell)`` is in proportion to the time that a cell takes, by and large; None where all take
+        about the same.
     uses_gpu : False for what is work for the processor, whatever device is asked for.
     """
 
@@ -52,7 +48,7 @@ class Experiment:
     seeds: Callable
     summary: Callable
     plot: Callable
-    work: Callable = equal_work
+    work: Callable | None = None
     uses_gpu: bool = True
 
     def run(self, config, *, device="cpu", where=None, progress=False, time_limit=None, partial=False, fresh=False):
@@ -137,10 +133,14 @@ class Experiment:
             "stored": self.stored(config, device, where) is not None,
             "folder": str(kept.path),
             "cells": [
-                {"key": cell.key, "work": self.work(config, cell), "finished": kept.load(cell.key) is not None}
+                {"key": cell.key, "work": self.weight(config, cell), "finished": kept.load(cell.key) is not None}
                 for cell in self.cells(config)
             ],
         }
+
+    def weight(self, config, cell):
+        """The work of a cell, 1 where all take about the same."""
+        return 1 if self.work is None else self.work(config, cell)
 
     def preset_name(self, config):
         """Which preset ``config`` is, or "custom"."""
@@ -180,7 +180,7 @@ class Experiment:
 
     def _compute(self, config, cells, device, kept, progress, time_limit=None):
         """``{cell: arrays}`` of the cells that there is time for, and the seconds they took, in whichever runs."""
-        work = {cell: self.work(config, cell) for cell in cells}
+        work = {cell: self.weight(config, cell) for cell in cells}
         clock = _Clock(time_limit)
         outcomes, seconds, finished = {}, 0.0, 0
         with _bar(sum(work.values()), progress) as bar:
