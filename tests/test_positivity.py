@@ -9,13 +9,15 @@ random configurations is JACNTK_CONFIGURATIONS, 500 if not set;
 import math
 import os
 from collections import Counter
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import linalg
 
-from jacntk_lib import MLP, jacobian_ntk
+from jacntk_lib import MLP, activations, jacobian_ntk
 from jacntk_lib.activations import Activation, Expectations
 from jacntk_lib.activations.parts import parts
 from jacntk_lib.spectrum import degeneracies, enclosures, positivity, smallest_eigenvalue
@@ -109,10 +111,8 @@ def error_function():
             (2, 4): lambda: -24 * c * al * p / D / D,
         }[i, j]()
 
-    from jax.lax import erf
-
     hermite = (lambda z: 1 + 0 * z, lambda z: -2 * z, lambda z: 4 * z * z - 2, lambda z: 12 * z - 8 * z**3)
-    return [erf, *map(density, hermite)], expectation
+    return [jax.lax.erf, *map(density, hermite)], expectation
 
 
 COS, SIN, COSH, SINH = wave(0, -1), wave(1, -1), wave(0, 1), wave(1, 1)
@@ -171,6 +171,24 @@ def test_degrees_are_found(name):
     _, even, odd = ACTIVATIONS[name]
     found = activation(name)
     assert (found.even_part, found.odd_part) == (even, odd)
+
+
+BUILT_IN = {
+    "erf": jax.lax.erf,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "sin": jnp.sin,
+    "tanh": jnp.tanh,
+    "softplus": jax.nn.softplus,
+}
+
+
+@pytest.mark.parametrize("name", activations.names())
+def test_built_in_activations_are_what_they_state(name):
+    derivatives = [BUILT_IN[name]]
+    for _ in range(4):
+        derivatives.append(jnp.vectorize(jax.grad(derivatives[-1])))
+    phi = activations.get(name)
+    assert parts(name, derivatives, phi.even_part, phi.odd_part) == (phi.even_part, phi.odd_part)  # else it raises
 
 
 # ------------------------------------------------------------------------------- random configurations

@@ -103,7 +103,7 @@ class Activation:
         degree = max((k for part in (even_part, odd_part) if ... not in part for k in part), default=0)
         if regularity == "lipschitz" and degree > 1:
             raise ValueError(
-                f"activation {name!r} is not Lipschitz: its even or odd part is a polynomial of degree {degree}; state "
+                f"activation {name!r} is not Lipschitz: its even or odd part is a polynomial of degree {degree}; pass "
                 "regularity='analytic' if it is, else None"
             )
         return cls(name, second_moment, even_part, odd_part, regularity, _rule=rule, _torch_jet=torch_jet)

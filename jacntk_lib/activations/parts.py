@@ -63,7 +63,7 @@ def _part(name, jets, scales, present, parity, field, stated):
         if 4 < length < math.inf:
             raise ValueError(
                 f"activation {name!r}: its {field.replace('_', ' ')} looks like a polynomial of degree {length}, which "
-                f"rounding does not tell from other functions; state {field}, for example "
+                f"rounding does not tell from other functions; pass {field}, for example "
                 f"{field}=({length},) for z^{length}, or {field}=({parity}, ...) for a part that is no polynomial"
             )
         return found
@@ -75,7 +75,8 @@ def _part(name, jets, scales, present, parity, field, stated):
     if not agrees:
         raise ValueError(
             f"activation {name!r}: {field}={_shown(stated)} is stated, but the function's own values say otherwise: "
-            f"{field}={_shown(found)} fits them (degrees of its powers; an ellipsis where it is not a polynomial)"
+            f"{field}={_shown(found)} fits them (degrees of its powers, an ellipsis where it is not a polynomial); "
+            "pass that or leave it out"
         )
     return tuple(stated)
 

@@ -138,7 +138,7 @@ def degrees(mlp: MLP) -> tuple[set, set]:
     if (degree := max(even | odd) ** mlp.depth) > LARGEST_DEGREE:
         raise ValueError(
             f"networks of depth {mlp.depth} with activation {mlp.phi.name!r} are polynomials of degree {degree}; exact "
-            f"ranks are computed up to degree {LARGEST_DEGREE}"
+            f"ranks are computed up to degree {LARGEST_DEGREE}: reduce the depth"
         )
     if mlp.sigma_b > 0:
         occurring = set(range(degree + 1))
