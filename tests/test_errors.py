@@ -88,8 +88,8 @@ def square():
 
 
 def slow_cosine():
-    """cos(z / 10), which is within rounding of a polynomial wherever values are taken."""
-    return [lambda z, k=k: 0.1**k * jnp.cos(z / 10 + k * math.pi / 2) for k in range(5)]
+    """cos(z / 20), which is within rounding of a polynomial wherever values are taken."""
+    return [lambda z, k=k: 0.05**k * jnp.cos(z / 20 + k * math.pi / 2) for k in range(5)]
 
 
 def result(**changes):
