@@ -3,8 +3,10 @@
 import math
 from functools import cache
 
+import jax
 import numpy as np
 import pytest
+import torch
 
 from jacntk_lib import MLP, finite, jacobian_nngp, jacobian_ntk
 from jacntk_lib.activations import Activation
@@ -35,6 +37,24 @@ def monomial(q):
     )
 
 
+@cache
+def sigmoid():
+    """A constant plus an odd function, which the library has to find out."""
+    polynomials = (
+        lambda s: s,
+        lambda s: s * (1 - s),
+        lambda s: s * (1 - s) * (1 - 2 * s),
+        lambda s: s * (1 - s) * (1 - 6 * s + 6 * s * s),
+        lambda s: s * (1 - s) * (1 - 2 * s) * (1 - 12 * s + 12 * s * s),
+    )
+    return Activation.from_derivatives(
+        "sigmoid",
+        [lambda z, p=p: p(jax.nn.sigmoid(z)) for p in polynomials],
+        torch_jet=lambda z, order: tuple(p(torch.sigmoid(z)) for p in polynomials[: order + 1]),
+        regularity="analytic",
+    )
+
+
 CASES = {
     "duplicates, erf": (MLP(2, "erf"), np.concatenate([generic(4, 3), generic(4, 3)[:2]]), 8),
     "duplicates, with bias": (MLP(3, "gelu", sigma_b=0.5), np.concatenate([generic(4, 3), generic(4, 3)[:1]]), 4),
@@ -51,6 +71,8 @@ CASES = {
     "antipodes, GELU, dependent": (MLP(1, "gelu"), symmetric(5, 2), 5 + 2 * 4),
     "antipodes, GELU, in a plane": (MLP(1, "gelu"), symmetric(3, 2) @ np.eye(2, 3), 3 + 3 * 2),
     "antipodes, softplus": (MLP(1, "softplus"), symmetric(3, 2), 3 + 2 * 2),
+    "antipodes, sigmoid": (MLP(1, sigmoid()), symmetric(2, 2), 6 - 1),
+    "antipodes, sigmoid, and the origin": (MLP(1, sigmoid()), np.concatenate([symmetric(2, 2), np.zeros((1, 2))]), 6),
     "antipodes and duplicates": (MLP(2, "erf"), np.concatenate([symmetric(2, 3), symmetric(2, 3)[:1]]), 8 + 4),
     "square": (MLP(1, monomial(2)), generic(2, 3), 3),
     "square, antipodes": (MLP(1, monomial(2)), symmetric(2, 3), 8 + 3),
@@ -118,6 +140,60 @@ def test_finite_networks_of_width_n_times_one_plus_d_have_the_nullity_of_the_lim
     mlp, X, count = CASES[name]
     net = FiniteMLP(mlp, X.size + len(X), X.shape[1], seed=0)
     assert number_of_zeros(finite.jacobian_ntk(net, X).numpy()) == count
+
+
+def times(F, G):
+    """The jets (1+d, ...) of a product of functions: the product rule."""
+    return np.concatenate([(F[0] * G[0])[None], F[1:] * G[0] + F[0] * G[1:]])
+
+
+def through(g, phi):
+    """The jets of phi(g) for a polynomial phi, a list of coefficients."""
+    power, total = 0 * g, 0 * g
+    power[0] += 1
+    for coefficient in phi:
+        total = total + coefficient * power
+        power = times(power, g)
+    return total
+
+
+def jets_of_gradient(phi, depth, width, x):
+    """Values and input derivatives at x of df/dW for all weights W, in integers: (1+d, number of weights).
+
+    The weights are whole numbers; scaling them, and phi, to those of an MLP does not change what is independent.
+    """
+    rng = np.random.default_rng(0)  # the same network at every point
+    d, slope = len(x), [k * c for k, c in enumerate(phi)][1:]
+    h = np.array([x, *np.eye(d, dtype=int).tolist()], dtype=object)  # jets of the inputs
+    gradient = np.zeros((1 + d, 0, 1), dtype=object)  # of every neuron of a layer by every weight before it
+    for layer in range(depth + 1):
+        W = np.array(rng.integers(-9, 10, (width if layer < depth else 1, h.shape[1])), dtype=object)
+        inputs = np.zeros((1 + d, *W.shape, len(W)), dtype=object)
+        for k in range(len(W)):
+            inputs[:, k, :, k] = h
+        before = gradient @ W.T if layer else np.zeros((1 + d, 0, len(W)), dtype=object)
+        gradient = np.concatenate([before, inputs.reshape(1 + d, -1, len(W))], axis=1)
+        if layer < depth:
+            g = h @ W.T
+            gradient = times(gradient, through(g, slope)[:, None, :])
+            h = through(g, phi)
+    return gradient[:, :, 0]
+
+
+@pytest.mark.parametrize(
+    "phi", [[0, 0, 1], [0, 1, 1], [0, 0, 0, 1], [1, 1, 0, 1]], ids=["z^2", "z^2+z", "z^3", "z^3+z+1"]
+)
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("special", ["general", "antipode", "origin"])
+def test_finite_networks_have_the_nullity_of_the_limit_exactly(phi, depth, special):
+    """The rank of the gradients of values and derivatives by all weights, in integers; width N(1+d)."""
+    flint = pytest.importorskip("flint")
+    X = np.random.default_rng(1).integers(-5, 6, (4, 2))
+    X[3] = {"general": X[3], "antipode": -X[0], "origin": 0 * X[0]}[special]
+    rows = np.concatenate([jets_of_gradient(phi, depth, X.size + len(X), x.tolist()) for x in X])
+    degrees = [tuple(k for k, c in enumerate(phi) if c and k % 2 == parity) for parity in (0, 1)]
+    found = degeneracies(MLP(depth, Activation("polynomial", 1.0, *degrees)), X)
+    assert flint.fmpz_mat(rows.tolist()).rank() == len(rows) - sum(one.count for one in found)
 
 
 @pytest.mark.parametrize("name", RESOLVED)
