@@ -71,5 +71,5 @@ class MLP:
 
     @property
     def phi_scale(self) -> float:
-        """What phi is multiplied by: ``1 / sqrt(E[phi(z)^2])`` if ``normalise``, else 1."""
+        """Factor in front of phi, ``1 / sqrt(E[phi(z)^2])`` for standard normal z if ``normalise``, else 1."""
         return 1.0 / math.sqrt(self.phi.second_moment) if self.normalise else 1.0

@@ -11,6 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
+from helpers import unit_points as points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -25,11 +26,6 @@ from jacntk_lib.errors import ConvergenceError, SingularGramError
 from jacntk_lib.solve import Exact
 
 DUPLICATES = "training points 0 and 4 are equal"
-
-
-def points(N, d, seed=0):
-    X = np.random.default_rng(seed).standard_normal((N, d))
-    return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
 def problem(N=5, d=3, K=None, seed=0):

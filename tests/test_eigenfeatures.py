@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from jacntk_lib import MLP, RobustFlow, datasets, jacobian_ntk, spectrum
-from jacntk_lib.experiments import figure, figure4, figure5, runner, shared_attack
+from jacntk_lib.experiments import figure, figure4, figure5, shared_attack
 from jacntk_lib.experiments.shared_attack import MEASURES, READINGS, Reading
 
 CONFIG = figure4.Config(
@@ -169,8 +169,6 @@ def test_a_partial_result_speaks_of_its_splits(result):
     text = figure4.summary(partial)
     assert "40% test rows, 2 splits" in text
     assert "60%" not in text
-    assert figure4.PARTIAL
-    assert figure5.PARTIAL
 
 
 def test_what_is_not_there_is_said(result):
@@ -182,7 +180,7 @@ def test_what_is_not_there_is_said(result):
 
 def test_summary_and_plot(result):
     text = figure4.summary(result)
-    assert text.splitlines()[0] == figure4.TITLE
+    assert text.splitlines()[0] == figure4.EXPERIMENT.title
     assert "rank correlation, train l2, 0.1: " in text
     assert "nan" not in text
     picture = figure4.plot(result)
@@ -209,15 +207,14 @@ def test_the_papers_settings():
     assert set(map(tuple, np.concatenate([train.X, test.X]))) == set(map(tuple, table.X))
     rows = {"B9": 244, "B10": 186, "B11": 320, "B12": 208, "B13": 208}
     for label, N in rows.items():
-        config = figure(label).PRESETS["paper"]
+        config = figure(label).presets["paper"]
         np.testing.assert_allclose(config.lams, [0, *halves])  # both panels
         assert sum(len(part.X) for part in figure4.parts(config, 0.2, 3)) == N
-        assert runner.command(figure(label), config) == f"jacntk figure {label} --preset paper"
 
 
 @pytest.mark.parametrize("label", ["B10", "B11"])
 def test_banknotes_have_the_smallest_depth_above_the_cut(label):
-    config = figure(label).PRESETS["paper"]
+    config = figure(label).presets["paper"]
     X = datasets.load(config.data, scale="minmax", drop_parallel=config.drop_parallel).X
     at, below = (
         spectrum.extreme_eigenvalues(jacobian_ntk(MLP(depth, config.activation), X))[0]
@@ -228,8 +225,8 @@ def test_banknotes_have_the_smallest_depth_above_the_cut(label):
 
 def test_an_appendix_figure_has_both_panels_and_its_own_title():
     experiment = figure("B10")
-    config = dataclasses.replace(experiment.PRESETS["demo"], lams=(0.0, 1.0))
-    text = experiment.summary(dataclasses.replace(experiment.run(config), name="figure-B10-demo"))
+    config = dataclasses.replace(experiment.presets["demo"], lams=(0.0, 1.0))
+    text = experiment.summary(experiment.run(config))
     assert text.splitlines()[0] == "Eigenfeatures on the banknotes, GELU"
 
 

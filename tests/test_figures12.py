@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jacntk_lib import MLP, datasets, finite, jacobian_nngp, jacobian_ntk, results
-from jacntk_lib.experiments import figure1, figure2, runner
+from jacntk_lib.experiments import experiment, figure1, figure2
 from jacntk_lib.networks import FiniteMLP
 
 LIMITS = {figure1: (jacobian_nngp, finite.jacobian_nngp), figure2: (jacobian_ntk, finite.jacobian_ntk)}
@@ -56,7 +56,7 @@ def test_grid_is_filled_in_its_own_order(figure):
                 np.testing.assert_array_equal(result["frobenius"][i, j, k], figure.run_cell(GRID, cell)["frobenius"])
     assert result.record["seeds"] == [0, 1, 2, 3]
     assert result.config == results.plain(dataclasses.asdict(GRID))
-    assert f"figure{figure.NUMBER}.Config(" in result.record["command"]
+    assert f"figure{figure.EXPERIMENT.label}.Config(" in result.record["command"]
     limit = LIMITS[figure][0](MLP(2, "erf"), result["points"]).dense()
     np.testing.assert_allclose(result["limit_smallest_eigenvalue"][0, 1], np.linalg.eigvalsh(limit)[0], rtol=1e-6)
     np.testing.assert_array_equal(
@@ -95,7 +95,7 @@ def test_float32_cells_agree_with_float64():
 def test_partial_result_has_gaps_and_can_be_shown(figure, tmp_path, monkeypatch):
     answers = iter([True] * 6 + [False] * 2)
     with monkeypatch.context() as patch:
-        patch.setattr(runner._Clock, "leaves_time_for", lambda clock, work: next(answers))
+        patch.setattr(experiment._Clock, "leaves_time_for", lambda clock, work: next(answers))
         result = figure.run(GRID, where=tmp_path, time_limit=25, partial=True)
     assert len(result.record["missing"]) == 2
     missing = np.isnan(result["frobenius"]).all(axis=-1)

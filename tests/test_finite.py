@@ -8,19 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import mlp
+from helpers import normal_tensor as points
 
 import jacntk_lib
-from jacntk_lib import MLP, finite
+from jacntk_lib import finite
 from jacntk_lib.networks import FiniteMLP
-
-
-def points(n, d, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, d)))
-
-
-def mlp(depth=3, activation="erf", **settings):
-    """Nothing at its default, so that a forgotten factor shows."""
-    return MLP(depth, activation, **{"kappa": 0.7, "sigma_w": 1.3, "sigma_b": 0.4, "input_scale": 0.6} | settings)
 
 
 def parameter_jacobian(net, X):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import unit_points as points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,11 +22,6 @@ from jacntk_lib.kernels import recursion as kernels
 
 KERNELS = {"nngp": jacobian_nngp, "ntk": jacobian_ntk}
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden" / "kernels.json").read_text())
-
-
-def points(n, d, seed=0):
-    X = np.random.default_rng(seed).standard_normal((n, d))
-    return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
 def relative(error, G, H=None):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse.linalg
+from helpers import unit_points as points
 from numpy.testing import assert_allclose
 
 from jacntk_lib import MLP, jacobian_ntk
@@ -22,11 +23,6 @@ from jacntk_lib.solve.conjugate_gradients import conjugate_gradients
 from jacntk_lib.solve.preconditioner import Preconditioner
 
 TIGHT = 1e-11
-
-
-def points(N, d, seed=0):
-    X = np.random.default_rng(seed).standard_normal((N, d))
-    return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
 def problem(case):

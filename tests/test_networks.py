@@ -6,20 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import mlp
+from helpers import normal_tensor as points
 
 from jacntk_lib import networks
-from jacntk_lib.architecture import MLP
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.networks.weights import block_rows, draw_weights
-
-
-def points(n, d, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, d)))
-
-
-def mlp(depth=3, activation="erf", **settings):
-    """Nothing at its default, so that a forgotten factor shows."""
-    return MLP(depth, activation, **{"kappa": 0.7, "sigma_w": 1.3, "sigma_b": 0.4, "input_scale": 0.6} | settings)
 
 
 @pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])

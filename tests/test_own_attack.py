@@ -11,7 +11,7 @@ from scipy import stats
 
 from jacntk_lib import MLP, RobustFlow, datasets, robustness
 from jacntk_lib.book import bootstrap
-from jacntk_lib.experiments import figure, fragility, own_attack
+from jacntk_lib.experiments import fragility, own_attack
 from jacntk_lib.experiments.fragility import MEASURES
 
 CONFIG = own_attack.Config(
@@ -53,7 +53,7 @@ def test_margins_are_the_sizes_that_turn_the_linearisation():
     values, jacobians, y = random_features()
     margins = fragility.linear_margins(values, jacobians, y)
     for eps in (0.1, 0.5):
-        survives = y[:, None] * values - eps * np.linalg.norm(jacobians, axis=2) > 0
+        survives = y[:, None] * values - eps * np.linalg.norm(jacobians, axis=-1) > 0
         np.testing.assert_array_equal(margins > eps, survives)
     np.testing.assert_array_equal(margins > 0, y[:, None] * values > 0)
 
@@ -172,7 +172,6 @@ def test_tables_are_two_classes_without_repeated_rows():
 
 
 def test_every_cell_is_in_its_place(result):
-    assert figure("own-attack") is own_attack
     for data, lam, split in (("wine", 0.0, 0), ("breast_cancer", 2.0, 0), ("wine", 2.0, 1)):
         row = own_attack.rows_of(result, data, lam)[split]
         alone = own_attack.run_cell(CONFIG, own_attack.Cell(data, lam, split))
@@ -198,6 +197,18 @@ def test_summary_and_plot(result):
     assert "nan" not in text
     picture = own_attack.plot(result, eps=0.05)
     assert len(picture.axes) == 4
+    picture.canvas.draw()
+    plt.close(picture)
+
+
+def test_partial_result_can_be_shown():
+    """Of the first split of one table alone, and of that one lambda."""
+    few = own_attack.cells(CONFIG)[:1]
+    arrays = own_attack.collect(CONFIG, {cell: own_attack.run_cell(CONFIG, cell) for cell in few})
+    text = own_attack.summary(arrays)
+    assert len(text.splitlines()) == 2 + 1
+    assert "nan" not in text
+    picture = own_attack.plot(arrays)
     picture.canvas.draw()
     plt.close(picture)
 

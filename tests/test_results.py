@@ -1,21 +1,16 @@
-"""The result store: what goes in comes out, and nothing else does."""
+"""The result store: what goes in comes out, and nothing else does. More refusals are in ``test_errors.py``."""
 
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import textwrap
-import time
 import zipfile
 
 import numpy as np
 import pytest
 
+from jacntk_lib import results
 from jacntk_lib.errors import CorruptResultError
-from jacntk_lib.results import atomic, provenance
-from jacntk_lib.results import store as results
+from jacntk_lib.results import atomic, cells, provenance, store
 
 ARRAYS = {
     "errors": np.random.default_rng(0).standard_normal((3, 4)),
@@ -78,11 +73,6 @@ def test_record_says_where_it_comes_from(stored):
     assert "the installed one" in text
 
 
-def test_saving_again_replaces(stored):
-    results.save(toy(arrays={"errors": np.zeros(2)}), stored)
-    assert list(results.load("toy", stored).arrays) == ["errors"]
-
-
 def test_byte_order_and_layout_do_not_matter(tmp_path):
     plain = np.arange(6.0).reshape(2, 3)
     swapped = np.asfortranarray(plain).astype(">f8")
@@ -109,39 +99,13 @@ def test_missing(stored):
 
 
 @pytest.mark.parametrize("ending", ["json", "npz"])
-def test_half_of_the_pair(stored, ending):
-    (stored / f"toy.{ending}").unlink()
-    with pytest.raises(CorruptResultError, match=f"toy.{ending} is missing though"):
-        results.load("toy", stored)
-
-
-@pytest.mark.parametrize("ending", ["json", "npz"])
-def test_truncated_anywhere(stored, ending):
+@pytest.mark.parametrize("share", [0, 0.1, 0.9, 0.99])
+def test_truncated(stored, ending, share):
     path = stored / f"toy.{ending}"
     whole = path.read_bytes()
-    for length in range(0, len(whole) - 1, max(1, len(whole) // 40)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(CorruptResultError, match=r"truncated|damaged"):
-            results.load("toy", stored)
-    path.write_bytes(whole)
-    assert results.load("toy", stored).name == "toy"
-
-
-def test_flipped_bytes(stored):
-    """No single damaged byte of the arrays goes through unseen (bytes that zip itself ignores may be)."""
-    path = stored / "toy.npz"
-    whole = path.read_bytes()
-    refused = 0
-    for position in range(0, len(whole), 7):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
-        try:
-            result = results.load("toy", stored)
-        except CorruptResultError:
-            refused += 1
-        else:
-            for key, value in ARRAYS.items():
-                np.testing.assert_array_equal(result[key], value)
-    assert refused > 50
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CorruptResultError, match=f"toy.{ending} is (truncated|damaged)"):
+        results.load("toy", stored)
 
 
 def test_edited_array(stored):
@@ -164,47 +128,6 @@ def test_array_added_or_left_out(stored):
         results.load("toy", stored)
 
 
-def test_edited_record(stored):
-    path = stored / "toy.json"
-    path.write_text(path.read_text().replace('"kappa": 0.1', '"kappa": 0.2'))
-    with pytest.raises(CorruptResultError, match="was edited: it does not match its own SHA-256"):
-        results.load("toy", stored)
-
-
-def test_record_with_something_left_out(stored):
-    path = stored / "toy.json"
-    record = json.loads(path.read_text())
-    del record["hardware"], record["seeds"]
-    record["record_sha256"] = results._record_hash(record)
-    path.write_text(json.dumps(record))
-    with pytest.raises(CorruptResultError, match="lacks hardware, seeds"):
-        results.load("toy", stored)
-
-
-def test_foreign_files(stored):
-    (stored / "toy.json").write_text('{"figure": 2}')
-    with pytest.raises(CorruptResultError, match=r"was not written by jacntk"):
-        results.load("toy", stored)
-    (stored / "toy.json").write_text("[1, 2]")
-    with pytest.raises(CorruptResultError, match=r"was not written by jacntk"):
-        results.load("toy", stored)
-
-
-def test_newer_schema_says_what_to_do(stored, monkeypatch):
-    monkeypatch.setattr(results, "SCHEMA", 2)
-    results.save(toy(), stored)
-    monkeypatch.undo()
-    with pytest.raises(CorruptResultError, match="schema 2, this jacntk reads up to 1: install a newer"):
-        results.load("toy", stored)
-
-
-def test_renamed_result(stored):
-    for ending in ("json", "npz"):
-        (stored / f"toy.{ending}").rename(stored / f"other.{ending}")
-    with pytest.raises(CorruptResultError, match="is the record of 'toy'"):
-        results.load("other", stored)
-
-
 def test_pickle_is_never_read(stored):
     trap = stored / "trap.npy"
     np.save(trap, np.array([print], dtype=object), allow_pickle=True)
@@ -214,28 +137,15 @@ def test_pickle_is_never_read(stored):
         results.load("toy", stored)
 
 
-def test_npy_in_place_of_npz(stored):
-    with open(stored / "toy.npz", "wb") as file:
-        np.save(file, np.zeros(3))
-    with pytest.raises(CorruptResultError, match="a single array, not an archive"):
-        results.load("toy", stored)
-
-
 def test_full_disk_leaves_the_old_result(stored, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        results.save(toy(arrays={"errors": np.zeros(2)}), stored)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.os, "fsync", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*toy.npz'"):
+            results.save(toy(arrays={"errors": np.zeros(2)}), stored)
     np.testing.assert_array_equal(results.load("toy", stored)["errors"], ARRAYS["errors"])
-    assert len(list(stored.iterdir())) == 2
-
-
-def test_leftovers_of_a_killed_save_are_swept(stored):
-    (stored / ".toy.npz.0123456789ab.jacntk-part").write_bytes(b"half")
-    results.save(toy(), stored)
     assert len(list(stored.iterdir())) == 2
 
 
@@ -244,7 +154,7 @@ def test_leftovers_of_a_killed_save_are_swept(stored):
 
 def test_another_library_is_reported_and_not_refused(stored, monkeypatch):
     assert not results.load("toy", stored).library_changed
-    monkeypatch.setattr(results, "library_hash", lambda: "0" * 64)
+    monkeypatch.setattr(store, "library_hash", lambda: "0" * 64)
     result = results.load("toy", stored)
     assert result.library_changed
     assert "another than the installed one" in result.describe()
@@ -312,34 +222,18 @@ def test_commit_from_the_environment_where_there_is_no_git(monkeypatch):
 
 
 def test_cells_come_back_and_are_cleared(tmp_path):
-    cells = results.Cells(tmp_path, "toy", {"a": 1})
-    assert cells.load("one") is None
-    arrays, seconds = cells.store("one", {"x": np.arange(3)}, 0.25)
+    kept, other = (results.Cells(tmp_path, "toy", {"a": a}) for a in (1, 2))
+    assert kept.load("one") is None
+    kept.store("one", {"x": np.arange(3)}, 0.25)
+    other.store("one", {}, 0.0)
+    arrays, seconds = results.Cells(tmp_path, "toy", {"a": 1}).load("one")
     np.testing.assert_array_equal(arrays["x"], [0, 1, 2])
-    assert seconds == 0.25
-    again = results.Cells(tmp_path, "toy", {"a": 1})
-    np.testing.assert_array_equal(again.load("one")[0]["x"], [0, 1, 2])
-    cells.clear()
+    assert (set(arrays), seconds) == ({"x"}, 0.25)
+    kept.clear()
+    assert kept.load("one") is None
+    assert other.load("one") is not None
+    other.clear()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_first_writer_of_a_cell_wins(tmp_path):
-    cells = results.Cells(tmp_path, "toy", {})
-    cells.store("one", {"x": np.zeros(1)}, 1.0)
-    arrays, seconds = cells.store("one", {"x": np.ones(1)}, 2.0)
-    assert (arrays["x"], seconds) == ([0.0], 1.0)
-    assert len(list(cells.path.iterdir())) == 1
-
-
-def test_cell_is_whole_where_hard_links_are_not_supported(tmp_path, monkeypatch):
-    def unsupported(*_):
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(atomic.os, "link", unsupported)
-    cells = results.Cells(tmp_path, "toy", {})
-    cells.store("one", {"x": np.zeros(1)}, 1.0)
-    assert cells.load("one")[1] == 1.0
-    assert len(list(cells.path.iterdir())) == 1
 
 
 def test_other_configurations_libraries_and_devices_do_not_share_cells(tmp_path, monkeypatch):
@@ -348,122 +242,26 @@ def test_other_configurations_libraries_and_devices_do_not_share_cells(tmp_path,
         results.Cells(tmp_path, "toy", {"a": 2}).path,
         results.Cells(tmp_path, "toy", {"a": 1}, device="cuda").path,
     }
-    monkeypatch.setattr(results, "library_hash", lambda: "0" * 64)
+    monkeypatch.setattr(cells, "library_hash", lambda: "0" * 64)
     paths.add(results.Cells(tmp_path, "toy", {"a": 1}).path)
     assert len(paths) == 4
 
 
-def rewrite(path, **changes):
-    """An archive with some of its arrays exchanged, as whoever edits one would leave it."""
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    np.savez(path, **(arrays | changes))
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-200])
-
-
 @pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (truncate, "BadZipFile"),
-        (lambda path: path.write_bytes(b""), "EOFError"),
-        (lambda path: path.write_text("to be, or not to be"), "ValueError"),
-        (lambda path: rewrite(path, x=np.ones(100)), "it was edited: it does not match its own SHA-256"),
-        (lambda path: rewrite(path, y=np.ones(100)), "it was edited"),
-        (lambda path: rewrite(path, __seconds__=np.array(9.0)), "it was edited"),
-        (lambda path: np.savez(path, x=np.zeros(100)), "KeyError: '__cell__'"),
-        (lambda path: shutil.copy(path.parent / "two.npz", path), r"it is the cell toy-\w+/two of another computation"),
-        (lambda path: shutil.copy(path.parent.parent / "other.npz", path), r"it is the cell toy-\w+/one of another"),
-    ],
+    "damage", [lambda whole: whole[:-200], lambda whole: b"", lambda whole: b"to be, or not to be"]
 )
-def test_bad_cell_is_refused_with_the_reason_and_computed_again(tmp_path, damage, reason):
-    cells = results.Cells(tmp_path, "toy", {})
-    path = cells.path / "one.npz"
-    other = results.Cells(tmp_path, "toy", {"a": 1})
-    other.store("one", {"x": np.zeros(100)}, 1.0)
-    shutil.copy(other.path / "one.npz", cells.path.parent / "other.npz")
-    for key in ("one", "two"):
-        cells.store(key, {"x": np.zeros(100)}, 1.0)
-    assert cells.load("one") is not None
-    damage(path)
-    with pytest.warns(UserWarning, match=f"one.npz is not used, and computed again .*{reason}"):
-        assert cells.load("one") is None
-    assert not path.exists()
-    cells.store("one", {"x": np.full(100, 2.0)}, 3.0)
-    arrays, seconds = cells.load("one")
-    assert (set(arrays), arrays["x"][0], seconds) == ({"x"}, 2.0, 3.0)
+def test_a_damaged_cell_is_reported_and_counts_as_not_there(tmp_path, damage):
+    kept = results.Cells(tmp_path, "toy", {})
+    kept.store("one", {"x": np.zeros(100)}, 1.0)
+    path = kept.path / "one.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(UserWarning, match=r"one.npz is not used, and computed again \(\w+: "):
+        assert kept.load("one") is None
+    kept.store("one", {"x": np.ones(100)}, 1.0)
+    np.testing.assert_array_equal(kept.load("one")[0]["x"], 1.0)
 
 
-def test_clearing_leaves_other_computations_alone(tmp_path):
-    mine, other = (results.Cells(tmp_path, "toy", {"a": a}) for a in (1, 2))
-    mine.store("one", {}, 0.0)
-    other.store("one", {}, 0.0)
-    mine.clear()
-    assert mine.load("one") is None
-    assert other.load("one") is not None
-
-
-# Several processes at once, and kills
-
-WORKER = textwrap.dedent(
-    """
-    import sys, numpy as np
-    from jacntk_lib import results
-    where, rounds, tag = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    for i in range(rounds):
-        value = np.full(1000, tag * rounds + i)
-        results.save(results.make("shared", {"value": value}, config={"tag": tag, "round": i},
-                     command="", seeds=[tag], wall_time=0), where)
-        got = results.load("shared", where)
-        tag_got, round_got = got.config["tag"], got.config["round"]
-        assert (got["value"] == tag_got * rounds + round_got).all()
-    """
-)
-
-
-@pytest.mark.skipif(atomic.fcntl is None, reason="this system has no locks between processes")
-def test_two_writers_at_once(tmp_path):
-    workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "25", str(tag)], stderr=subprocess.PIPE)
-        for tag in range(2)
-    ]
-    for worker in workers:
-        assert worker.wait(60) == 0, worker.stderr.read().decode()
-        worker.stderr.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["shared.json", "shared.npz"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")
-def test_killed_saves_leave_the_old_file_or_the_new_one(tmp_path):
-    results.save(results.make("shared", {"value": np.full(1000, -1)}, config={"tag": -1, "round": 0},
-                              command="", seeds=[], wall_time=0), tmp_path)  # fmt: skip
-    draw = np.random.default_rng(0)
-    torn = 0
-    for kill in range(8):
-        worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "100000", str(kill)])
-        begun = time.monotonic()
-        while json.loads((tmp_path / "shared.json").read_text())["config"]["tag"] != kill:  # its first save
-            assert worker.poll() is None
-            assert time.monotonic() - begun < 60
-            time.sleep(0.002)
-        time.sleep(0.1 * draw.random())
-        worker.send_signal(signal.SIGKILL)
-        assert worker.wait(20) == -signal.SIGKILL  # it was at work until then
-        for ending in ("json", "npz"):  # each file is whole, whatever happened
-            path = tmp_path / f"shared.{ending}"
-            if ending == "json":
-                json.loads(path.read_text())
-            else:
-                with np.load(path, allow_pickle=False) as file:
-                    assert len(set(file["value"])) == 1
-        try:
-            results.load("shared", tmp_path)
-        except CorruptResultError as error:  # killed between the two renames: refused, not mixed up
-            assert "different runs" in str(error)  # noqa: PT017
-            torn += 1
-    assert torn < 8
+# Benchmarks
 
 
 def test_benchmarks_are_found_from_any_folder(tmp_path, monkeypatch):

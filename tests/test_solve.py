@@ -2,17 +2,13 @@
 
 import numpy as np
 import pytest
+from helpers import unit_points as points
 from numpy.testing import assert_allclose
 
 from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk
 from jacntk_lib.dynamics.dense import WeightedCholesky, WeightedSpectrum
 from jacntk_lib.dynamics.weighted import WeightedGram, span
 from jacntk_lib.solve import semidefinite_factor
-
-
-def points(N, d, seed=0):
-    X = np.random.default_rng(seed).standard_normal((N, d))
-    return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
 def spectrum_of(gram, values, slopes, *, cutoff=None, reduce=True):

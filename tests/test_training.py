@@ -5,8 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
+from helpers import mlp
 
-from jacntk_lib import MLP, finite, jacobian_ntk
+from jacntk_lib import finite, jacobian_ntk
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.training import RobustObjective, max_learning_rate, objective, train
 
@@ -15,13 +16,8 @@ X = np.random.default_rng(0).standard_normal((N, D))
 Y = np.array([1.0, -1.0, 1.0, 1.0, -1.0])
 
 
-def mlp(depth=2, activation="erf", **settings):
-    """Nothing at its default, so that a forgotten factor shows."""
-    return MLP(depth, activation, **{"kappa": 0.7, "sigma_w": 1.3, "sigma_b": 0.4, "input_scale": 0.6} | settings)
-
-
 def network(width=16, seed=1, dtype=torch.float64, **settings):
-    return FiniteMLP(mlp(**settings), width, D, seed, dtype=dtype)
+    return FiniteMLP(mlp(**{"depth": 2} | settings), width, D, seed, dtype=dtype)
 
 
 def loss_by_autograd(net, lam):
@@ -181,7 +177,7 @@ def test_the_limit_separates_convergence_from_divergence():
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-11), (torch.float32, 1e-3)])
 def test_training_on_a_gpu(dtype, bound):
     """The same history as on the processor."""
-    net = FiniteMLP(mlp(), 64, D, 1, dtype=dtype, device="cuda")
+    net = FiniteMLP(mlp(2), 64, D, 1, dtype=dtype, device="cuda")
     run = {"steps": 12, "reference": np.eye(N * (1 + D)), "X_test": X[:2] / 2}
     expected, found = (train(one, X, Y, 0.3, 0.2, **run) for one in (network(64), net))
     for name in ("loss", "values", "jacobians", "distances", "test_values", "test_jacobians"):

@@ -1,19 +1,17 @@
 """The book's own Sphinx extension: what Jupyter Book 1.0 leaves to its users.
 
 - chapters run again when the library, the stored results or the pinned packages change;
-- a claim's badge, ``{badge}`measured here` ``, and how long a page runs, ``{running}`01-setup` ``;
+- a claim's badge, ``{badge}`measured here` ``;
 - the ledger, book/claims.toml, as tables, ``{claims} summary`` and other words of VIEWS, and as claims.json;
 - every picture must say in words what it shows;
 - the footer names version, commit and build date;
 - each chapter offers its .ipynb beside its .md;
-- docstrings may say |x|^2 and ``name : what it is`` in plain text;
 - nothing on a page is fetched from elsewhere.
 """
 
 import hashlib
 import html
 import json
-import math
 import os
 import re
 import shutil
@@ -27,13 +25,12 @@ from pathlib import Path
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective, SphinxRole
+from sphinx.util.docutils import SphinxDirective
 
 LOGGER = logging.getLogger(__name__)
 KEPT_CACHES = 3
 SHORTEST_ALT = 20  # characters: enough for a sentence, too many for "figure" or a file name
-TIMES = "benchmarks/results/times.json"  # of tools/times.py
-BADGES = ("derived here", "measured here", "not reproduced", "not checked yet")
+BADGES = ("derived here", "measured here")
 LEDGER = "book/claims.toml"
 
 
@@ -86,20 +83,6 @@ def badge_role(name, rawtext, text, lineno, inliner, options=None, content=None)
         message = inliner.reporter.error(complaint, line=lineno)
         return [inliner.problematic(rawtext, rawtext, message)], [message]
     return [nodes.inline(rawtext, text, classes=["claim-badge", "claim-" + text.replace(" ", "-")])], []
-
-
-class Running(SphinxRole):
-    """``{running}`01-setup` ``: the page's time in the last measured build, rounded up to five seconds."""
-
-    def run(self):
-        source = Path(self.env.srcdir) / TIMES
-        self.env.note_dependency(str(source))
-        pages = json.loads(source.read_text(encoding="utf-8"))["pages"]
-        if self.text not in pages:
-            complaint = f"no page {self.text!r} in {TIMES}: it has {', '.join(sorted(pages))}"
-            message = self.inliner.reporter.error(complaint, line=self.lineno)
-            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
-        return [nodes.Text(f"about {5 * math.ceil(pages[self.text] / 5)} s")], []
 
 
 # -- the ledger ----------------------------------------------------------------------------------
@@ -326,49 +309,6 @@ def offer_notebook(app, pagename, templatename, context, doctree):
         context["ipynb_source"] = f"{pagename}.ipynb"
 
 
-# -- the API reference --------------------------------------------------------------------------------
-
-
-SECTION = re.compile(r"(Parameters|Attributes|Returns|Raises|Warns)$")
-ENTRY = re.compile(r"(?P<name>[^\s:].*?) : (?P<text>.+)")
-
-
-def describe_entries(app, what, name, obj, options, lines):
-    """Read ``depth : number of hidden layers`` as name and description, where numpydoc expects a type."""
-    inside, found = False, []
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        if following.startswith("---"):
-            inside = SECTION.match(line) is not None
-        entry = ENTRY.fullmatch(line) if inside else None
-        found += [entry["name"], "    " + entry["text"]] if entry else [line]
-    lines[:] = found
-
-
-def escape_bars(app, what, name, obj, options, lines):
-    """Docstrings are read in a terminal, too, and say |x|^2 there: reStructuredText reads bars as a macro.
-
-    Bars are escaped in running text; literals, formulas, examples and indented blocks after ``::`` stay.
-    """
-    block = None  # indentation of the line that opened a literal block
-    example = False
-    for number, line in enumerate(lines):
-        indent = len(line) - len(line.lstrip())
-        if line.strip() and block is not None and indent <= block:
-            block = None
-        example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
-        if block is None and not example:
-            parts = re.split(r"(:\w+:`[^`]*`|``.*?``)", line)  # odd parts are roles and literals
-            parts[::2] = [re.sub(r"(?<!\\)\|", r"\\|", part) for part in parts[::2]]
-            lines[number] = "".join(parts)
-            if line.rstrip().endswith("::") or line.lstrip().startswith((".. math::", ".. code-block::")):
-                block = indent
-
-
-def skip_borrowed(app, what, name, obj, skip, options):
-    """scikit-learn adds ``set_*_request`` methods to every estimator: they are documented there."""
-    return True if re.fullmatch(r"set_\w+_request", name) else None
-
-
 MENDS = {
     # docutils calls the bibliography a list, but its entries are no list items
     '<div role="list" class="citation-list">': '<div class="citation-list">',
@@ -391,7 +331,6 @@ def mend_for_screen_readers(app, exception):
 
 def setup(app):
     app.add_role("badge", badge_role)
-    app.add_role("running", Running())
     app.add_directive("claims", Claims)
     app.connect("config-inited", name_cache_folder)
     app.connect("config-inited", configure_theme)
@@ -400,8 +339,4 @@ def setup(app):
     app.connect("html-page-context", offer_notebook, priority=400)
     app.connect("build-finished", write_claims)
     app.connect("build-finished", mend_for_screen_readers)
-    # napoleon listens with priority 500
-    app.connect("autodoc-process-docstring", describe_entries, priority=400)
-    app.connect("autodoc-process-docstring", escape_bars, priority=600)
-    app.connect("autodoc-skip-member", skip_borrowed)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

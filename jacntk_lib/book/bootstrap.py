@@ -1,6 +1,7 @@
-"""Intervals over seeds, by resampling: what repeated runs can and cannot tell apart. NumPy only."""
+"""Bootstrap intervals over repeated runs, which say what their number can and cannot tell apart."""
 
 import numpy as np
+from scipy import stats
 
 from .._validation import as_float64, integer
 
@@ -8,13 +9,13 @@ from .._validation import as_float64, integer
 def fitted_slope(widths, errors, n_boot=2000, seed=0):
     r"""Slope of :math:`\log(\mathrm{error})` against :math:`\log(\mathrm{width})`, with a 95 % interval.
 
-    Least squares through the points of all seeds at once. Seeds are resampled as a whole, one seed being a
-    column of ``errors``, so that runs which share random numbers across widths stay together.
+    Least squares through the points of all seeds at once. Whole seeds, the columns of ``errors``, are resampled, so
+    that runs which share random numbers across widths stay together.
 
     Parameters
     ----------
     widths : (W,) positive numbers, at least two of them different.
-    errors : (W, S) positive errors, one row a width and one column a seed, S >= 2.
+    errors : (W, S) positive errors, one row per width and one column per seed, S >= 2.
     n_boot : number of bootstrap samples.
     seed : seed of the resampling.
 
@@ -34,18 +35,18 @@ def fitted_slope(widths, errors, n_boot=2000, seed=0):
     >>> print(f"{slope:.3f} [{low:.3f}, {high:.3f}]")
     -0.500 [-0.500, -0.500]
     """
-    widths, errors = _log_table(widths, errors)
+    widths, errors = map(np.log, error_table(widths, errors))
     centred = widths - widths.mean()
     if not centred.any():
         raise ValueError("widths are all equal: a slope needs at least two different widths")
-    # one slope a seed, (S,): least squares is linear, so their mean is the slope through all points
+    # one slope per seed, (S,): least squares is linear, so their mean is the slope through all points
     by_seed = centred @ errors / (centred @ centred)
-    low, high = _interval(by_seed, np.mean, n_boot, seed)
-    return float(by_seed.mean()), float(low), float(high)
+    slope, low, high = mean_interval(by_seed, n_boot, seed)
+    return float(slope), float(low), float(high)
 
 
 def median_interval(samples, n_boot=2000, seed=0):
-    """Median over the last axis, with its 95 % bootstrap interval.
+    """Median over the last axis, with its 95 % bootstrap interval (percentiles of the resampled medians).
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def median_interval(samples, n_boot=2000, seed=0):
 
 
 def mean_interval(samples, n_boot=2000, seed=0):
-    """Mean over the last axis, with its 95 % bootstrap interval: as :func:`median_interval`.
+    """Mean over the last axis, with its 95 % bootstrap interval; otherwise as :func:`median_interval`.
 
     Examples
     --------
@@ -85,28 +86,24 @@ def _statistic_interval(samples, statistic, n_boot, seed):
     samples = as_float64(samples, "samples")
     if samples.ndim == 0 or samples.shape[-1] < 2 or samples.size == 0:
         raise ValueError(f"samples has shape {samples.shape}: its last axis needs at least two repetitions")
-    low, high = _interval(samples, statistic, n_boot, seed)
+    n_boot = integer(n_boot, "n_boot", at_least=1)
+    low, high = stats.bootstrap(
+        (samples,), statistic, n_resamples=n_boot, axis=-1, method="percentile", rng=np.random.default_rng(seed)
+    ).confidence_interval
     return statistic(samples, axis=-1), low, high
 
 
-def _interval(samples, statistic, n_boot, seed):
-    n_boot = integer(n_boot, "n_boot", at_least=1)
-    seeds = samples.shape[-1]
-    picks = np.random.default_rng(seed).integers(seeds, size=(n_boot, seeds))
-    resampled = statistic(samples[..., picks], axis=-1)  # (..., n_boot)
-    return np.quantile(resampled, [0.025, 0.975], axis=-1)
-
-
-def _log_table(widths, errors):
+def error_table(widths, errors):
+    """``widths`` (W,) and ``errors`` (W, S) as float64 arrays, refused where no logarithm can be taken."""
     widths, errors = as_float64(widths, "widths"), as_float64(errors, "errors")
     if widths.ndim != 1 or errors.ndim != 2 or len(widths) != len(errors):
         raise ValueError(
             f"widths has shape {widths.shape} and errors {errors.shape}: (W,) and (W, S) are needed, "
-            "one row of errors a width and one column a seed"
+            "one row of errors per width and one column per seed"
         )
     if len(widths) < 2 or errors.shape[1] < 2:
         raise ValueError(f"errors has shape {errors.shape}: at least two widths and two seeds are needed")
     for name, values in (("widths", widths), ("errors", errors)):
         if (values <= 0).any():
             raise ValueError(f"{name} must be positive (logarithms are taken), got {values.min():g}")
-    return np.log(widths), np.log(errors)
+    return widths, errors

@@ -14,24 +14,16 @@ import numpy as np
 import seaborn as sns
 
 from .._validation import as_float64, integer
-from .bootstrap import _log_table, fitted_slope, median_interval
+from .bootstrap import error_table, median_interval
 
-__all__ = [
-    "COLOURS",
-    "TEXT_WIDTH",
-    "error_by_width",
-    "fitted_slope",
-    "gram_picture",
-    "median_interval",
-    "use_house_style",
-]
+__all__ = ["COLOURS", "TEXT_WIDTH", "error_by_width", "gram_picture", "use_house_style"]
 
 TEXT_WIDTH = 7.0
 """Width of the book's text column in inches, at the 100 dots per inch of a figure."""
 
 # Near Okabe and Ito's colours, darker where white paper asks for it. Colours of one row differ in lightness too, so
 # that grey printing and colour blindness keep them apart. Where colours of different rows meet in a figure of the book,
-# they do so as well, or marker, dash or place tells them apart (tests/test_house_plotting.py).
+# they do so as well, or marker, dash or place tells them apart (tests/test_plotting.py).
 COLOURS = {
     "limit": "#1b1b1b", "network": "#2a8fd0", "reference": "#767676",
     "value": "#56499c", "jacobian": "#d98200",
@@ -108,7 +100,7 @@ def error_by_width(ax, widths, errors, label=None, colour=None):
     ----------
     ax : matplotlib Axes.
     widths : (W,) positive numbers.
-    errors : (W, S) positive errors, one row a width and one column a seed.
+    errors : (W, S) positive errors, one row per width and one column per seed.
     label : name in the legend.
     colour : a key of :data:`COLOURS` or any colour of matplotlib; default the next of the palette.
 
@@ -120,8 +112,7 @@ def error_by_width(ax, widths, errors, label=None, colour=None):
     ------
     ValueError : shapes do not match or a value is not positive.
     """
-    _log_table(widths, errors)
-    widths = np.asarray(widths, dtype=float)
+    widths, errors = error_table(widths, errors)
     median, low, high = median_interval(errors)
     (line,) = ax.loglog(widths, median, marker="o", label=label, color=COLOURS.get(colour, colour), zorder=3)
     ax.fill_between(widths, low, high, color=line.get_color(), alpha=0.2, linewidth=0)

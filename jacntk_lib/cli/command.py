@@ -9,18 +9,21 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import re
 import sys
 import textwrap
 from pathlib import Path
 
 from .. import datasets, experiments, results
-from ..errors import CorruptResultError, SingularGramError
-from ..experiments import runner
+from ..errors import ConvergenceError, CorruptResultError, SingularGramError
+from ..experiments.experiment import gpu_name
 from ..results import provenance
-from . import arguments as _arguments
-from . import failures, report
+from . import report
+from .arguments import parser
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+# torch, for the processor and for a GPU, and jax have no MemoryError: they raise a RuntimeError that says so
+_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory|resource_exhausted", re.IGNORECASE)
 
 
 class _WrongUsage(Exception):
@@ -33,13 +36,13 @@ def main(arguments=None) -> int:
     0 success, 1 failure (its reason on stderr), 2 wrong usage, 130 interrupted. A mistake of the user's never shows
     a traceback; a mistake of ours does.
     """
-    parser = _arguments.parser(_version())
+    options = parser(_version())
     try:
-        chosen = parser.parse_args(arguments)
+        chosen = options.parse_args(arguments)
     except SystemExit as stop:  # argparse has printed help or the mistake
         return stop.code
     if chosen.command is None:
-        parser.print_help()
+        options.print_help()
         return USAGE
     try:
         code = _COMMANDS[chosen.command](chosen)
@@ -54,31 +57,35 @@ def main(arguments=None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; finished parts are kept, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
-    except Exception as error:
-        said = failures.in_words(error, getattr(chosen, "where", None))
-        if said is None:
+    except (OSError, experiments.Unfinished, ConvergenceError, CorruptResultError, SingularGramError) as error:
+        print(f"jacntk: {error}", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno is not None and "out" in chosen:  # the system knows no way out
+            print("finished parts are kept: repeat the command, or give another folder with --out", file=sys.stderr)
+        return FAILED
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
             raise
-        print(f"jacntk: {said}", file=sys.stderr)
+        print(
+            f"jacntk: out of memory ({str(error).strip() or type(error).__name__}): take a smaller preset or a grid of "
+            "your own (--config), or a machine with more; finished parts are kept",
+            file=sys.stderr,
+        )
         return FAILED
 
 
 def _figure(chosen):
-    experiment, config, where = _choice(chosen, writes=True)
-    _use_device(chosen.device)
-    if chosen.partial and not getattr(experiment, "PARTIAL", False):
-        raise _WrongUsage(f"figure {chosen.number} has no partial results")
-    name = runner.result_name(experiment, config)
-    stored = None if chosen.fresh else runner.stored(experiment, config, chosen.device, where)
-    print(f"Figure {chosen.number}: {experiment.TITLE} ({runner.preset_name(experiment, config)})")
-    with _blamed_on(chosen.config):
-        if stored is None:
-            seconds = runner.expected_seconds(experiment, config, chosen.device, None if chosen.fresh else where)
-            print(f"expected time: {_duration(seconds)} on {_machine(chosen.device)}", flush=True)
-        else:
+    experiment, config, device, where = _choice(chosen, writes=True)
+    _use_device(device)
+    name = experiment.result_name(config)
+    print(f"Figure {experiment.label}: {experiment.title} ({experiment.preset_name(config)})")
+    with _wrong_usage_in(chosen.config):
+        if not chosen.fresh and experiment.stored(config, device, where) is not None:
             print("computed already, with this library and on this kind of device: drawing it again (--fresh computes)")
+        else:
+            print(f"{len(experiment.cells(config))} cells on {_machine(device)}", flush=True)
         result = experiment.run(
             config,
-            device=chosen.device,
+            device=device,
             where=where,
             progress=True,
             time_limit=chosen.time_limit,
@@ -101,22 +108,20 @@ def _figure(chosen):
 
 
 def _cells(chosen):
-    experiment, config, where = _choice(chosen, writes=chosen.compute is not None)
+    experiment, config, device, where = _choice(chosen, writes=chosen.compute is not None)
     if chosen.compute is None:
-        with _blamed_on(chosen.config):
-            found = runner.listing(experiment, config, chosen.device, where)
+        with _wrong_usage_in(chosen.config):
+            found = experiment.listing(config, device, where)
         print(json.dumps(found, indent=1) if chosen.json else _described(found))
         return OK
-    _use_device(chosen.device)
+    _use_device(device)
     if chosen.library is not None and chosen.library != results.library_hash():
         print("jacntk: the library has changed since the sweep was planned; start the sweep again", file=sys.stderr)
         return FAILED
     try:
-        with _blamed_on(chosen.config):
-            new = runner.compute(
-                experiment, config, chosen.compute, device=chosen.device, where=where, progress=sys.stderr.isatty()
-            )
-    except runner.UnknownCell as error:
+        with _wrong_usage_in(chosen.config):
+            new = experiment.compute(config, chosen.compute, device=device, where=where, progress=sys.stderr.isatty())
+    except experiments.UnknownCell as error:
         raise _WrongUsage(error) from error
     print(f"{new} computed, {len(chosen.compute) - new} there already")
     return OK
@@ -131,23 +136,26 @@ def _described(found):
 
 
 def _choice(chosen, *, writes):
-    """The experiment, its configuration and the folder that the arguments name; ``chosen`` gets folder and device."""
+    """The experiment, its configuration, the device and the folder that the arguments name."""
     experiment = experiments.figure(chosen.number)
-    chosen.where = where = chosen.out if chosen.out is not None else _results_folder()
+    where = chosen.out if chosen.out is not None else _results_folder()
     there = next(path for path in (where, *where.absolute().parents) if path.exists())
     if not there.is_dir():  # said now, and not after the first hour of computing
         raise _WrongUsage(f"results need a folder, but {there} is a file; give another with --out")
     if writes and not os.access(there, os.W_OK):
         raise _WrongUsage(f"{there} cannot be written; give another folder with --out, or change its permissions")
-    asked, chosen.device = chosen.device, runner.device_of(experiment, chosen.device)
-    if chosen.device != asked:
-        print(f"figure {chosen.number} is work for the processor: --device {asked} changes nothing", file=sys.stderr)
+    device = experiment.device(chosen.device)
+    if device != chosen.device:
+        print(
+            f"figure {chosen.number} is work for the processor: --device {chosen.device} changes nothing",
+            file=sys.stderr,
+        )
     if chosen.config is not None:
-        return experiment, _own_config(experiment, chosen.config), where
-    if chosen.preset not in experiment.PRESETS:
-        known = ", ".join(experiment.PRESETS)
+        return experiment, _own_config(experiment, chosen.config), device, where
+    if chosen.preset not in experiment.presets:
+        known = ", ".join(experiment.presets)
         raise _WrongUsage(f"figure {chosen.number} has no preset {chosen.preset}; it has {known}")
-    return experiment, experiment.PRESETS[chosen.preset], where
+    return experiment, experiment.presets[chosen.preset], device, where
 
 
 def _own_config(experiment, path):
@@ -161,16 +169,16 @@ def _own_config(experiment, path):
         raise _WrongUsage(f"{path} is not JSON ({error}); it must hold {needed}") from error
     if not isinstance(fields, dict) or not set(fields) <= {field.name for field in known}:
         raise _WrongUsage(f"{path} must hold {needed}")
-    with _blamed_on(path):
+    with _wrong_usage_in(path):
         return experiment.Config(**{key: _tuples(value) for key, value in fields.items()})
 
 
 @contextlib.contextmanager
-def _blamed_on(path):
-    """What the library refuses in a grid of the user's own is the user's mistake; in a preset it is ours."""
+def _wrong_usage_in(path):
+    """What the library refuses in the user's own grid, of this file, is wrong usage; in a preset it is our mistake."""
     try:
         yield
-    except (CorruptResultError, SingularGramError, runner.UnknownCell):  # ValueErrors, but nobody's grid is wrong
+    except (CorruptResultError, SingularGramError, experiments.UnknownCell):  # ValueErrors, but no grid is wrong
         raise
     except (TypeError, ValueError, OverflowError) as error:
         if path is None:
@@ -184,9 +192,18 @@ def _tuples(value):
 
 def _use_device(device):
     """Refuse a device that is not there; leave the GPU's memory to torch."""
-    if (problem := _device_problem(device)) is not None:
-        raise _WrongUsage(problem)
-    if runner.kind(device) == "cuda":
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise _WrongUsage(f"unknown device {device!r}; use cpu, cuda or cuda:<number>") from error
+    if kind not in ("cpu", "cuda"):
+        raise _WrongUsage(f"device {device!r} is not supported: use cpu, cuda or cuda:<number>")
+    if kind == "cuda":
+        count = torch.cuda.device_count()
+        if (torch.device(device).index or 0) >= count:
+            raise _WrongUsage(f"device {device!r} is not there: torch sees {count} GPU(s). Use --device cpu")
         # else jax, which needs little here, takes three quarters of it
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -226,22 +243,6 @@ def _results_folder():
     return folder if in_source_tree else Path("jacntk-results")
 
 
-def _device_problem(device):
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        return f"unknown device {device!r}; use cpu, cuda or cuda:<number>"
-    if kind == "cuda":
-        index = torch.device(device).index or 0
-        if index >= torch.cuda.device_count():
-            return f"device {device!r} is not there: torch sees {torch.cuda.device_count()} GPU(s). Use --device cpu"
-    elif kind != "cpu":
-        return f"device {device!r} is not supported: use cpu, cuda or cuda:<number>"
-    return None
-
-
 def _gpu():
     import torch
 
@@ -250,7 +251,7 @@ def _gpu():
 
 def _machine(device):
     machine = provenance.hardware()
-    return runner.gpu_name(device) or f"{machine['cores']} cores of {machine['cpu']}"
+    return gpu_name(device) or f"{machine['cores']} cores of {machine['cpu']}"
 
 
 def _version():

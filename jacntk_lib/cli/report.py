@@ -3,8 +3,9 @@
 import os
 import textwrap
 
+from .. import results
+from ..errors import CorruptResultError
 from ..results import provenance
-from ..results import store as results
 
 COMPILED = "JAX_COMPILATION_CACHE_DIR"
 
@@ -48,7 +49,7 @@ def _results():
     for name in names:
         try:
             lines.append(textwrap.indent(results.load(name, folder).describe(), "  "))
-        except results.CorruptResultError as error:
+        except CorruptResultError as error:
             lines.append(f"  {name}: unusable. {error}")
         except OSError as error:
             lines.append(f"  {name}: cannot be read ({error.strerror}); change its permissions")

@@ -5,9 +5,9 @@ are UCI's files, which come with this library under their licence (CC BY 4.0). N
 """
 
 from .spheres import Separation, covering_radius, fibonacci_sphere, separation, sphere_net
-from .tables import BUNDLED, FIRES, FIRES_VARIANTS, NAMES, REPEATED, SCALES, SHAPES, Dataset, load, note, split
+from .tables import BUNDLED, FIRES, FIRES_VARIANTS, NAMES, SCALES, Dataset, load, note, split
 
 __all__ = [
-    "BUNDLED", "FIRES", "FIRES_VARIANTS", "NAMES", "REPEATED", "SCALES", "SHAPES", "Dataset", "Separation",
+    "BUNDLED", "FIRES", "FIRES_VARIANTS", "NAMES", "SCALES", "Dataset", "Separation",
     "covering_radius", "fibonacci_sphere", "load", "note", "separation", "sphere_net", "split",
 ]  # fmt: skip

@@ -38,8 +38,8 @@ def sphere_net(n, d, seed=0, *, antipodal_range=0.5) -> np.ndarray:
     the distance. So no pair is equal or antipodal: an antipodal pair makes the Jacobian kernels of an odd activation
     singular, and a nearly antipodal one nearly so. 256 points in R^4 end with a smallest distance of 0.44 and a
     smallest distance to an antipode of 0.22 (see :func:`separation`); with ``antipodal_range=0``, plain repulsion, of
-    0.45 and 0.03, and small symmetric nets (a square in the plane) are antipodal. Cost O(n^2 d) time and O(n^2)
-    memory a step, 500 steps.
+    0.45 and 0.03, and small symmetric nets (a square in the plane) are antipodal. Each of 500 steps costs O(n^2 d) time
+    and O(n^2) memory.
 
     After every step the coordinates are rounded to multiples of 2^-16. That costs nothing in spread, and it
     swallows the rounding errors of the machine's arithmetic, which the repulsion would otherwise amplify into

@@ -26,19 +26,6 @@ FIRES = "algerian_forest_fires"
 FIRES_VARIANTS = {f"{FIRES}_{column}": column for column in ("day", "month", "day_of_year")}
 """The forest fires with that column in place of the region: readings of "dimension 11" that the paper leaves open."""
 NAMES = tuple(sorted([*BUNDLED, *_uci.SOURCES]))
-SHAPES = {
-    FIRES: (244, 11),
-    "banknote_authentication": (1372, 4),
-    "breast_cancer": (569, 30),
-    "diabetes": (442, 10),
-    "digits": (1797, 64),
-    "sonar": (208, 60),
-    "wine": (178, 13),
-    **dict.fromkeys(FIRES_VARIANTS, (244, 11)),
-}
-"""Rows and columns of each table, known without reading it."""
-REPEATED = {"banknote_authentication": 24}
-"""How many rows of a table equal an earlier one, where any do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +46,7 @@ class Dataset:
 
     @property
     def targets(self) -> np.ndarray:
-        """What a regressor is fitted to: ``y``, or (N, K) with +1 for the row's class and -1 for others."""
+        """Targets of a regressor, ``y`` or for several classes (N, K) with +1 for the row's class and -1 for others."""
         if self.task != "several classes":
             return self.y
         return np.where(self.y[:, None] == np.unique(self.y), 1.0, -1.0)
@@ -104,8 +91,9 @@ def load(name, *, scale="standard", unit_length=True, drop_parallel=None) -> Dat
     >>> load("banknote_authentication", scale="minmax", drop_parallel=0.99).X.shape
     (186, 4)
     """
-    if name not in SHAPES:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(SHAPES))}")
+    known = sorted((*NAMES, *FIRES_VARIANTS))
+    if name not in known:
+        raise ValueError(f"unknown data set {name!r}; known are {', '.join(known)}")
     name = str(name)  # that of a stored result is a np.str_, which messages should not show
     data = _raw(name)
     X = _scaling(data.X, scale, unit_length)(data.X)

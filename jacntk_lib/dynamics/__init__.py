@@ -1,4 +1,4 @@
-"""Robust training of an infinitely wide network: a linear ODE, solved for every time at once."""
+"""Robust training in the limit of infinite width, and what it returns."""
 
 from .features import FeatureFunctions
 from .flow import RobustFlow

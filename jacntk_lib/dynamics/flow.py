@@ -214,7 +214,7 @@ class RobustFlow:
         The covariance is formed as F F^T with :math:`F = \kappa [I, -A] C` and C a Cholesky factor of the Jacobian NNGP
         kernel of all points, so it is positive semi-definite whatever the rounding.
 
-        Parameters, errors and warnings as in :meth:`at`; returns an :class:`Ensemble`. Memory (M+N)^2 (1+d)^2.
+        Parameters, errors and warnings as in :meth:`at`; returns an :class:`.Ensemble`. Memory (M+N)^2 (1+d)^2.
         """
         return self._ensemble(self._flow(t), X_new)
 
@@ -273,7 +273,7 @@ class RobustFlow:
         It shares nothing with the closed form but the kernel: dense matrices, no eigendecomposition, no merging. The
         method is explicit (Dormand-Prince 8), so the cost grows with t times the largest eigenvalue.
 
-        Parameters as in :meth:`at`, and the tolerances of the step size controller; returns a :class:`Prediction`.
+        Parameters as in :meth:`at`, and the tolerances of the step size controller; returns a :class:`.Prediction`.
 
         Raises
         ------

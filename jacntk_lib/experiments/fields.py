@@ -1,5 +1,7 @@
 """Checks that the configurations of several figures share."""
 
+from .. import datasets
+
 
 def as_tuples(config, *names, repeats=(), empty=()):
     """Turn fields of a frozen configuration into tuples of one or more values, which differ but in ``repeats``.
@@ -23,3 +25,14 @@ def as_tuples(config, *names, repeats=(), empty=()):
         if (not values and name not in empty) or (not different and name not in repeats):
             raise ValueError(f"{name} must be one or more different values, got {values}")
         object.__setattr__(config, name, values)
+
+
+def known_table(name):
+    """Refuse what :func:`jacntk_lib.datasets.load` does not know.
+
+    Raises
+    ------
+    ValueError : it lists the known ones.
+    """
+    if name not in (*datasets.NAMES, *datasets.FIRES_VARIANTS):
+        raise ValueError(f"unknown data set {name!r}; known are {', '.join(datasets.NAMES)}")

@@ -43,47 +43,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import kernels
 from ..activations.quadrature import Formulas
-from ..kernels import gram
-from . import grid as _grid
-from . import runner
+from . import grid
+from .experiment import Experiment
 from .grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
 
 __all__ = [
-    "INDEX_PAIRS",
-    "PRESETS",
-    "SAMPLES",
-    "Cell",
-    "Config",
-    "cells",
-    "collect",
-    "covariance_gap",
-    "measured",
-    "next_covariance",
-    "plot",
-    "plot_relative",
-    "run",
-    "run_cell",
-    "sample_covariance_errors",
-    "sampling_floor",
-    "seeds",
-    "slopes",
-    "summary",
-]
+    "EXPERIMENT", "INDEX_PAIRS", "PRESETS", "SAMPLES", "Cell", "Config", "cells", "collect", "covariance_gap",
+    "measured", "next_covariance", "plot", "plot_relative", "run", "run_cell", "sample_covariance_errors",
+    "sampling_floor", "seeds", "slopes", "summary",
+]  # fmt: skip
 
-NUMBER = 1
-TITLE = "The Jacobian NNGP kernel of finite networks against its limit"
-PARTIAL = True
-"""Widths are independent: a result with fewer of them is a result."""
 SAMPLES = 10**6
 """The paper's number of sampled outputs for each covariance."""
 
 
 def run_cell(config, cell, device="cpu", report=None):
-    """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments.grid.compare`."""
+    """Errors of all seeds of one cell: see ``grid.compare``."""
     from .. import finite
 
-    return _grid.compare(config, cell, gram.jacobian_nngp, finite.jacobian_nngp, device, report)
+    return grid.compare(config, cell, kernels.jacobian_nngp, finite.jacobian_nngp, device, report)
 
 
 def collect(config, outcomes):
@@ -91,37 +71,22 @@ def collect(config, outcomes):
 
     ``floor_by_pair`` (activation, depth, P) is the :func:`sampling_floor` over the ``first`` points.
     """
-    size = config.first * (1 + config.input_dim)
+    size, d = config.first * (1 + config.input_dim), config.input_dim
     floors = [
         [
-            sampling_floor(
-                _grid.limit_of(gram.jacobian_nngp, config, activation, depth)[:size, :size], config.input_dim
-            )
+            sampling_floor(grid.limit_of(kernels.jacobian_nngp, config, activation, depth)[:size, :size], d)
             for depth in config.depths
         ]
         for activation in config.activations
     ]
-    return _grid.collect(config, outcomes, gram.jacobian_nngp) | {"floor_by_pair": np.array(floors)}
-
-
-def operations(config, cell):
-    """(number, dtype) of the floating-point operations of a cell, for the expected time."""
-    # the whole grid takes about twice as long as its products alone: weights, activations, errors by pair
-    return _grid.operations(config, cell, backwards=False, slower=2)
-
-
-def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
-    from . import figure1
-
-    return runner.run(figure1, config, **options)
+    return grid.collect(config, outcomes, kernels.jacobian_nngp) | {"floor_by_pair": np.array(floors)}
 
 
 def summary(result):
     """Errors at the ends of the grid, two lines per activation and depth, and the floor of the paper's estimate."""
     floor = result["floor_by_pair"]
     return (
-        _grid.summary(result, "Jacobian NNGP kernel of a finite network against Sigma")
+        grid.summary(result, "Jacobian NNGP kernel of a finite network against Sigma")
         + f"\nA covariance from {SAMPLES:.0e} sampled outputs has a largest error of {floor.min():.2g} to "
         f"{floor.max():.2g} by index pair at any width"
     )
@@ -129,12 +94,28 @@ def summary(result):
 
 def plot(result):
     """The paper's picture for conditional covariances; dotted, the floor of an estimate from a million outputs."""
-    return _grid.plot(result, result["floor_by_pair"])
+    return grid.plot(result, result["floor_by_pair"])
 
 
 def plot_relative(result):
-    """The relative Frobenius error of single networks by width, one panel an activation."""
-    return _grid.plot_relative(result, "Jacobian NNGP kernel")
+    """The relative Frobenius error of single networks by width, one panel per activation."""
+    return grid.plot_relative(result, "Jacobian NNGP kernel")
+
+
+EXPERIMENT = Experiment(
+    label=1,
+    title="The Jacobian NNGP kernel of finite networks against its limit",
+    Config=Config,
+    presets=PRESETS,
+    cells=cells,
+    run_cell=run_cell,
+    collect=collect,
+    seeds=seeds,
+    summary=summary,
+    plot=plot,
+    work=grid.work,
+)
+run = EXPERIMENT.run
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -172,7 +153,7 @@ def sampling_floor(covariance, input_dim, samples=SAMPLES, draws=20, seed=0):
     """
     errors = sample_covariance_errors(covariance, samples, draws, seed)
     X = np.empty((len(covariance) // (1 + input_dim), input_dim))
-    return np.mean([[np.abs(part).max() for part in _grid.by_pair(error, X)] for error in errors], axis=0)
+    return np.mean([[np.abs(part).max() for part in grid.by_pair(error, X)] for error in errors], axis=0)
 
 
 def covariance_gap(mlp, X, width, networks, seed=0):
@@ -197,7 +178,7 @@ def covariance_gap(mlp, X, width, networks, seed=0):
     N, d = np.shape(X)
     shape = (N, 1 + d, N, 1 + d)
     limits = [
-        gram.jacobian_nngp(dataclasses.replace(mlp, depth=depth), X).dense().reshape(shape)
+        kernels.jacobian_nngp(dataclasses.replace(mlp, depth=depth), X).dense().reshape(shape)
         for depth in range(1, mlp.depth)
     ]
     total, squares = np.zeros(shape), np.zeros(shape)

@@ -2,7 +2,7 @@ r"""Figure 2 (Theorem 4.3): the finite Jacobian NTK at initialisation against it
 
 Each network of the grid gives one matrix, the Gram matrix of the parameter gradients of (f, Jf)/kappa on the points
 (:func:`jacntk_lib.finite.jacobian_ntk`, exact). Its errors are kept in the paper's metric, the largest entry for each
-index pair (00), (22), (02), (12), and in ours, the relative Frobenius norm (:func:`_grid.compare`).
+index pair (00), (22), (02), (12), and in ours, the relative Frobenius norm (``grid.compare``).
 ``frobenius_of_mean`` is the error of the mean of all seeds' matrices: at depth 1 that mean estimates Theta itself at
 every width.
 
@@ -14,69 +14,55 @@ every width.
 'relative error of the JNTK'
 """
 
-from ..kernels import gram
-from . import grid as _grid
-from . import runner
+from .. import kernels
+from . import grid
+from .experiment import Experiment
 from .grid import INDEX_PAIRS, PRESETS, Cell, Config, cells, measured, seeds, slopes
 
 __all__ = [
-    "INDEX_PAIRS",
-    "PRESETS",
-    "Cell",
-    "Config",
-    "cells",
-    "collect",
-    "measured",
-    "plot",
-    "plot_relative",
-    "run",
-    "run_cell",
-    "seeds",
-    "slopes",
-    "summary",
-]
-
-NUMBER = 2
-TITLE = "The Jacobian NTK of finite networks at initialisation against its limit"
-PARTIAL = True
-"""Widths are independent: a result with fewer of them is a result."""
+    "EXPERIMENT", "INDEX_PAIRS", "PRESETS", "Cell", "Config", "cells", "collect", "measured", "plot", "plot_relative",
+    "run", "run_cell", "seeds", "slopes", "summary",
+]  # fmt: skip
 
 
 def run_cell(config, cell, device="cpu", report=None):
-    """Errors of all seeds of one cell: see :func:`jacntk_lib.experiments.grid.compare`."""
+    """Errors of all seeds of one cell: see ``grid.compare``."""
     from .. import finite
 
-    return _grid.compare(config, cell, gram.jacobian_ntk, finite.jacobian_ntk, device, report)
+    return grid.compare(config, cell, kernels.jacobian_ntk, finite.jacobian_ntk, device, report)
 
 
 def collect(config, outcomes):
     """Arrays of shape (activation, depth, width, seed, ...) and the grid."""
-    return _grid.collect(config, outcomes, gram.jacobian_ntk)
-
-
-def operations(config, cell):
-    """(number, dtype) of the floating-point operations of a cell, for the expected time."""
-    # the whole grid takes about twice as long as its products alone: weights, activations, errors by pair
-    return _grid.operations(config, cell, backwards=True, slower=2)
-
-
-def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
-    from . import figure2
-
-    return runner.run(figure2, config, **options)
+    return grid.collect(config, outcomes, kernels.jacobian_ntk)
 
 
 def summary(result):
     """Errors at the ends of the grid, two lines per activation and depth."""
-    return _grid.summary(result, "JNTK of a finite network against Theta")
+    return grid.summary(result, "JNTK of a finite network against Theta")
 
 
 def plot(result):
-    """The paper's picture: the largest entry of the error by width, one panel an index pair."""
-    return _grid.plot(result)
+    """The paper's picture: the largest entry of the error by width, one panel per index pair."""
+    return grid.plot(result)
 
 
 def plot_relative(result):
-    """The relative Frobenius error by width, one panel an activation."""
-    return _grid.plot_relative(result, "JNTK")
+    """The relative Frobenius error by width, one panel per activation."""
+    return grid.plot_relative(result, "JNTK")
+
+
+EXPERIMENT = Experiment(
+    label=2,
+    title="The Jacobian NTK of finite networks at initialisation against its limit",
+    Config=Config,
+    presets=PRESETS,
+    cells=cells,
+    run_cell=run_cell,
+    collect=collect,
+    seeds=seeds,
+    summary=summary,
+    plot=plot,
+    work=grid.work,
+)
+run = EXPERIMENT.run

@@ -3,7 +3,7 @@ r"""Figure 4: eigenfeatures of the kernel regression *with* the Jacobian penalty
 The prediction of a network trained with the penalty lambda is a sum of eigenfeatures
 (:meth:`jacntk_lib.RobustFlow.eigenfeatures`). Each is a classifier, with an accuracy at the test inputs and
 one after a perturbation. The perturbation is the same for all: one step against the regressor *without* penalty, in
-several :data:`READINGS`. :mod:`.figure5` is without penalty; the appendix's B9 to B13 are both on other data.
+several ``READINGS``. :mod:`.figure5` is without penalty; the appendix's B9 to B13 are both on other data.
 :mod:`.own_attack` asks what an attack on each feature by itself does; that is our question, not the paper's.
 
 >>> config = Config(lams=(0.0, 1.0), data="wine_like", splits=2)
@@ -19,14 +19,14 @@ True
 >>> counted(result, "accurate", 1.0).shape  # how many features of each split are right at more than 0.7
 (2,)
 >>> train, test = parts(Config(data="sonar"), share=0.9, split=0)
->>> Features(MLP(1), train.X, train.y, lam=0.0)(gram.jacobian_ntk(MLP(1), test.X, train.X).value_rows()).shape
+>>> Features(MLP(1), train.X, train.y, lam=0.0)(jacobian_ntk(MLP(1), test.X, train.X).value_rows()).shape
 (187, 21)
 >>> colour_of(1e-3), colour_of(1.0), Reading("test", "l2") in READINGS
 ('#ff0000', '#8000ff', True)
 """
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -34,24 +34,19 @@ import numpy as np
 from .. import activations, datasets
 from .._validation import integer, non_negative_number, real_number
 from ..architecture import MLP
-from ..dynamics.flow import RobustFlow
-from ..kernels import gram
-from . import runner
-from .fields import as_tuples
+from ..dynamics import RobustFlow
+from ..kernels import jacobian_ntk
+from .experiment import Experiment
+from .fields import as_tuples, known_table
 from .fragility import ACCURATE, FRAGILE, over_splits, rank_correlation, scatter
 from .shared_attack import MEASURES, READINGS, SHOWN, SIZES, Features, Reading, counts, measures, moved
 
 __all__ = [
-    "APPENDIX", "LAMS", "MEASURES", "PRESETS", "READINGS", "SHOWN", "SIZES", "Cell", "Config", "Features", "Reading",
-    "cells", "collect", "colour_of", "counted", "kept", "measured", "operations", "over_splits", "parts", "plot",
+    "APPENDIX", "EXPERIMENT", "LAMS", "MEASURES", "PRESETS", "READINGS", "SHOWN", "SIZES", "Cell", "Config", "Features",
+    "Reading", "cells", "collect", "colour_of", "counted", "kept", "measured", "over_splits", "parts", "plot",
     "rank_correlation", "run", "run_cell", "scatter", "seeds", "summary",
 ]  # fmt: skip
 
-NUMBER = 4
-TITLE = "Accuracy and robustness of eigenfeatures with the Jacobian penalty"
-TITLE_WITHOUT = "Accuracy and robustness of eigenfeatures without a penalty"
-USES_GPU = False
-PARTIAL = True
 LAMS = tuple(10.0**power for power in (-3, -2.5, -2, -1.5, -1, -0.5, 0))
 _BY_INDEX = ("correlation", "accuracy_spread", "smallest", "largest", "spread")
 
@@ -76,8 +71,7 @@ class Config:
 
     def __post_init__(self):
         as_tuples(self, "lams", "shares")
-        if self.data not in datasets.SHAPES:
-            raise ValueError(f"unknown data set {self.data!r}; known are {', '.join(datasets.NAMES)}")
+        known_table(self.data)
         activations.get(self.activation)
         integer(self.depth, "depth", at_least=1)
         integer(self.splits, "splits", at_least=1)
@@ -100,25 +94,6 @@ def _presets(**choices):
 
 
 PRESETS = _presets()
-_BOTH = (0.0, *LAMS)
-APPENDIX = {
-    # each at the smallest depth whose JNTK has a smallest eigenvalue above 1e-6, the cut that explains Figures 6 to B8
-    "B9": ("Eigenfeatures on the forest fires, erf", _presets(lams=_BOTH, activation="erf", depth=6)),
-    "B10": (
-        "Eigenfeatures on the banknotes, GELU",
-        _presets(lams=_BOTH, data="banknote_authentication", depth=7, drop_parallel=0.99),
-    ),
-    "B11": (
-        "Eigenfeatures on the banknotes, erf",
-        _presets(lams=_BOTH, data="banknote_authentication", activation="erf", depth=6, drop_parallel=0.995),
-    ),
-    # ten thousand unknowns at 80/20, minutes for each lambda: the other half first
-    "B12": ("Eigenfeatures on sonar, GELU", _presets(lams=_BOTH, data="sonar", depth=2, shares=(0.5, 0.2))),
-    "B13": (
-        "Eigenfeatures on sonar, erf",
-        _presets(lams=_BOTH, data="sonar", activation="erf", depth=1, shares=(0.5, 0.2)),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -128,10 +103,10 @@ class Cell:
     share: float
     split: int
     lam: float
-    key: str = field(init=False)
 
-    def __post_init__(self):
-        object.__setattr__(self, "key", f"test{self.share:g}-split{self.split}-lam{self.lam:.3g}")
+    @property
+    def key(self):
+        return f"test{self.share:g}-split{self.split}-lam{self.lam:.3g}"
 
 
 def cells(config):
@@ -161,10 +136,10 @@ def _asked(config, share, split):
     train, test = parts(config, share, split)
     mlp = MLP(config.depth, config.activation, kappa=1.0)
     regressor = partial(RobustFlow(mlp, train.X, train.y, lam=0.0).at, np.inf)
-    found = {None: (gram.jacobian_ntk(mlp, test.X, train.X).value_rows(), test.y)}
+    found = {None: (jacobian_ntk(mlp, test.X, train.X).value_rows(), test.y)}
     for reading, size in itertools.product(READINGS, SIZES):
         Z, y, X = moved(reading, size, regressor, train, test)
-        found[reading, size] = gram.jacobian_ntk(mlp, Z, X).value_rows(), y
+        found[reading, size] = jacobian_ntk(mlp, Z, X).value_rows(), y
     return mlp, train, test, found
 
 
@@ -261,27 +236,6 @@ def _averaged(some):
     return accuracy, robust
 
 
-def operations(config, cell):
-    """(number, dtype) of the floating-point operations of a cell, for the expected time."""
-    N, d = datasets.SHAPES[config.data]
-    if config.drop_parallel is not None:
-        N //= 4  # about what stays of the banknotes
-    test = round(cell.share * N)
-    rows = N - test
-    unknowns = rows * (1 + d) if cell.lam > 0 else rows
-    work = 6 * unknowns**3 + 4 * len(READINGS) * test * unknowns**2
-    if cell.lam == config.lams[0]:  # the kernel rows, which serve all lambdas of a split
-        work += 2 * len(READINGS) * test * rows * (3 * 10**4 + 300 * d)
-    return 2 * work, "float64"  # measured in processor time: 0.5 to 3 times this, cell by cell
-
-
-def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
-    from . import figure4
-
-    return runner.run(figure4, config, **options)
-
-
 # Reading a result
 
 
@@ -325,11 +279,10 @@ def _index(known, wanted):
     raise ValueError(f"the result has {', '.join(map(str, known))}, not {wanted}")
 
 
-def summary(result):
+def summary(result, title="Accuracy and robustness of eigenfeatures with the Jacobian penalty"):
     """Rank correlation by reading, size and lambda, mean over splits; accuracy of the regressor."""
     lams = result["lams"].tolist()
-    label = result.name.split("-")[1] if "-" in result.name else ""
-    lines = [APPENDIX[label][0] if label in APPENDIX else TITLE if lams != [0.0] else TITLE_WITHOUT]
+    lines = [title]
     for share in result["shares"].tolist():
         splits = [len(counted(result, "regressor", lam, share=share)) for lam in lams]
         if not max(splits):
@@ -375,3 +328,44 @@ def colour_of(lam):
     if lam == 0:
         return plotting.COLOURS["plain"]
     return mpl.colors.to_hex(mpl.colormaps["rainbow_r"](np.clip(1 + np.log10(lam) / 3, 0, 1)))
+
+
+EXPERIMENT = Experiment(
+    label=4,
+    title="Accuracy and robustness of eigenfeatures with the Jacobian penalty",
+    Config=Config,
+    presets=PRESETS,
+    cells=cells,
+    run_cell=run_cell,
+    collect=collect,
+    seeds=seeds,
+    summary=summary,
+    plot=plot,
+    uses_gpu=False,
+)
+run = EXPERIMENT.run
+
+
+def _on_other_data(label, title, **choices):
+    """The experiment of Figure 4 with other choices, without and with the penalty, under its own name."""
+    own = partial(summary, title=title)
+    return replace(EXPERIMENT, label=label, title=title, presets=_presets(lams=(0.0, *LAMS), **choices), summary=own)
+
+
+_NOTES = "banknote_authentication"
+APPENDIX = {
+    one.label: one
+    for one in (
+        # each at the smallest depth whose JNTK has a smallest eigenvalue above 1e-6, which explains Figures 6 to B8
+        _on_other_data("B9", "Eigenfeatures on the forest fires, erf", activation="erf", depth=6),
+        _on_other_data("B10", "Eigenfeatures on the banknotes, GELU", data=_NOTES, depth=7, drop_parallel=0.99),
+        _on_other_data(
+            "B11", "Eigenfeatures on the banknotes, erf", data=_NOTES, activation="erf", depth=6, drop_parallel=0.995
+        ),
+        # ten thousand unknowns at 80/20, minutes for each lambda: the other half first
+        _on_other_data("B12", "Eigenfeatures on sonar, GELU", data="sonar", depth=2, shares=(0.5, 0.2)),
+        _on_other_data(
+            "B13", "Eigenfeatures on sonar, erf", data="sonar", activation="erf", depth=1, shares=(0.5, 0.2)
+        ),
+    )
+}

@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from ..book import bootstrap
 
@@ -39,17 +40,9 @@ def rank_correlation(a, b):
     >>> rank_correlation([0.5, 0.6, 0.9], [0.4, 0.7, 0.6])
     0.5
     """
-    if len(a) < 3:
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
-    a, b = _centred_ranks(a), _centred_ranks(b)
-    size = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / size) if size > 0 else np.nan
-
-
-def _centred_ranks(x):
-    """Ranks, ties at their mean, less the mean of all."""
-    _, inverse, copies = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(copies) - copies / 2)[inverse] - len(x) / 2
+    return float(stats.spearmanr(a, b).statistic)
 
 
 def select(strength):
@@ -110,7 +103,7 @@ class OverSplits(NamedTuple):
 
 
 def over_splits(values):
-    """Mean over splits with its 95 % bootstrap interval, of (S,), as :class:`OverSplits`.
+    """Mean over splits with its 95 % bootstrap interval, of (S,), as ``OverSplits``.
 
     NaN marks a split in which the measure is undefined. The mean is over the others, and so it speaks of those alone:
     a split drops out of a correlation when no feature survives. It is NaN where none is left, the interval where fewer

@@ -1,6 +1,6 @@
 """What figures 1 and 2 share: a kernel of sampled networks against its limit, by activation, depth and width."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -9,17 +9,19 @@ from .. import activations, datasets
 from .._validation import integer
 from ..architecture import MLP
 from .fields import as_tuples
-from .figure3 import INDEX_PAIRS
+
+INDEX_PAIRS = ((0, 0), (2, 2), (0, 2), (1, 2))
+"""The paper's panels: the value with itself, a derivative with itself, with the value, with another derivative."""
 
 
 @dataclass(frozen=True)
 class Config:
     """The grid. The defaults are the paper's, with our choices where it is silent.
 
-    ``points`` points on the unit sphere of R^``input_dim`` come from ``datasets.fibonacci_sphere``; 256 in R^4 are the
-    paper's 0.5-net. Its maximum runs over the pairs of the ``first`` of them, 64. It does not state which activation
-    it draws: both are here. Seeds are 0, 1, ..., ``seeds`` - 1. The architecture is ``MLP(depth, activation)`` with its
-    defaults (normalised activation, no bias).
+    ``points`` points on the unit sphere in ``input_dim`` dimensions come from ``datasets.fibonacci_sphere``; 256 in R^4
+    are the paper's 0.5-net. Its maximum runs over the pairs of the ``first`` of them, 64. It does not state which
+    activation it draws: both are here. Seeds are 0, 1, ..., ``seeds`` - 1. The architecture is ``MLP(depth,
+    activation)`` with its defaults (normalised activation, no bias).
 
     Networks of width ``float32_from`` and more are computed in float32, the others in float64. The rounding error,
     below 1e-5 of the kernel, is far under the errors that are measured, which are above 1e-3.
@@ -63,16 +65,22 @@ class Cell:
     activation: str
     depth: int
     width: int
-    key: str = field(init=False)
 
-    def __post_init__(self):
-        object.__setattr__(self, "key", f"{self.activation}-depth{self.depth}-width{self.width}")
+    @property
+    def key(self):
+        return f"{self.activation}-depth{self.depth}-width{self.width}"
 
 
 def cells(config):
     """Cheapest first: after an interruption the narrow widths stand complete."""
     grid = [Cell(a, L, n) for n in config.widths for L in config.depths for a in config.activations]
     return sorted(grid, key=lambda cell: cell.width * cell.width * (cell.depth - 1) + cell.width)
+
+
+def work(config, cell):
+    """Products of the layers' weights with all rows, and Gram matrices of these rows."""
+    rows = config.points * (1 + config.input_dim)
+    return rows * cell.width * (cell.width * (cell.depth - 1) + rows * cell.depth)
 
 
 def seeds(config, cell):
@@ -117,7 +125,7 @@ def compare(config, cell, limit_kernel, finite_kernel, device, report=None):
     """
     import torch
 
-    from ..networks.network import FiniteMLP
+    from ..networks import FiniteMLP
 
     mlp, X = MLP(cell.depth, cell.activation), points_of(config)
     limit = torch.tensor(limit_of(limit_kernel, config, cell.activation, cell.depth), device=device)
@@ -178,17 +186,6 @@ def collect(config, outcomes, limit_kernel):
     }
 
 
-def operations(config, cell, backwards, slower):
-    """Floating-point operations of the matrix products of a cell, times ``slower`` for all else, and their dtype."""
-    rows, n, L = config.points * (1 + config.input_dim), cell.width, cell.depth
-    passes = 2 if backwards else 1
-    through = 2 * rows * n * n * (L - 1) * passes  # tangent pass, and the cotangents' pass
-    grams = rows * rows * n * (2 * L if backwards else 1)  # symmetric: half of 2 rows^2 n each
-    # A normal number costs about as much as 400 operations of a product
-    draws = 400 * n * n * (L - 1)
-    return slower * config.seeds * (through + grams + draws), config.dtype(n)
-
-
 def slopes(result, name="frobenius"):
     """``{(activation, depth): (slope, low, high)}`` of log error by log width, with 95 % bootstrap intervals.
 
@@ -246,7 +243,7 @@ def summary(result, what):
 
 
 def plot(result, references=None):
-    """The paper's picture: largest entry of the difference over the first points by width, one panel an index pair.
+    """The paper's picture: largest entry of the difference over the first points by width, one panel per index pair.
 
     Medians over seeds with 95 % bootstrap bands, one line per depth: full for the first activation, broken for the
     second. ``references`` (activation, depth, P) are drawn as dotted level lines.
@@ -283,7 +280,7 @@ def plot(result, references=None):
 
 
 def plot_relative(result, what):
-    """Our picture: relative Frobenius error by width, one panel an activation, one line a depth."""
+    """Our picture: relative Frobenius error by width, one panel per activation, one line per depth."""
     import matplotlib.pyplot as plt
 
     from ..book import plotting

@@ -29,49 +29,29 @@ True
 import itertools
 import math
 import warnings
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.linalg import LinAlgWarning
 
-from .. import activations, datasets, robustness
+from .. import activations, robustness
 from .._validation import integer, non_negative_number, positive_number
 from ..architecture import MLP
-from ..dynamics.flow import RobustFlow
-from . import fragility, runner
+from ..dynamics import RobustFlow
+from . import fragility
+from .experiment import Experiment
 from .fields import as_tuples
 from .fragility import MEASURES, SELECTIONS, over_splits, rank_correlation
+from .two_classes import TABLES, Table, parts, table
 
 __all__ = [
-    "ATTACKS", "MEASURES", "PRESETS", "SELECTIONS", "TABLES", "Cell", "Config", "Table", "attacked",
-    "attacked_correlation", "attacked_regressor", "cells", "collect", "kept", "measured", "mechanical", "operations",
-    "over_splits", "parts", "plot", "rows_of", "run", "run_cell", "seeds", "summary", "table",
+    "ATTACKS", "EXPERIMENT", "MEASURES", "PRESETS", "SELECTIONS", "TABLES", "Cell", "Config", "Table", "attacked",
+    "attacked_correlation", "attacked_regressor", "cells", "collect", "kept", "measured", "mechanical", "over_splits",
+    "parts", "plot", "rows_of", "run", "run_cell", "seeds", "summary", "table",
 ]  # fmt: skip
 
-NUMBER = "own-attack"
-TITLE = "Eigenfeatures under an attack of their own, and attacked regressors"
-USES_GPU = False
 ATTACKS = ("linear", "pgd")
-
-
-class Table(NamedTuple):
-    """How a table becomes a problem of two classes."""
-
-    rows: int  # to train on
-    positive: int | None = None  # the class that is +1; None where there are two classes to begin with
-    negative: int | None = None  # the class that is -1; None: all others
-
-
-TABLES = {  # rows such that there are about 500 to 1600 unknowns
-    datasets.FIRES: Table(100),
-    "banknote_authentication": Table(100),
-    "breast_cancer": Table(50),
-    "sonar": Table(40),
-    "wine": Table(100, positive=1),
-    "digits": Table(32, positive=3, negative=8),
-}
 
 
 @dataclass(frozen=True)
@@ -141,10 +121,10 @@ class Cell:
     data: str
     lam: float
     split: int
-    key: str = field(init=False)
 
-    def __post_init__(self):
-        object.__setattr__(self, "key", f"{self.data}-lam{self.lam:g}-split{self.split}")
+    @property
+    def key(self):
+        return f"{self.data}-lam{self.lam:g}-split{self.split}"
 
 
 def cells(config):
@@ -159,29 +139,6 @@ def seeds(config, cell):
     return [cell.split]
 
 
-# The data
-
-
-@lru_cache(maxsize=len(TABLES))
-def table(name):
-    """The raw table as a problem of two classes, +1 and -1, without repeated rows."""
-    data, which = datasets.load(name, scale=None, unit_length=False), TABLES[name]
-    if which.negative is not None:
-        data = data.rows((data.y == which.positive) | (data.y == which.negative))
-    if which.positive is not None:
-        data = replace(data, y=np.where(data.y == which.positive, 1.0, -1.0), task="two classes")
-    return data.rows(np.sort(np.unique(data.X, axis=0, return_index=True)[1]))
-
-
-@lru_cache(maxsize=4)
-def parts(name, rows, test_rows, seed):
-    """Training and test part of a split, scaled by the training rows."""
-    data = table(name)
-    train, test = datasets.split(data, test=len(data.X) - rows, seed=seed)
-    chosen = np.random.Generator(np.random.Philox(seed)).permutation(len(test.X))[:test_rows]
-    return train, test.rows(chosen)
-
-
 def _rows_of(config, data):
     return TABLES[data].rows if config.rows is None else config.rows
 
@@ -191,15 +148,12 @@ def _rows_of(config, data):
 
 def run_cell(config, cell, device="cpu", report=None):
     """The arrays of one split; ``device`` is not used: all this is work for the processor."""
-    report = report or (lambda share: None)
     train, test = parts(cell.data, _rows_of(config, cell.data), config.test_rows, cell.split)
     flow = RobustFlow(MLP(config.depth, config.activation, kappa=1.0), train.X, train.y, lam=cell.lam)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LinAlgWarning)  # shallow kernels
         functions = flow.feature_functions()
-        report(0.4)
         found, strongest = _features(config, functions, train, test, cell.split)
-        report(0.6)
         found["regressor"] = _regressor(config, cell, flow, test)
         if cell.split < config.attacked_splits and cell.lam in config.attacked_lams:
             found["attacked"] = _attacked(config, functions[strongest], test)
@@ -285,26 +239,6 @@ def collect(config, outcomes):
     }
 
 
-def operations(config, cell):
-    """(number, dtype) of the floating-point operations of a cell, for the expected time."""
-    d, rows = datasets.SHAPES[cell.data][1], _rows_of(config, cell.data)
-    unknowns = rows * (1 + min(d, rows)) if cell.lam > 0 else rows
-    points = config.test_rows + rows
-    work = 25 * unknowns**3 + 40 * unknowns * points * rows * d + 3000 * points * rows + 10**8
-    if cell.split < config.attacked_splits:
-        evaluations = len(config.attack_eps) * config.attack_steps * config.attack_points * rows
-        features = config.attacked_features if cell.lam in config.attacked_lams else 0
-        work += evaluations * 40000 * (1 + len(config.times) + features)
-    return 2.5 * work, "float64"
-
-
-def run(config, **options):
-    """The whole grid, with the options of :func:`jacntk_lib.experiments.runner.run`."""
-    from . import own_attack
-
-    return runner.run(own_attack, config, **options)
-
-
 # Reading a result
 
 
@@ -314,6 +248,11 @@ def rows_of(result, data, lam):
     if found.size == 0:
         raise ValueError(f"the result has no cells for {data}, lambda {lam}")
     return found
+
+
+def _combinations(result):
+    """Tables and lambdas, (name, lambda), of which there are cells."""
+    return list(dict.fromkeys(zip(result["cell_data"].tolist(), result["cell_lam"].tolist(), strict=True)))
 
 
 def measured(result, measure, cell_rows, eps, *, selection="all"):
@@ -369,8 +308,11 @@ def _size(sizes, eps):
 def summary(result):
     """By table and lambda: rank correlation over all features, fragile features and the attacked regressor."""
     shown, carried_out = ([f"{eps:g}" for eps in result[name]] for name in ("eps", "attack_eps"))
-    lines = [TITLE, f"means over splits; sizes {', '.join(shown)}; of attacks carried out 0, {', '.join(carried_out)}"]
-    for data, lam in itertools.product(dict.fromkeys(result["cell_data"]), dict.fromkeys(result["cell_lam"])):
+    lines = [
+        EXPERIMENT.title,
+        f"means over splits; sizes {', '.join(shown)}; of attacks carried out 0, {', '.join(carried_out)}",
+    ]
+    for data, lam in _combinations(result):
         rows = rows_of(result, data, lam)
         correlation, accurate, fragile = (
             [over_splits(measured(result, measure, rows, eps)) for eps in result["eps"]]
@@ -387,24 +329,45 @@ def summary(result):
     return "\n".join(lines)
 
 
-def plot(result, data=None, eps=0.1):
-    """Robust accuracy against accuracy of every feature, a column per table, a row per lambda (first and last)."""
+def plot(result, data=None, eps=None):
+    """Robust accuracy against accuracy of every feature, a column per table, a row per lambda (first and last).
+
+    ``eps`` is one of the attack sizes of the result, by default the one nearest to 0.1.
+    """
     import matplotlib.pyplot as plt
 
     from ..book import plotting
 
+    e = np.abs(result["eps"] - 0.1).argmin() if eps is None else _size(result["eps"], eps)
     names = list(dict.fromkeys(result["cell_data"].tolist())) if data is None else list(data)
     lams = sorted({float(lam) for lam in result["cell_lam"]})
     how = {"sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
     figure, axes = plt.subplots(2, len(names), figsize=(plotting.TEXT_WIDTH, 4), **how)
     for row, lam in zip(axes, (lams[0], lams[-1]), strict=True):
         for ax, name in zip(row, names, strict=True):
-            accuracy = kept(result, name, lam)
-            colour = plotting.COLOURS["penalised" if lam > 0 else "plain"]
-            fragility.scatter(ax, accuracy[0], accuracy[1 + _size(result["eps"], eps)], colour)
+            if (name, lam) in _combinations(result):
+                accuracy = kept(result, name, lam)
+                colour = plotting.COLOURS["penalised" if lam > 0 else "plain"]
+                fragility.scatter(ax, accuracy[0], accuracy[1 + e], colour)
         row[0].set_ylabel(f"lambda {lam:g}\nrobust accuracy", fontsize=8)
     for ax, name in zip(axes[0], names, strict=True):
         ax.set_title(name.replace("_", " "), fontsize=8)
     for ax in axes[-1]:
         ax.set_xlabel("accuracy")
     return figure
+
+
+EXPERIMENT = Experiment(
+    label="own-attack",
+    title="Eigenfeatures under an attack of their own, and attacked regressors",
+    Config=Config,
+    presets=PRESETS,
+    cells=cells,
+    run_cell=run_cell,
+    collect=collect,
+    seeds=seeds,
+    summary=summary,
+    plot=plot,
+    uses_gpu=False,
+)
+run = EXPERIMENT.run

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import robustness
-from ..kernels import gram
+from ..kernels import jacobian_ntk
 from .fragility import ACCURATE, FRAGILE, rank_correlation
 
 SIZES = (0.01, 0.1)
@@ -68,7 +68,7 @@ class Features:
     def __init__(self, mlp, X, y, lam):
         from scipy.linalg import eigh
 
-        G = gram.jacobian_ntk(mlp, X)
+        G = jacobian_ntk(mlp, X)
         S = G.scaled(lam).dense() if lam > 0 else G.values()
         w, V = eigh(S, driver="evd", overwrite_a=True)
         w, V = w[::-1], V[:, ::-1]

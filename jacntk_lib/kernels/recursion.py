@@ -11,15 +11,6 @@ compiled: ``JAX_COMPILATION_CACHE_DIR=/some/folder JAX_PERSISTENT_CACHE_MIN_COMP
 makes the first call of later processes a few times faster.
 
 Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
-
->>> from jacntk_lib.architecture import MLP
->>> ones = np.ones(1)
->>> side, tile = on_tiles(MLP(depth=1, activation="sin"), ones, tangent=False)
->>> jet = tile(ones, ones, np.ones((1, 1)))
->>> isinstance(jet, Jet), jet.k.round(12)  # normalised: E[phi(z)^2] = 1
-(True, array([[1.]]))
->>> variances(MLP(depth=2), [1.0]).shape
-(2, 1)
 """
 
 from functools import partial
@@ -94,7 +85,7 @@ def affine(g, jet, offset):
 def jets(formulas, tangent, A, B, C, depth, first, gain, bias):
     """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
 
-    What belongs to one point, its variances and their slopes a, p or b, r, is so computed once a point and not once a
+    What belongs to one point, its variances and their slopes a, p or b, r, is computed once per point and not once per
     pair. ``first`` = (s_w input_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth`` are
     traced, so that a new depth or sigma compiles nothing.
     """

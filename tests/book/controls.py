@@ -158,7 +158,7 @@ def the_power_of_the_depth_dropped() -> Control:
 
 
 def parameter_gradients(net):
-    """The gradients of f(x_1), J_1 f(x_1), ... by autograd: one list of arrays a row, one array a layer."""
+    """The gradients of f(x_1), J_1 f(x_1), ... by autograd: one list of arrays per row, one array per layer."""
     flat = net.value_and_jacobian(X).ravel()
     return [torch.autograd.grad(one, list(net.weights), retain_graph=True) for one in flat]
 

@@ -19,11 +19,7 @@ CHROMIUM += ["--disable-component-update", "--disable-sync"]
 
 def source_pages():
     """Pages of the table of contents, such as ``book/intro``: known before the book is built."""
-    text = (ROOT / "_toc.yml").read_text()
-    found = re.findall(r"(?:root|file): (\S+)", text)
-    for pattern in re.findall(r"glob: (\S+)", text):
-        found += sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.glob(pattern + ".md"))
-    return found
+    return re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())
 
 
 def pytest_generate_tests(metafunc):
@@ -81,7 +77,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 class Visit:
     """One page in the browser, and everything that went wrong while it was open."""
 
-    def __init__(self, browser, colour_scheme="light", width=1440):
+    def __init__(self, browser, colour_scheme="light", width=1280):
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colour_scheme)
         self.page = self.context.new_page()
         self.home = "file:"  # what counts as the site itself
@@ -105,6 +101,14 @@ class Visit:
         self.page.wait_for_function("!window.MathJax || !MathJax.startup || MathJax.startup.promise")
         self.page.evaluate("window.MathJax && MathJax.startup ? MathJax.startup.promise : null")
         return self.page
+
+    def show(self, width, colour_scheme):
+        """The open page in a window of another width, in the reader's other colour mode."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme=colour_scheme)
+        self.page.wait_for_function(f"document.documentElement.dataset.theme === '{colour_scheme}'")
+        # colours change within a moment
+        self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def test_no_inline_script_names_a_delivery_network(pages):
             assert not networks.search(script.get_text()), (page, script)
 
 
+@cache
 def anchors(page):
     return {tag[key] for tag in soup(page).find_all(True) for key in ("id", "name") if tag.get(key)}
 

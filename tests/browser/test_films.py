@@ -13,11 +13,11 @@ DRAWN = "film => [...film.querySelectorAll('g path')].map(path => path.getAttrib
 
 
 @pytest.mark.parametrize(("chapter", "name", "unit"), FILMS)
-def test_a_film_follows_the_keyboard(site, visit, chapter, name, unit):
+def test_a_film_follows_the_keyboard_plays_and_pauses(site, visit, chapter, name, unit):
     window = visit()
     page = window.open(site / "book" / f"{chapter}.html")
     film = page.locator(f"#{name}")
-    slider, said = film.locator("input"), film.locator("output")
+    slider, said, button = film.locator("input"), film.locator("output"), film.locator("button")
     last_picture, last_words = film.evaluate(DRAWN), said.inner_text()
     slider.focus()
     page.keyboard.press("Home")
@@ -28,14 +28,7 @@ def test_a_film_follows_the_keyboard(site, visit, chapter, name, unit):
     page.keyboard.press("End")
     assert film.evaluate(DRAWN) == last_picture  # the frame that stood still is the frame the script draws
     assert said.inner_text() == last_words
-    assert window.errors == []
 
-
-@pytest.mark.parametrize(("chapter", "name", "unit"), FILMS)
-def test_a_film_plays_and_pauses(site, visit, chapter, name, unit):
-    page = visit().open(site / "book" / f"{chapter}.html")
-    film = page.locator(f"#{name}")
-    slider, button = film.locator("input"), film.locator("button")
     button.click()  # from the end: begins anew
     page.wait_for_function("slider => +slider.value >= 2 && +slider.value < +slider.max", arg=slider.element_handle())
     assert button.inner_text() == "Pause"
@@ -44,6 +37,7 @@ def test_a_film_plays_and_pauses(site, visit, chapter, name, unit):
     stopped = slider.input_value()
     page.wait_for_timeout(500)
     assert slider.input_value() == stopped
+    assert window.errors == []
 
 
 @pytest.mark.parametrize(("chapter", "name", "unit"), FILMS)
