@@ -220,6 +220,42 @@ def test_causes_are_named_with_their_points():
     ]
 
 
+def ramp(z):
+    """Zero, then cubic, then z: twice continuously differentiable, Lipschitz, not analytic at -1, 0 and 1."""
+    z, above = np.minimum(z, 1), np.maximum(z - 1, 0)
+    return np.where(z < 0, np.maximum(1 + z, 0) ** 3, 6 * z + (1 - z) ** 3) / 6 + above
+
+
+def ramp_slope(z):
+    z = np.clip(z, -1, 1)
+    return np.where(z < 0, (1 + z) ** 2, 2 - (1 - z) ** 2) / 2
+
+
+LIPSCHITZ = {  # phi and phi' as combinations s ramp(t z - u) of the triples (s, t, u), a constant, and the parts
+    "softplus' kind": ([(1, 1, 0)], 0, (0, ...), (1,)),
+    "even": ([(1, 1, 0), (1, -1, 0)], 0, (0, ...), ()),
+    "odd, flat at 0": ([(1, 1, 2), (-1, -1, 2)], 0, (), (3, ...)),
+    "neither": ([(1, 1, 0.5)], 0, (0, ...), (1, ...)),
+    "sigmoid's kind, flat at 0": ([(1, 1, 1), (-1, -1, 1)], 1, (0,), (3, ...)),
+}
+
+
+@pytest.mark.parametrize("name", LIPSCHITZ)
+@pytest.mark.parametrize("points", [(1, -1), (1, 0.5), (1, -1, 0.5, -0.5), (1, 0.5, 0), (1, -1, 0)])
+def test_lipschitz_activations_that_are_not_analytic(name, points):
+    """Sigma^1 on the line is the Gram matrix of the functions phi(x w), w phi'(x w) of a normal w: their rank."""
+    terms, constant, even, odd = LIPSCHITZ[name]
+    w = np.linspace(-9, 9, 100_001)
+    functions = []
+    for x in points:
+        functions.append(constant + sum(s * ramp(t * x * w - u) for s, t, u in terms))
+        functions.append(w * sum(s * t * ramp_slope(t * x * w - u) for s, t, u in terms))
+    functions = np.array(functions) * np.exp(-w * w / 4)
+    found = degeneracies(MLP(1, Activation(name, 1.0, even, odd, "lipschitz")), np.array(points)[:, None])
+    rank = np.linalg.matrix_rank(functions, tol=1e-12 * np.linalg.norm(functions))
+    assert rank == len(functions) - sum(one.count for one in found)
+
+
 def test_negative_zero_is_zero():
     X = np.array([[0.0, 1.0], [-0.0, 1.0], [0.0, -1.0]])
     duplicate, antipode = degeneracies(MLP(1), X)

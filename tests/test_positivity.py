@@ -1,8 +1,8 @@
 """Where Sigma and Theta are singular, by theorem, against ranks certified in ball arithmetic.
 
-Nothing but the enclosures' recursion is shared: Gaussian expectations are written out again below, predicted null
-vectors are tested in balls to 1e-40, and what is left of each matrix is proved to be positive definite. The number of
-random configurations is JACNTK_CONFIGURATIONS, 500 if not set;
+Nothing but the enclosures' recursion is shared: Gaussian expectations, but for GELU's, are written out again below.
+Predicted null vectors are tested in balls to 1e-40, and what is left of each matrix is proved to be positive definite.
+The number of random configurations is JACNTK_CONFIGURATIONS, 500 if not set;
 ``JACNTK_CONFIGURATIONS=10000 python -m pytest -s tests/test_positivity.py`` takes two minutes and prints their kinds.
 """
 
@@ -234,13 +234,14 @@ def is_positive_definite(table):
 
 
 def assert_rank(mlp, X, found):
-    """The null space of Sigma and Theta is exactly the predicted one: two proofs of rank, vectors to 1e-40."""
+    """Sigma and Theta are positive definite on a complement of the predicted null vectors, and 0 on these to 1e-40."""
     n = X.size + len(X)
     exact, rounded = exact_null_vectors(found, n)
     nullity = rounded.shape[1]
-    assert np.linalg.matrix_rank(rounded) == nullity if nullity else True
-    # coordinates in which a vector of the null space cannot vanish are left out
-    left_out = set(linalg.qr(rounded.T, pivoting=True, mode="r")[1][:nullity]) if nullity else set()
+    left_out = set()
+    if nullity:  # as many rows as there are null vectors, such that none of these vanishes on them
+        assert np.linalg.matrix_rank(rounded) == nullity
+        left_out = set(linalg.qr(rounded.T, pivoting=True, mode="r")[1][:nullity])
     kept = [k for k in range(n) if k not in left_out]
     for tangent in (False, True):
         for bits in (256, 512, 1024, 2048):
@@ -272,7 +273,7 @@ def test_null_space_is_complete_in_random_configurations(monkeypatch):
         kinds[answer.verdict] += 1
         kinds[name] += 1
     print(f"\n{2 * CONFIGURATIONS} Gram matrices: {dict(kinds)}")
-    assert kinds["singular"] > 0.2 * CONFIGURATIONS < 5 * kinds["positive definite"]
+    assert min(kinds["singular"], kinds["positive definite"]) > 0.2 * CONFIGURATIONS
 
 
 # ------------------------------------------------------------------------------- the table of exceptions
@@ -294,7 +295,7 @@ def with_origin(X):
 P, D = 4, 3
 FULL = P * (1 + D)
 SIGMOID, SOFTPLUS, GELU, SQUARE, CUBE = "1 + erf", "cos + z", "gelu", "z^2", "z^3"
-TABLE = {  # name: depth, sigma_b, points, nullity
+TABLE = {  # name: activation, depth, sigma_b, points, nullity
     "a duplicate, with bias": (GELU, 2, 0.5, general(P, D)[[0, 1, 2, 2]], 1 + D),
     "the origin, phi(0) = 0": (GELU, 2, 0.0, with_origin(general(P, D)), 1),
     "the origin, phi'(0) = 0": ("cos", 3, 0.0, with_origin(general(P, D)), D),
@@ -357,7 +358,7 @@ def test_what_is_not_stated_is_not_covered():
     assert "degree 6561" in positivity(MLP(8, activation("z^3")), X).reason
 
 
-# ------------------------------------------------------------------------------- how small, and finite networks
+# ------------------------------------------------------------------------------- how small
 
 
 @pytest.mark.parametrize(
@@ -367,11 +368,13 @@ def test_what_is_not_stated_is_not_covered():
         ([[0, 0], [1, 1], [3, 3]], 10),
         ([[0, 0], [1, 0], [0, 1]], 6),
         ([[0, 0], [1, 0], [0, 1], [2, 3]], 8),
+        ([[0, 0], [1, 0], [0, 1], [2, 3], [3, -1]], 10),
+        ([[0, 0], [1, 0], [0, 1], [2, 3], [3, -1], [-2, 1]], 10),
     ],
 )
 @pytest.mark.parametrize("mlp", [MLP(1, "gelu"), MLP(2, "erf")], ids=["GELU", "erf, depth 2"])
 def test_cluster_law(mlp, Y, exponent):
-    """lambda_min of points x_0 + eps Y: eps^(4k-2) for k on a line; eps^6 for 3 and eps^8 for 4 general ones."""
+    """lambda_min of points x_0 + eps Y: eps^(4k-2) for k on a line, smaller powers for general points of the plane."""
     certificates = [
         smallest_eigenvalue(jacobian_ntk(mlp, np.array([1.0, 0.5]) + eps * np.array(Y))) for eps in (2.0**-6, 2.0**-8)
     ]

@@ -41,7 +41,7 @@ def relations(points, degrees, functionals) -> list[dict]:
     diagonal = [entry(*one, *one) for one in functionals]
     steps = []  # of each pivot: its index, its column, and the pivot before it
     before = 1
-    of_values = {}  # the rank of the values, known when no value is left
+    rank = {}  # of the values alone (True), of all functionals (False)
     for values in (True, False):
         while True:
             left = [j for j in range(n) if diagonal[j] and (functionals[j][1] == 0) == values]
@@ -54,14 +54,10 @@ def relations(points, degrees, functionals) -> list[dict]:
             diagonal = [(column[j] * r - c * c) // before for r, c in zip(diagonal, column, strict=True)]
             steps.append((j, column, before))
             before = column[j]
-        of_values[values] = len(steps)
+        rank[values] = len(steps)
     pivots = {j for j, _, _ in steps}
-    found = []
-    for j in range(n):
-        if j not in pivots:
-            rank = of_values[functionals[j][1] == 0]
-            found.append(_relation(steps[:rank], j, functionals, unit))
-    return found
+    dependent = [j for j in range(n) if j not in pivots]
+    return [_relation(steps[: rank[functionals[j][1] == 0]], j, functionals, unit) for j in dependent]
 
 
 def _integers(points):
