@@ -3,7 +3,7 @@
 Nothing but the enclosures' recursion is shared: Gaussian expectations, but for GELU's, are written out again below.
 Predicted null vectors are tested in balls to 1e-40, and what is left of each matrix is proved to be positive definite.
 The number of random configurations is JACNTK_CONFIGURATIONS, 500 if not set;
-``JACNTK_CONFIGURATIONS=10000 python -m pytest -s tests/test_positivity.py`` takes two minutes and prints their kinds.
+``JACNTK_CONFIGURATIONS=10000 python -m pytest -s tests/test_positivity.py`` takes a minute and prints their kinds.
 """
 
 import math
