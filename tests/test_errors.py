@@ -9,6 +9,7 @@ import re
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -33,7 +34,7 @@ from jacntk_lib.experiments import figure1, figure2, figure3, figure6
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.robustness import accuracy_under_attack, attack
 from jacntk_lib.solve import Exact, Iterative
-from jacntk_lib.spectrum import certify, degeneracies, extreme_eigenvalues, imprecise, smallest_eigenvalue
+from jacntk_lib.spectrum import certify, degeneracies, extreme_eigenvalues, imprecise, positivity, smallest_eigenvalue
 from jacntk_lib.training import max_learning_rate, train
 
 X, Y = np.eye(3), np.array([1.0, -1.0, 0.5])
@@ -69,12 +70,26 @@ def kernel(**options):
 
 @functools.cache
 def quadrature():
-    return MLP(1, Activation.from_derivatives("own", softplus_derivatives(), odd_part_linear=True))
+    return MLP(1, Activation.from_derivatives("own", softplus_derivatives()))
 
 
 def derivatives(*replaced):
     """Those of tanh, some of them replaced: pairs of position and function."""
     return [dict(replaced).get(position, f) for position, f in enumerate(tanh_derivatives())]
+
+
+def stated(**statement):
+    return Activation.from_derivatives("own", tanh_derivatives(), **statement)
+
+
+def square():
+    zero = jnp.zeros_like
+    return [jnp.square, lambda z: 2 * z, lambda z: 2 + zero(z), zero, zero]
+
+
+def slow_cosine():
+    """cos(z / 20), which is within rounding of a polynomial wherever values are taken."""
+    return [lambda z, k=k: 0.05**k * jnp.cos(z / 20 + k * math.pi / 2) for k in range(5)]
 
 
 def result(**changes):
@@ -132,6 +147,21 @@ LIST = {
             lambda: Activation.from_derivatives("none", [lambda z: 0.0 * z] * 5),
             V,
             "'none' is identically zero",
+        ),
+        (lambda: stated(even_part=(0, ...)), V, r"even_part=\(0, ...\) is stated, but .* even_part=\(\) fits them"),
+        (lambda: stated(odd_part=(1, 3)), V, r"odd_part=\(1, 3\) is stated, but .* odd_part=\(1, ...\) fits them"),
+        (lambda: stated(odd_part=(2,)), T, r"odd_part must be a tuple of odd degrees, .* got \(2,\); for example"),
+        (lambda: stated(odd_part="all"), T, "odd_part must be a tuple of odd degrees, .* got 'all'"),
+        (lambda: stated(regularity="smooth"), V, "regularity must be 'analytic', 'lipschitz' or None, got 'smooth'"),
+        (
+            lambda: Activation.from_derivatives("square", square(), regularity="lipschitz"),
+            V,
+            "'square' is not Lipschitz: .* a polynomial of degree 2",
+        ),
+        (
+            lambda: Activation.from_derivatives("slow", slow_cosine()),
+            V,
+            r"'slow': its even part looks like a polynomial of degree \d+, .* pass even_part, for example",
         ),
         (lambda: network(mlp=quadrature())(X), V, "'own' was given without torch_jet.*pass torch_jet"),
         (lambda: jacobian_ntk(MLP(2, "tanh"), 20 * X), V, "'tanh' at variance .* reduce sigma_w, sigma_b"),
@@ -197,6 +227,13 @@ LIST = {
         (lambda: certify(np.eye(2), error=-1.0), V, "error must not be negative"),
         (lambda: degeneracies("erf", X), T, "mlp must be an MLP, got 'erf'"),
         (lambda: degeneracies(MLP(1), X[0]), V, r"X has shape \(3,\)"),
+        (
+            lambda: degeneracies(MLP(9, Activation.from_derivatives("square", square())), X),
+            V,
+            "polynomials of degree 512",
+        ),
+        (lambda: positivity("erf", X), T, "mlp must be an MLP, got 'erf'"),
+        (lambda: positivity(MLP(1), NAN), V, "X contains 9 non-finite"),
         (lambda: imprecise.gram_in_float32(MLP(1), X[0], tangent=True), V, r"X has shape \(3,\)"),
     ],
     "dynamics": [

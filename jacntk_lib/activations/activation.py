@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .parts import parts
 from .quadrature import Formulas, GaussianRule
 
 
@@ -37,24 +38,23 @@ class Activation:
     ----------
     name : what error messages and plots call it.
     second_moment : E[phi(z)^2] for standard normal z.
-    odd : phi(-z) = -phi(z), hence f(-x) = -f(x) without bias.
-    odd_part_linear : phi(z) - phi(-z) is linear in z (GELU, SiLU, softplus).
-    homogeneity : q where phi(s z) = s^q phi(z) for s > 0, else None.
-    vanishes_at_zero : phi(0) = 0.
+    even_part, odd_part : degrees of the powers of z in the even and the odd part of phi, with an ellipsis at the end
+        where the part is not a polynomial: see :mod:`jacntk_lib.activations.parts`.
+    regularity : ``"analytic"`` (real-analytic on the whole line), ``"lipschitz"`` (phi' is bounded), or None where
+        neither is known. Only :func:`jacntk_lib.spectrum.positivity` asks.
     """
 
     name: str
     second_moment: float
-    odd: bool = False
-    odd_part_linear: bool = False
-    homogeneity: float | None = None
-    vanishes_at_zero: bool = False
+    even_part: tuple
+    odd_part: tuple
+    regularity: str | None = None
     _closed: Formulas | None = None
     _rule: GaussianRule | None = None
     _torch_jet: Callable | None = None
 
     @classmethod
-    def from_derivatives(cls, name, derivatives, *, torch_jet=None, **properties):
+    def from_derivatives(cls, name, derivatives, *, torch_jet=None, even_part=None, odd_part=None, regularity=None):
         r"""Your own activation, its expectations computed by quadrature.
 
         Parameters
@@ -64,19 +64,22 @@ class Activation:
             fourth derivative is needed because the Jacobian NTK differentiates E[phi'(u) phi'(v)] twice more.
         torch_jet : a function ``(z, order) -> (phi(z), ..., phi^(order)(z))`` of a torch tensor, order <= 2;
             needed only to sample finite networks.
-        properties : ``odd``, ``odd_part_linear``, ``homogeneity``, as in the class; declared, not inferred.
+        even_part, odd_part : as in the class; each is found numerically where it is left out, and checked numerically
+            where it is given. A part that may be a polynomial of a degree above four has to be given.
+        regularity : as in the class; taken on trust, since no finite number of values decides it.
 
         Raises
         ------
         ValueError : not five functions; a declared derivative is not the derivative of the one before it (tested
-            through Stein's identity); phi is not smooth enough for the quadrature to converge.
+            through Stein's identity); phi is not smooth enough for the quadrature to converge; a stated part
+            contradicts the function, or a part has to be stated.
 
         Examples
         --------
         >>> from jacntk_lib.activations import softplus_derivatives
-        >>> softplus = Activation.from_derivatives("softplus", softplus_derivatives(), odd_part_linear=True)
-        >>> round(softplus.second_moment, 6)
-        0.921246
+        >>> softplus = Activation.from_derivatives("softplus", softplus_derivatives(), regularity="analytic")
+        >>> round(softplus.second_moment, 6), softplus.odd_part  # softplus(z) - softplus(-z) = z
+        (0.921246, (1,))
         """
         derivatives = tuple(derivatives)
         if len(derivatives) != 5 or not all(callable(f) for f in derivatives):
@@ -84,23 +87,31 @@ class Activation:
                 f"activation {name!r} needs exactly five functions: phi and its first four derivatives "
                 "(the Jacobian NTK contains E[phi''''(u) phi''(v)])"
             )
+        if regularity not in (None, "analytic", "lipschitz"):
+            raise ValueError(
+                f"activation {name!r}: regularity must be 'analytic', 'lipschitz' or None, got {regularity!r}"
+            )
         rule = GaussianRule(name, derivatives)
         rule.check_derivatives()
         with jax.enable_x64(True):
             second_moment = float(rule.formulas_for(1.0).moment(jnp.ones(()))[0])
-            at_zero = float(derivatives[0](jnp.zeros(())))
         if second_moment == 0.0:
             raise ValueError(
                 f"activation {name!r} is identically zero under the Gaussian: nothing to normalise by; give another"
             )
-        return cls(
-            name,
-            second_moment,
-            vanishes_at_zero=at_zero == 0.0,
-            _rule=rule,
-            _torch_jet=torch_jet,
-            **properties,
-        )
+        even_part, odd_part = parts(name, derivatives, even_part, odd_part)
+        degree = max((k for part in (even_part, odd_part) if ... not in part for k in part), default=0)
+        if regularity == "lipschitz" and degree > 1:
+            raise ValueError(
+                f"activation {name!r} is not Lipschitz: its even or odd part is a polynomial of degree {degree}; pass "
+                "regularity='analytic' if it is, else None"
+            )
+        return cls(name, second_moment, even_part, odd_part, regularity, _rule=rule, _torch_jet=torch_jet)
+
+    @property
+    def odd(self) -> bool:
+        """phi(-z) = -phi(z), hence f(-x) = -f(x) without bias."""
+        return self.even_part == ()
 
     def formulas_for(self, variances) -> Formulas:
         """What the layer recursion needs, accurate for every variance given.

@@ -98,30 +98,35 @@ _BUILT_IN = {
     "erf": lambda: Activation(
         "erf",
         0.46455905439753998,
-        odd=True,
-        vanishes_at_zero=True,
+        even_part=(),
+        odd_part=(1, ...),
+        regularity="analytic",
         _closed=closed_forms.ERF,
         _torch_jet=_erf_torch_jet,
     ),
     "gelu": lambda: Activation(
         "gelu",
         0.42522148257029867,
-        odd_part_linear=True,
-        vanishes_at_zero=True,
+        even_part=(2, ...),
+        odd_part=(1,),
+        regularity="analytic",
         _closed=closed_forms.GELU,
         _torch_jet=_gelu_torch_jet,
     ),
     "sin": lambda: Activation(
         "sin",
         float(-np.expm1(-2.0) / 2),
-        odd=True,
-        vanishes_at_zero=True,
+        even_part=(),
+        odd_part=(1, ...),
+        regularity="analytic",
         _closed=closed_forms.SIN,
         _torch_jet=_sin_torch_jet,
     ),
-    "tanh": lambda: Activation.from_derivatives("tanh", tanh_derivatives(), torch_jet=_tanh_torch_jet, odd=True),
+    "tanh": lambda: Activation.from_derivatives(
+        "tanh", tanh_derivatives(), torch_jet=_tanh_torch_jet, regularity="analytic"
+    ),
     "softplus": lambda: Activation.from_derivatives(
-        "softplus", softplus_derivatives(), torch_jet=_softplus_torch_jet, odd_part_linear=True
+        "softplus", softplus_derivatives(), torch_jet=_softplus_torch_jet, regularity="analytic"
     ),
 }
 _NOT_SMOOTH = ("relu", "leaky_relu", "prelu", "abs", "elu", "selu", "hardtanh", "relu6")

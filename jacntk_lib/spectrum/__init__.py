@@ -2,6 +2,7 @@
 
 from .certificates import NEGATIVE, POSITIVE, SINGULAR, UNDECIDED, Certificate, spectral_bound
 from .degenerate import Degeneracy, degeneracies, null_space
+from .positivity import Positivity, positivity
 from .smallest import certify, extreme_eigenvalues, smallest_eigenvalue
 
 __all__ = [
@@ -11,10 +12,12 @@ __all__ = [
     "UNDECIDED",
     "Certificate",
     "Degeneracy",
+    "Positivity",
     "certify",
     "degeneracies",
     "extreme_eigenvalues",
     "null_space",
+    "positivity",
     "smallest_eigenvalue",
     "spectral_bound",
 ]

@@ -1,30 +1,37 @@
-r"""Data sets on which a Gram matrix of values and input Jacobians is exactly singular, found and named.
+r"""Data sets on which a Gram matrix of values and input Jacobians is exactly singular: all of them, and why.
 
-Each function looks for one cause among the points X, a float64 array (N, d), and returns a :class:`Degeneracy` with
-null vectors, or None. The cause is always a linear identity between values and input derivatives of *every* network of
-the architecture, of any width and with any weights: hence a null vector of the finite kernels and of their limits
-alike, whether of Sigma or of Theta.
+A null vector n has N(1+d) entries, by point, then value and derivatives. It says
+:math:`\sum_{i,a} n_{ia} J_a f(x_i) = 0` for *every* network of the architecture, of any width and with any weights; so
+the finite kernels and their limits, Sigma and Theta, all have it.
 
-A null vector n has N(1+d) entries, by point, then value and derivatives; it says
-:math:`\sum_{i,a} n_{ia} J_a f(x_i) = 0`. Points are compared exactly as the float64 numbers they are: nearly equal
-points are nearly singular, not singular.
+For real-analytic phi the null vectors are exactly the relations that hold on all forms (homogeneous polynomials) of the
+degrees in a set K_L. Without bias it depends on the degrees in the even and the odd part of phi and on L alone
+(:func:`degrees`). With bias it holds every degree up to q^L if phi is a polynomial of degree q, every degree at all if
+phi is no polynomial.
+
+If K_L holds infinitely many even degrees, the even part of f takes any values and derivatives at points no two of which
+are equal or antipodal; so for odd degrees. If there are finitely many, the rank of an integer matrix decides
+(:mod:`jacntk_lib.spectrum.jets`). Points are compared exactly as the float64 numbers they are: nearly equal points are
+nearly singular, not singular.
 
 >>> X = np.array([[1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]])
 >>> found = degeneracies(MLP(3, "erf"), X)
 >>> [(one.cause, one.count) for one in found]
 [('point at the origin', 1), ('antipodal pairs', 3)]
->>> null_space(found).shape  # they are independent
+>>> null_space(found).shape
 (9, 4)
 """
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 import numpy as np
 
 from .._validation import as_points
 from ..architecture import MLP
 from ..kernels.ties import Ties
+from .jets import relations
+
+LARGEST_DEGREE = 256  # of a network that is a polynomial: its rank is computed with powers of integers of that degree
 
 
 @dataclass(frozen=True)
@@ -33,140 +40,53 @@ class Degeneracy:
 
     Attributes
     ----------
-    cause : ``"duplicate points"``, ``"point at the origin"``, ``"antipodal pairs"`` or ``"homogeneous activation"``.
+    cause : ``"duplicate points"``, ``"point at the origin"``, ``"antipodal pairs"`` or ``"polynomial activation"``.
     identity : the relation that every network of the architecture satisfies.
     points : the indices concerned, a tuple of tuples: pairs, or single points.
-    null_vectors : (N(1+d), m), linearly independent columns.
+    shape : (N, 1+d), of values and derivatives at all points.
+    relations : a dictionary for each null vector, from (point, index) to an integer; index 0 is the value, 1 ... d the
+        derivatives, and what is missing is 0. They are linearly independent, also of those of other causes.
     """
 
     cause: str
     identity: str
     points: tuple[tuple[int, ...], ...]
-    null_vectors: np.ndarray = field(repr=False, compare=False)
+    shape: tuple[int, int] = field(repr=False)
+    relations: tuple[dict, ...] = field(repr=False)
 
     @property
     def count(self) -> int:
         """How many null vectors this cause gives."""
-        return self.null_vectors.shape[1]
+        return len(self.relations)
 
-
-def duplicate_points(mlp: MLP, X) -> Degeneracy | None:
-    """Equal points: all 1+d rows of the second one repeat those of the first, with bias too.
-
-    Examples
-    --------
-    >>> duplicate_points(MLP(2), np.ones((2, 3)))
-    Degeneracy(cause='duplicate points', identity="J_a f(x) = J_a f(x') for every a", points=((0, 1),))
-    """
-    tied = Ties.of(X, antipodes=False)
-    others = np.setdiff1d(np.arange(len(X)), tied.first)
-    pairs = sorted((int(tied.first[tied.group[j]]), int(j)) for j in others)
-    columns = [_vector(X, ((i, a, 1.0), (j, a, -1.0))) for i, j in pairs for a in range(1 + X.shape[1])]
-    return _found("duplicate points", "J_a f(x) = J_a f(x') for every a", pairs, columns)
-
-
-def origin_points(mlp: MLP, X) -> Degeneracy | None:
-    """A point at the origin, with phi(0) = 0 and no bias: every such network vanishes there.
-
-    Examples
-    --------
-    >>> origin_points(MLP(2, "gelu"), np.diag([1.0, 0.0])).points
-    ((1,),)
-    >>> origin_points(MLP(2, "gelu", sigma_b=0.1), np.diag([1.0, 0.0]))
-    """
-    if mlp.sigma_b > 0 or not mlp.phi.vanishes_at_zero:
-        return None
-    points = [(int(i),) for i in np.flatnonzero(~X.any(axis=1))]
-    return _found("point at the origin", "f(0) = 0", points, [_vector(X, ((i, 0, 1.0),)) for (i,) in points])
-
-
-def antipodal_pairs(mlp: MLP, X) -> Degeneracy | None:
-    r"""Points x and -x, without bias.
-
-    * phi odd (erf, sine): f(-x) = -f(x) and Jf(-x) = Jf(x), at every depth: 1 + d null vectors per pair.
-    * phi(z) - phi(-z) linear (GELU, SiLU, softplus) and depth 1: f(x) - f(-x) is a linear function g . x with
-      g = Jf(x) + Jf(-x) the same for every x: p pairs give p + d(p-1) null vectors, and d more if the origin, which is
-      its own antipode, is among the points. From depth 2 on the identity is gone. Where points of the pairs are
-      linearly dependent, as more than d always are, sum c_k x_k = 0 makes sum c_k [f(x_k) - f(-x_k)] = 0: as many of
-      the null vectors concern values alone, so the ordinary kernel is singular too.
-
-    Only one copy of repeated points is counted: the others are :func:`duplicate_points`.
-
-    Examples
-    --------
-    >>> found = antipodal_pairs(MLP(3, "erf"), np.array([[1.0, 2.0], [-1.0, -2.0]]))
-    >>> found.identity, found.count
-    ('f(-x) = -f(x), Jf(-x) = Jf(x)', 3)
-    """
-    linear = mlp.phi.odd_part_linear and mlp.depth == 1
-    if mlp.sigma_b > 0 or not (mlp.phi.odd or linear):
-        return None
-    tied = Ties.of(X, antipodes=True)
-    opposite = np.flatnonzero(tied.sign < 0)
-    groups, at = np.unique(tied.group[opposite], return_index=True)  # one antipode of each first point
-    pairs = list(zip(tied.first[groups].tolist(), opposite[at].tolist(), strict=True))
-    columns, identities = [], []
-    if mlp.phi.odd and pairs:
-        identities.append("f(-x) = -f(x), Jf(-x) = Jf(x)")
-        columns += [_vector(X, ((i, 0, 1.0), (j, 0, 1.0))) for i, j in pairs]
-        columns += [_vector(X, ((i, 1 + a, 1.0), (j, 1 + a, -1.0))) for i, j in pairs for a in range(X.shape[1])]
-    if linear and pairs:
-        identities.append("f(x) - f(-x) = <x, Jf(x) + Jf(-x)>, and Jf(x) + Jf(-x) is the same for every x")
-        columns += _linear_odd_part(X, pairs)
-    return _found("antipodal pairs", "; ".join(identities), pairs, columns)
-
-
-def _linear_odd_part(X, pairs):
-    """The null vectors of p antipodal pairs where f(x) - f(-x) is linear in x: p + d(p-1), d more with the origin."""
-    d = X.shape[1]
-    single = [
-        _vector(X, [(i, 0, 1.0), (j, 0, -1.0), *((k, 1 + a, -X[i, a]) for k in (i, j) for a in range(d))])
-        for i, j in pairs
-    ]
-    rest, dependent = _dependencies(X[[i for i, _ in pairs]])
-    columns = list((np.stack(single, axis=1) @ rest).T) if dependent.size else single
-    for c in dependent.T:
-        values = zip(pairs, c, strict=True)
-        columns.append(_vector(X, [entry for (i, j), c_k in values for entry in ((i, 0, c_k), (j, 0, -c_k))]))
-    origin = [(int(i), int(i)) for i in np.flatnonzero(~X.any(axis=1))[:1]]  # its own antipode
-    (i, j), *others = pairs + origin
-    columns += [
-        _vector(X, ((i, 1 + a, 1.0), (j, 1 + a, 1.0), (k, 1 + a, -1.0), (m, 1 + a, -1.0)))
-        for k, m in others
-        for a in range(d)
-    ]
-    return columns
-
-
-def homogeneous_activation(mlp: MLP, X) -> Degeneracy | None:
-    r"""phi positively homogeneous of degree q, without bias: Euler's relation, one null vector at every point.
-
-    f is then homogeneous of degree q^L, so :math:`q^L f(x) = \langle x, Jf(x) \rangle`: the vector (q^L, -x). Of
-    the smooth activations only the monomials z^q qualify, and of those with k continuous derivatives also
-    c z^q for z > 0, c' |z|^q for z < 0 with q > k.
-
-    Examples
-    --------
-    >>> from jacntk_lib.activations import Activation
-    >>> shapes = [lambda z: z**2, lambda z: 2 * z, lambda z: 0 * z + 2.0, lambda z: 0 * z, lambda z: 0 * z]
-    >>> square = Activation.from_derivatives("square", shapes, homogeneity=2)
-    >>> homogeneous_activation(MLP(2, square), np.ones((1, 2))).identity
-    '4 f(x) = <x, Jf(x)>'
-    """
-    if mlp.sigma_b > 0 or mlp.phi.homogeneity is None:
-        return None
-    degree = float(mlp.phi.homogeneity) ** mlp.depth
-    points = [(i,) for i in range(len(X))]
-    columns = [_vector(X, [(i, 0, degree), *((i, 1 + a, -x) for a, x in enumerate(X[i]))]) for (i,) in points]
-    return _found("homogeneous activation", f"{degree:g} f(x) = <x, Jf(x)>", points, columns)
+    @property
+    def null_vectors(self) -> np.ndarray:
+        """(N(1+d), m), one column for each relation, divided by its largest entry and rounded."""
+        vectors = np.zeros((*self.shape, self.count))
+        for k, relation in enumerate(self.relations):
+            largest = max(map(abs, relation.values()))
+            for (point, index), coefficient in relation.items():
+                vectors[point, index, k] = coefficient / largest  # of integers: correctly rounded, however large
+        return vectors.reshape(-1, self.count)
 
 
 def degeneracies(mlp: MLP, X) -> tuple[Degeneracy, ...]:
-    """Every cause above that a data set has, for a network of this architecture.
+    r"""Every cause that makes Sigma^L and Theta^L singular at the points X (N, d), with all their null vectors.
+
+    * *duplicate points*: 1 + d null vectors for each further copy; the other causes look at one copy.
+    * *point at the origin*, no bias: f(0) = 0 where phi(0) = 0, and Jf(0) = 0 where phi'(0) = 0.
+    * *antipodal pairs*, no bias: phi odd (erf) or even (cosine), at every depth, 1 + d for each pair; or L = 1 and one
+      part of phi a polynomial, so that f(x) - f(-x) is linear (GELU, softplus) or f(x) + f(-x) constant (sigmoid): as
+      many as there are relations between the pairs' values and derivatives on such polynomials.
+    * *polynomial activation*: networks of bounded degree cannot take every value and derivative at many points. That
+      includes Euler's relation q^L f(x) = <x, Jf(x)> for z^q.
+
+    All of them are found if phi is analytic, or Lipschitz, or there is a bias: see :func:`~.positivity`, which says so.
 
     Raises
     ------
     TypeError, ValueError : ``mlp`` is not an MLP, or X is not a finite (N, d) array.
+    ValueError : phi is a polynomial and networks have a degree above 256.
 
     Examples
     --------
@@ -179,50 +99,152 @@ def degeneracies(mlp: MLP, X) -> tuple[Degeneracy, ...]:
     if not isinstance(mlp, MLP):
         raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
     X = as_points(X)
-    searches = (duplicate_points, origin_points, antipodal_pairs, homogeneous_activation)
-    return tuple(found for search in searches if (found := search(mlp, X)) is not None)
+    parts = degrees(mlp)
+    found = [_duplicates(X)]
+    distinct = Ties.of(X, antipodes=False).first
+    found.append(_origin(X, distinct, parts))
+    pairs, representatives = _antipodes(X, distinct)
+    infinite = [... in part for part in parts]
+    if not all(parts):  # a parity that does not occur
+        found.append(_parity(X, pairs, odd=not parts[0]))
+        distinct = representatives
+    if not any(infinite):
+        found.append(_polynomial(X, distinct, parts))
+    elif all(parts) and not all(infinite):
+        found.append(_finite_parity(X, pairs, parts[infinite.index(False)]))
+    return tuple(one for one in found if one.relations)
+
+
+def degrees(mlp: MLP) -> tuple[set, set]:
+    r"""The degrees of the forms that networks of this architecture are sums of, even ones and odd ones.
+
+    :math:`K_0 = \{1\}`, and :math:`K_l` is the set of all :math:`m_1 + \dots + m_j`, j a degree of phi and the m in
+    :math:`K_{l-1}`; with bias, every degree up to the largest. An ellipsis stands for infinitely many degrees, and
+    0 and 1 are in the sets if they occur.
+
+    Examples
+    --------
+    >>> degrees(MLP(1, "gelu")) == ({2, ...}, {1})
+    True
+    >>> degrees(MLP(2, "gelu")) == ({...}, {1, ...})
+    True
+    """
+    even, odd = set(mlp.phi.even_part), set(mlp.phi.odd_part)
+    if ... in even | odd:
+        if mlp.sigma_b > 0:
+            return {0, ...}, {1, ...}
+        if mlp.depth > 1 and even and odd:
+            return (even & {0}) | {...}, (odd & {1}) | {...}
+        return even, odd
+    if (degree := max(even | odd) ** mlp.depth) > LARGEST_DEGREE:
+        raise ValueError(
+            f"networks of depth {mlp.depth} with activation {mlp.phi.name!r} are polynomials of degree {degree}; exact "
+            f"ranks are computed up to degree {LARGEST_DEGREE}: reduce the depth"
+        )
+    if mlp.sigma_b > 0:
+        occurring = set(range(degree + 1))
+    else:
+        occurring = {1}
+        for _ in range(mlp.depth):
+            occurring = _sums(occurring, even | odd)
+    return {m for m in occurring if m % 2 == 0}, {m for m in occurring if m % 2 == 1}
 
 
 def null_space(found) -> np.ndarray:
-    """An orthonormal basis (N(1+d), m) of all null vectors of several degeneracies together; overlaps count once."""
-    vectors = np.concatenate([item.null_vectors / np.linalg.norm(item.null_vectors, axis=0) for item in found], axis=1)
-    left, singular, _ = np.linalg.svd(vectors, full_matrices=False)
-    return left[:, singular > 1e-10 * singular[0]]
+    """An orthonormal basis (N(1+d), m) of all null vectors of the degeneracies together."""
+    return np.linalg.qr(np.concatenate([one.null_vectors for one in found], axis=1))[0]
 
 
-def _dependencies(points):
-    """Orthonormal (p, r) and (p, p - r): of r, the rank of the points, and all c with sum_k c_k x_k = 0.
-
-    The entries of c are rounded; how many there are is decided exactly, since a proof of singularity rests on it.
-    """
-    left, singular, _ = np.linalg.svd(points)
-    rank = min(points.shape)
-    if singular[-1] <= 1e-8 * singular[0]:  # perhaps fewer: dependent points always come here
-        rank = _exact_rank(points)
-    return left[:, :rank], left[:, rank:]
+# ------------------------------------------------------------------------------------------- cause by cause
 
 
-def _exact_rank(points):
-    rows, rank = [[Fraction(float(entry)) for entry in x] for x in points], 0
-    for column in range(points.shape[1]):
-        pivot = next((k for k in range(rank, len(rows)) if rows[k][column]), None)
-        if pivot is None:
-            continue
-        rows[rank], rows[pivot] = rows[pivot], rows[rank]
-        for k in range(rank + 1, len(rows)):
-            ratio = rows[k][column] / rows[rank][column]
-            rows[k] = [a - ratio * b for a, b in zip(rows[k], rows[rank], strict=True)]
-        rank += 1
-    return rank
+def _duplicates(X):
+    tied = Ties.of(X, antipodes=False)
+    later = np.setdiff1d(np.arange(len(X)), tied.first)
+    pairs = sorted((int(tied.first[tied.group[j]]), int(j)) for j in later)
+    vectors = [{(i, a): 1, (j, a): -1} for i, j in pairs for a in range(1 + X.shape[1])]
+    return _degeneracy(X, "duplicate points", "J_a f(x) = J_a f(x') for every a", pairs, vectors)
 
 
-def _vector(X, entries):
-    """A null vector from (point, index, coefficient) triples; coefficients of one entry add up."""
-    vector = np.zeros((len(X), 1 + X.shape[1]))
-    for point, index, coefficient in entries:
-        vector[point, index] += coefficient
-    return vector.ravel()
+def _origin(X, distinct, parts):
+    even, odd = parts
+    silent = [] if 0 in even else [0]
+    silent += [] if 1 in odd else range(1, 1 + X.shape[1])
+    identity = ", ".join(["f(0) = 0"] * (0 not in even) + ["Jf(0) = 0"] * (1 not in odd))
+    points = [(int(i),) for i in distinct if not X[i].any()]
+    return _degeneracy(X, "point at the origin", identity, points, [{(i, a): 1} for (i,) in points for a in silent])
 
 
-def _found(cause, identity, points, columns):
-    return Degeneracy(cause, identity, tuple(points), np.stack(columns, axis=1)) if columns else None
+def _parity(X, pairs, *, odd):
+    """f(-x) = -f(x) for odd phi, f(-x) = f(x) for even phi."""
+    identity = "f(-x) = -f(x), Jf(-x) = Jf(x)" if odd else "f(-x) = f(x), Jf(-x) = -Jf(x)"
+    value, slope = (1, -1) if odd else (-1, 1)
+    vectors = [{(i, a): 1, (j, a): slope if a else value} for a in range(1 + X.shape[1]) for i, j in pairs]
+    return _degeneracy(X, "antipodal pairs", identity, pairs, vectors)
+
+
+def _finite_parity(X, pairs, part):
+    """One parity of f is a polynomial while the other takes any values: relations among pairs in that parity."""
+    odd = any(m % 2 for m in part)
+    functionals = [(i, a) for i, _ in pairs for a in range(1 + X.shape[1])]
+    functionals += _at_origin(X, part)
+    other = dict(pairs)
+    vectors = []
+    for relation in relations(X, part, functionals):
+        vector = {}
+        for (i, a), y in relation.items():
+            if i in other:  # f(x) -+ f(-x) is twice the part of f, which at the origin is f itself
+                vector[i, a] = y
+                vector[other[i], a] = -y if odd == (a == 0) else y
+            else:
+                vector[i, a] = 2 * y
+        vectors.append(vector)
+    identity = f"f(x) {'-' if odd else '+'} f(-x) is {_polynomials(part)}"
+    return _degeneracy(X, "antipodal pairs", identity, pairs, vectors)
+
+
+def _polynomial(X, distinct, parts):
+    """Networks are polynomials of bounded degree."""
+    part = parts[0] | parts[1]
+    functionals = [(int(i), a) for i in distinct if X[i].any() for a in range(1 + X.shape[1])]
+    functionals += _at_origin(X, part)
+    points = [(int(i),) for i in distinct]
+    vectors = relations(X, part, functionals)
+    return _degeneracy(X, "polynomial activation", f"f is {_polynomials(part)}", points, vectors)
+
+
+# ------------------------------------------------------------------------------------------- helpers
+
+
+def _degeneracy(X, cause, identity, points, vectors):
+    return Degeneracy(cause, identity, tuple(points), (len(X), 1 + X.shape[1]), tuple(vectors))
+
+
+def _antipodes(X, distinct):
+    """Pairs (i, j) of distinct points with x_j = -x_i, and one point of each pair with all that have no partner."""
+    tied = Ties.of(X[distinct], antipodes=True)
+    second = np.flatnonzero(tied.sign < 0)
+    pairs = list(zip(distinct[tied.first[tied.group[second]]].tolist(), distinct[second].tolist(), strict=True))
+    return pairs, distinct[tied.first]
+
+
+def _at_origin(X, part):
+    """The functionals at the origin, if it is among the points, that do not vanish on all forms of these degrees."""
+    indices = [0] * (0 in part) + list(range(1, 1 + X.shape[1])) * (1 in part)
+    return [(int(i), a) for i in np.flatnonzero(~X.any(axis=1))[:1] for a in indices]
+
+
+def _sums(degrees, counts):
+    """All sums of j of the degrees, j any of the counts."""
+    reached, found = {0}, set()
+    for j in range(max(counts) + 1):
+        if j in counts:
+            found |= reached
+        reached = {a + b for a in reached for b in degrees}
+    return found
+
+
+def _polynomials(part):
+    if max(part) <= 1:
+        return {(0,): "constant", (1,): "linear", (0, 1): "affine"}[tuple(sorted(part))]
+    return f"a polynomial whose terms have degree {', '.join(map(str, sorted(part)))}"

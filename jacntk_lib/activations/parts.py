@@ -1,0 +1,137 @@
+r"""The even and the odd part of an activation: which powers of z they contain, stated or found numerically.
+
+Whether a Gram matrix of values and Jacobians is singular depends on phi only through the *degrees* of its two parts,
+the set :math:`\{k : \phi^{(k)}(0) \ne 0\}` split by parity. A part is written as a tuple of degrees: all of them where
+it is a polynomial; where it is not, the tuple ends with an ellipsis, and of the degrees before it only 0 and 1 matter
+(they say whether phi(0) and phi'(0) vanish).
+
+==============  ============  ============
+activation      even part     odd part
+==============  ============  ============
+erf, sine       ``()``        ``(1, ...)``
+cosine          ``(0, ...)``  ``()``
+GELU            ``(2, ...)``  ``(1,)``
+sigmoid         ``(0,)``      ``(1, ...)``
+z^3             ``()``        ``(3,)``
+z^2 + z         ``(2,)``      ``(1,)``
+==============  ============  ============
+
+What is found here is numerical, from values on [-6, 6]: a number below 1e-10 of its scale counts as zero. A part of
+degree up to four, whose fourth derivative is constant, is recognised as a polynomial; where it may be one of degree up
+to twelve, a statement is demanded. What a user states is checked in the same way.
+
+>>> zero = jnp.zeros_like
+>>> parts("z^2 + z", [lambda z: z * z + z, lambda z: 2 * z + 1, lambda z: zero(z) + 2, zero, zero])
+((2,), (1,))
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_NEGLIGIBLE = 1e-10
+_POINTS = 6 * np.cos(np.pi * (np.arange(48) + 0.5) / 96)  # Chebyshev's, positive; their mirror images come along
+_LONGEST = 12  # the degree up to which polynomials are looked for
+
+
+def parts(name, derivatives, even_part=None, odd_part=None):
+    """``(even_part, odd_part)``, as stated and checked, or as found where None is stated (see the module).
+
+    Raises
+    ------
+    ValueError : a statement contradicts the function, or nothing is stated and the part may be a polynomial of a degree
+        above four.
+    TypeError : a statement is not a tuple of degrees.
+    """
+    sample = _Sample.of(derivatives)
+    return tuple(_part(name, sample, parity, stated) for parity, stated in enumerate((even_part, odd_part)))
+
+
+class _Sample(NamedTuple):
+    """Values of phi and four derivatives at the points and at their mirror images; which do not vanish at 0."""
+
+    jets: np.ndarray  # (5, 2, points)
+    present: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, derivatives):
+        with jax.enable_x64(True):
+            jets = np.stack([[np.asarray(f(jnp.asarray(z))) for z in (_POINTS, -_POINTS)] for f in derivatives])
+            at_zero = [float(f(jnp.zeros(()))) for f in derivatives]
+        near = np.abs(jets[:, :, np.abs(_POINTS) <= 1]).max(axis=(1, 2))
+        return cls(jets, tuple(abs(v) > _NEGLIGIBLE * scale for v, scale in zip(at_zero, near, strict=True)))
+
+    def part(self, order, parity):
+        """The even (parity 0) or odd part of a derivative at the points, and what is negligible beside it."""
+        there, mirrored = self.jets[order]
+        return (there + (-1) ** parity * mirrored) / 2, _NEGLIGIBLE * float(np.abs(self.jets[order]).max())
+
+
+def _part(name, sample, parity, stated):
+    """The degrees of one part, parity 0 for the even one: found, or stated and checked."""
+    field = ("even_part", "odd_part")[parity]
+    degree = _degree(*sample.part(4, parity), parity)
+    present = tuple(k for k in range(parity, 5, 2) if sample.present[k])
+    found = present if degree <= 4 else (*(k for k in present if k <= 1), ...)
+    if stated is None:
+        if 4 < degree < math.inf:
+            raise ValueError(
+                f"activation {name!r}: its {field.replace('_', ' ')} looks like a polynomial of degree {degree}, which "
+                f"rounding does not tell from other functions; pass {field}, for example "
+                f"{field}=({degree},) for z^{degree}, or {field}=({parity}, ...) for a part that is no polynomial"
+            )
+        return found
+    _check_form(name, stated, parity, field)
+    if ... in stated:
+        agrees = degree > 4 and (parity in stated) == sample.present[parity]
+    else:
+        agrees = _has_degrees(*sample.part(0, parity), stated)
+    if not agrees:
+        raise ValueError(
+            f"activation {name!r}: {field}={_shown(stated)} is stated, but the function's own values say otherwise: "
+            f"{field}={_shown(found)} fits them (degrees of its powers, an ellipsis where it is not a polynomial); "
+            "pass that or leave it out"
+        )
+    return stated
+
+
+def _degree(fourth, negligible, parity):
+    """The degree of a part of phi as a polynomial, from that part of the fourth derivative; 3 if less than four."""
+    if np.abs(fourth).max() <= negligible:
+        return 3
+    for degree in range(parity, _LONGEST - 3, 2):
+        basis = np.stack([np.cos(k * np.arccos(_POINTS / 6)) for k in range(parity, degree + 1, 2)], axis=1)
+        if _fit(basis, fourth)[1] <= negligible:
+            return degree + 4
+    return math.inf
+
+
+def _has_degrees(part, negligible, degrees):
+    """Whether one part of phi is a polynomial with exactly these degrees."""
+    if not degrees:
+        return bool(np.abs(part).max() <= negligible)
+    coefficients, error = _fit(np.stack([(_POINTS / 6) ** k for k in degrees], axis=1), part)
+    return bool(error <= negligible < np.abs(coefficients).min())
+
+
+def _fit(basis, values):
+    """Coefficients of the best combination of the columns, and its largest error."""
+    coefficients = np.linalg.lstsq(basis, values, rcond=None)[0]
+    return coefficients, float(np.abs(values - basis @ coefficients).max())
+
+
+def _check_form(name, stated, parity, field):
+    degrees = stated[:-1] if isinstance(stated, tuple) and stated[-1:] == (...,) else stated
+    if not isinstance(degrees, tuple) or any(type(k) is not int or k < 0 or k % 2 != parity for k in degrees):
+        raise TypeError(
+            f"activation {name!r}: {field} must be a tuple of {('even', 'odd')[parity]} degrees, with an ellipsis at "
+            f"the end where it is not a polynomial, got {_shown(stated)}; for example "
+            f"({2 - parity},) or ({parity}, ...)"
+        )
+
+
+def _shown(part):
+    return repr(part).replace("Ellipsis", "...")
