@@ -33,7 +33,7 @@ SOURCES := $(shell find book jacntk_lib benchmarks/results _config.yml _toc.yml 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env environments book pdf serve notebooks prose test lint format unit pairs nbval site workflow check-all mutants latest one-core bench readme-figure lock clean distclean
+.PHONY: help env environments book pdf serve notebooks prose test lint format unit pairs nbval site workflow check-all mutants ranks latest one-core bench readme-figure lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -158,11 +158,15 @@ $(SNAKEMAKE)/stamp: workflow/requirements.lock
 # -- what is too long for every commit -------------------------------------------------------------------------
 
 check-all:
-	$(MAKE) --keep-going mutants latest one-core pdf bench
+	$(MAKE) --keep-going mutants ranks latest one-core pdf bench
 
 # errors put into a copy of the library, one at a time; each has to be noticed (tests/mutants/mutants.toml)
 mutants: $(ENVIRONMENT)
 	$(BIN)/python tools/mutants.py
+
+# the theorem on positive definite kernels beside the certified ranks of ten thousand random sets of points
+ranks: $(ENVIRONMENT)
+	JACNTK_CONFIGURATIONS=10000 $(BIN)/python -m pytest -q -s tests/test_positivity.py
 
 # The newest versions that pyproject.toml allows, in an environment of their own, beside the torch that TORCH asks for.
 # Two tests ask for the locked versions themselves. Sphinx builds one page of many: no -W, since links lead elsewhere.

@@ -29,5 +29,5 @@ def test_frozen_hashable_and_converted():
 
 
 def test_own_activation():
-    phi = activations.Activation.from_derivatives("my tanh", activations.tanh_derivatives(), odd=True)
+    phi = activations.Activation.from_derivatives("my tanh", activations.tanh_derivatives())
     assert MLP(2, phi).phi is phi

@@ -239,7 +239,7 @@ def a_factor_missing_in_the_kernel_of_squares() -> Control:
     """Appendix G: for phi = z^2 Euler's identity makes (2, -x) a null vector of the Jacobian NTK at every point."""
     zero = jnp.zeros_like
     square = activations.Activation.from_derivatives(
-        "square", [jnp.square, lambda z: 2 * z, lambda z: 2 + zero(z), zero, zero], homogeneity=2
+        "square", [jnp.square, lambda z: 2 * z, lambda z: 2 + zero(z), zero, zero]
     )
     x = X[1]
     null = np.array([2.0, *-x])
