@@ -1,8 +1,8 @@
 """The smallest eigenvalue of a Jacobian Gram matrix: certified bounds, and the cases where it is exactly zero."""
 
 from .certificates import NEGATIVE, POSITIVE, SINGULAR, UNDECIDED, Certificate, spectral_bound
+from .definite import Positivity, positivity
 from .degenerate import Degeneracy, degeneracies, null_space
-from .positivity import Positivity, positivity
 from .smallest import certify, extreme_eigenvalues, smallest_eigenvalue
 
 __all__ = [

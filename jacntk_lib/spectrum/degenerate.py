@@ -6,7 +6,7 @@ the finite kernels and their limits, Sigma and Theta, all have it.
 
 For real-analytic phi the null vectors are exactly the relations that hold on all forms (homogeneous polynomials) of the
 degrees in a set K_L. Without bias it depends on the degrees in the even and the odd part of phi and on L alone
-(:func:`degrees`). With bias it holds every degree up to q^L if phi is a polynomial of degree q, every degree at all if
+(``degrees``). With bias it holds every degree up to q^L if phi is a polynomial of degree q, every degree at all if
 phi is no polynomial.
 
 If K_L holds infinitely many even degrees, the even part of f takes any values and derivatives at points no two of which
@@ -81,7 +81,7 @@ def degeneracies(mlp: MLP, X) -> tuple[Degeneracy, ...]:
     * *polynomial activation*: networks of bounded degree cannot take every value and derivative at many points. That
       includes Euler's relation q^L f(x) = <x, Jf(x)> for z^q.
 
-    All of them are found if phi is analytic, or Lipschitz, or there is a bias: see :func:`~.positivity`, which says so.
+    All of them are found if phi is analytic, or Lipschitz, or there is a bias (:func:`jacntk_lib.spectrum.positivity`).
 
     Raises
     ------
