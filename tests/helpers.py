@@ -1,4 +1,4 @@
-"""Points and networks that several test files share."""
+"""Points, networks and problems that several test files share."""
 
 import numpy as np
 import torch
@@ -20,3 +20,26 @@ def normal_tensor(n, d, seed=0):
 def mlp(depth=3, activation="erf", **settings):
     """Nothing at its default, so that a forgotten factor shows."""
     return MLP(depth, activation, **{"kappa": 0.7, "sigma_w": 1.3, "sigma_b": 0.4, "input_scale": 0.6} | settings)
+
+
+def problem(N=5, d=3, K=None, seed=0):
+    """Training points, targets (N,) or (N, K), and three new points."""
+    rng = np.random.default_rng(seed + 100)
+    return unit_points(N, d, seed), rng.standard_normal((N,) if K is None else (N, K)), unit_points(3, d, seed + 1)
+
+
+def rows(prediction):
+    """A prediction as a vector, by point, then value and derivatives."""
+    return np.concatenate([prediction.value[..., None], prediction.jacobian], axis=-1).ravel()
+
+
+def weights(lam, N, d):
+    """Lam as a vector: 1 for every value, lambda for every derivative."""
+    lam = np.broadcast_to(lam, (N,))
+    return np.concatenate([np.ones((N, 1)), np.repeat(lam[:, None], d, axis=1)], axis=1).ravel()
+
+
+def some_network(Z):
+    """A smooth function and its gradient, as a start."""
+    slope = np.arange(1.0, Z.shape[1] + 1)
+    return np.concatenate([np.sin(Z @ slope)[:, None], np.cos(Z @ slope)[:, None] * slope], axis=1)
