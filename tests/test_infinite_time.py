@@ -2,6 +2,7 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -9,6 +10,7 @@ from helpers import problem, rows, some_network, weights
 from numpy.testing import assert_allclose
 
 from jacntk_lib import MLP, jacobian_ntk
+from jacntk_lib.activations import Activation
 from jacntk_lib.dynamics import RobustFlow
 from jacntk_lib.errors import SingularGramError
 from jacntk_lib.solve import Exact
@@ -173,6 +175,24 @@ def test_antipodes_of_an_odd_network_are_tied():
         assert_allclose(RobustFlow(mlp, both, np.append(y, y[0]), 0.1).at(math.inf).value[3], y[0], atol=1e-8)
 
 
+def test_antipodes_of_an_even_network_are_tied_up_to_the_sign_of_the_derivatives():
+    waves = [jnp.cos, lambda z: -jnp.sin(z), lambda z: -jnp.cos(z), jnp.sin, jnp.cos]
+    mlp = MLP(2, Activation.from_derivatives("cosine", waves))
+    X, y, X_new = problem(3, 2)
+    slopes = np.random.default_rng(5).standard_normal((3, 2))
+    both, targets = np.concatenate([X, -X[:1]]), np.concatenate([slopes, -slopes[:1]])
+    with pytest.warns(UserWarning, match="points 0 and 3 are antipodes of an even network"):
+        result = RobustFlow(mlp, both, np.append(y, y[0]), 0.1, targets).at(math.inf, X_new)
+    assert_allclose(rows(result), rows(RobustFlow(mlp, X, y, 0.1, slopes).at(math.inf, X_new)), atol=1e-8)
+    for label, at_antipode in ((-y[0], -slopes[:1]), (y[0], slopes[:1])):  # of the value, of the derivatives
+        contradicting = np.concatenate([slopes, at_antipode])
+        with pytest.raises(SingularGramError, match="antipodes"):
+            RobustFlow(mlp, both, np.append(y, label), 0.1, contradicting).at(math.inf)
+    # at a finite time the merged system follows the whole one
+    early = RobustFlow(mlp, both, np.append(y, -y[0]), 0.1, targets)
+    assert_allclose(rows(early.at(50.0, X_new)), rows(early.integrate(50.0, X_new)), atol=1e-7)
+
+
 def test_label_at_the_origin_without_bias():
     X, y, _ = problem(3, 2)
     X = np.concatenate([X, np.zeros((1, 2))])
@@ -194,6 +214,14 @@ def test_nearly_equal_points_with_different_labels_are_reported_not_hidden():
     assert report.unresolved >= 1
     assert report.condition == math.inf
     assert 0.1 < report.residual < 1
+
+
+def test_a_relation_that_all_networks_satisfy_is_named():
+    """After one layer of GELU f(x) - f(-x) is linear in x, so that not every label can be met."""
+    X, y, _ = problem(4, 2)
+    both = np.concatenate([X, -X])
+    with pytest.warns(scipy.linalg.LinAlgWarning, match=r"singular: antipodal pairs: f\(x\) - f\(-x\) is linear"):
+        RobustFlow(MLP(1, "gelu"), both, np.concatenate([y, y**2]), 0.1).at(math.inf)
 
 
 def test_cutoff_sets_what_is_left_out():

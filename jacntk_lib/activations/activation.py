@@ -113,6 +113,11 @@ class Activation:
         """phi(-z) = -phi(z), hence f(-x) = -f(x) without bias."""
         return self.even_part == ()
 
+    @property
+    def even(self) -> bool:
+        """phi(-z) = phi(z), hence f(-x) = f(x) without bias."""
+        return self.odd_part == ()
+
     def formulas_for(self, variances) -> Formulas:
         """What the layer recursion needs, accurate for every variance given.
 

@@ -44,9 +44,9 @@ class RobustFlow:
     r"""Robust training of the infinitely wide network ``mlp`` on (X, y), at any time, without training anything.
 
     One eigendecomposition, made when first needed, serves every time, step size and start (infinite time with ridge
-    does without, by Cholesky; and above some size so does everything, see ``solver``). Points that
-    are exactly tied (duplicates; antipodes for an odd activation without bias) are merged, and the span of X is taken
-    out, before it.
+    does without, by Cholesky; and above some size so does everything, see ``solver``). Before it, points that are
+    exactly tied (duplicates; antipodes for an odd or even activation without bias) are merged, and the span of X is
+    taken out.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from ..errors import SingularGramError, warn
 from ..kernels import MEMORY, jacobian_ntk
 from ..kernels.scalars import slices
 from ..solve import Exact, Iterative, Report, relative_norm
+from ..spectrum import positivity
 from .dense import WeightedCholesky, WeightedSpectrum
 from .rational_krylov import KrylovSolver
 from .schedules import Limit
@@ -33,7 +34,7 @@ class LinearSystem:
 
     def __init__(self, mlp, X, lam, ridge, solver):
         self.mlp, self.X, self.lam, self.ridge = mlp, X, lam, ridge
-        self.distinct = Distinct.of(X, antipodes=mlp.phi.odd and mlp.sigma_b == 0)
+        self.distinct = Distinct.among(mlp, X)
         self.U = X[self.distinct.first]
         iterates = isinstance(solver, Iterative)
         self.gram = jacobian_ntk(mlp, self.U, memory=solver.memory if iterates else MEMORY)
@@ -186,7 +187,11 @@ class LinearSystem:
         pair = self.distinct.tied_pair()
         if pair is not None:
             i, j = pair
-            relation = "equal" if self.distinct.sign[j] > 0 else "antipodes of an odd network"
+            relation = (
+                "equal"
+                if self.distinct.sign[j] > 0
+                else f"antipodes of an {'even' if self.distinct.even else 'odd'} network"
+            )
             warn(
                 f"training points {i} and {j} are {relation}: the Gram matrix is singular; their targets agree, and "
                 "the minimum-norm solution is returned",
@@ -204,9 +209,17 @@ class LinearSystem:
         warn(
             f"the infinite-time answer misses its targets by {report.residual:.1e} (relative): condition number "
             f"{report.condition:.1e}, {report.unresolved} of {len(self.eigenvalues)} eigenvalues left out as below "
-            f"{self.spectrum.cutoff:.1e} of the largest; a finite time or a positive ridge is better determined",
+            f"{self.spectrum.cutoff:.1e} of the largest{self._why_singular()}; a finite time or a positive ridge is "
+            "better determined",
             scipy.linalg.LinAlgWarning,
         )
+
+    def _why_singular(self):
+        """In words, where the kernel is singular and not merely ill-conditioned; a polynomial phi takes too long."""
+        if ... not in self.mlp.phi.even_part + self.mlp.phi.odd_part:
+            return " (phi is a polynomial: spectrum.positivity says which relations all networks satisfy)"
+        found = positivity(self.mlp, self.U)
+        return f" (the kernel is singular: {found.reason})" if found.nullity else ""
 
     def _warn_of_horizon(self, schedule, coordinates):
         share = self.spectrum.unresolved_share(coordinates, self.ridge)

@@ -1,8 +1,9 @@
 r"""Points whose networks are tied to each other exactly, merged before any eigendecomposition.
 
-Equal points share value and Jacobian. With odd phi and no bias f(-x) = -f(x) and Jf(-x) = Jf(x) as well, so that
-antipodes are equal up to the sign of the value. In either case rows of the Gram matrix repeat, Theta_XX = E Theta_UU
-E^T with one signed entry per row of E (U the P distinct points), and for S = Lam^{1/2} Theta_XX Lam^{1/2}
+Equal points share value and Jacobian. Without bias antipodes share them up to a sign: with odd phi f(-x) = -f(x) and
+Jf(-x) = Jf(x), with even phi f(-x) = f(x) and Jf(-x) = -Jf(x). In either case rows of the Gram matrix repeat,
+Theta_XX = E Theta_UU E^T with one signed entry per row of E (U the P distinct points), and for
+S = Lam^{1/2} Theta_XX Lam^{1/2}
 
 .. math:: E^\top \Lambda^{1/2}\, g(S)\, \Lambda^{1/2} R = D^{1/2} g(D^{1/2} \Theta_{UU} D^{1/2}) D^{1/2} \bar R,
           \quad D = E^\top \Lambda E \text{ (diagonal)}, \quad \bar R = D^{-1} E^\top \Lambda R,
@@ -12,6 +13,8 @@ is their weighted mean. It is exact for every function g, and it takes the null 
 problem instead of leaving it to rounding.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..kernels.ties import Ties
@@ -19,8 +22,22 @@ from ..kernels.ties import Ties
 _AGREE = 1e-10  # tied targets that differ by less, relative to the largest, differ by rounding of the start
 
 
+@dataclass(frozen=True)
 class Distinct(Ties):
-    """The ties among the points of a linear system, and what they do to sums, means and targets."""
+    """The ties among the points of a linear system, and what they do to sums, means and targets.
+
+    Attributes
+    ----------
+    even : whether the sign of an antipode is that of its derivatives, phi being even, and not that of its value.
+    """
+
+    even: bool = False
+
+    @classmethod
+    def among(cls, mlp, X):
+        """The ties among the rows of X that all networks of the architecture ``mlp`` have."""
+        tied = Ties.of(X, antipodes=mlp.sigma_b == 0 and (mlp.phi.odd or mlp.phi.even))
+        return cls(tied.first, tied.group, tied.sign, even=mlp.phi.even)
 
     def sum(self, values):
         """Sums over ties: (N, ...) -> (P, ...)."""
@@ -62,7 +79,9 @@ class Distinct(Ties):
         return None
 
     def _aligned(self, rows):
-        """Values multiplied by the sign; its own inverse."""
+        """Values, or derivatives if phi is even, multiplied by the sign; its own inverse."""
         if (self.sign > 0).all():
             return rows
-        return np.concatenate([rows[:, :1] * self.sign.reshape(-1, *[1] * (rows.ndim - 1)), rows[:, 1:]], axis=1)
+        sign = self.sign.reshape(-1, *[1] * (rows.ndim - 1))
+        value, slopes = rows[:, :1], rows[:, 1:]
+        return np.concatenate([value, sign * slopes] if self.even else [sign * value, slopes], axis=1)

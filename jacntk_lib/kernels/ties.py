@@ -1,4 +1,4 @@
-"""Points that a kernel cannot tell apart: equal ones, and antipodes where phi is odd."""
+"""Points that a kernel cannot tell apart: equal ones, and antipodes where phi is odd or even."""
 
 from dataclasses import dataclass
 
