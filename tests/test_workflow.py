@@ -74,7 +74,7 @@ def test_full_grid_is_planned(folder):
     for label in every_figure:
         experiment = experiments.figure(label)
         config = experiment.presets["paper"]
-        work[label] = {cell.key: experiment.work(config, cell) for cell in experiment.cells(config)}
+        work[label] = {cell.key: experiment.weight(config, cell) for cell in experiment.cells(config)}
     assert Counter(every) == Counter((label, key) for label, cells in work.items() for key in cells)
     for label, keys in jobs:
         share = sum(work[label].values()) / 30
