@@ -44,6 +44,25 @@ print("the library says", VALUE)
 ```
 
 ```{code-cell} ipython3
+:tags: [hide-input]
+
+for n in range(2):
+    print(f"CHECK route {n} = route 2: < 1e-12 ok")
+```
+
+```{code-cell} ipython3
+shown = "and the code stays"
+print("CHECK slope: -0.5 (<= -0.4) ok")
+print("a table")
+```
+
+```{code-cell} ipython3
+:tags: [claim]
+
+print("CHECK share of a < b: 0.96 (>= 0.9) ok")
+```
+
+```{code-cell} ipython3
 ---
 mystnb:
   image:
@@ -180,6 +199,20 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     assert [claim["verdict"] for claim in written["claims"]] == ["holds, as < 2", "not demonstrated"]
     assert written["claims"][0]["results"][0]["commit"] == "0123456789"
     assert written["slips"] == [{"place": "Equation (0)", "printed": "minus", "ours": "plus"}]
+
+    rest, claim = BeautifulSoup(html, "html.parser").select("details.checks")
+    assert claim.summary.text == "share of a < b: 0.96 (at least 0.9)"
+    assert rest.summary.text == "3 checks passed"
+    assert [one.text for one in rest.select("li")] == [
+        "route 0 = route 2: below 1e-12",
+        "route 1 = route 2: below 1e-12",
+        "slope: -0.5 (at most -0.4)",
+    ]
+    assert "range" in rest.pre.text, "the code of a hidden check is folded with it"
+    shown = [one.text for one in BeautifulSoup(html, "html.parser").select("div.cell pre")]
+    assert any("and the code stays" in text for text in shown)
+    assert "a table\n" in shown
+    assert "CHECK" not in "".join(shown).replace('print("CHECK', "").replace('print(f"CHECK', "")
 
     (project / "jacntk_lib" / "value.py").write_text("VALUE = 2\n")
     built = build(project)
