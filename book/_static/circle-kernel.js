@@ -177,30 +177,30 @@ const circleKernel = (() => {
 
   // ------------------------------------------------------------ training
 
-  /* Labels that every network ties to each other: equal angles, and antipodes where phi is odd. They act as one point
-     whose weight is their number and whose label is their mean; an antipode's value and frame derivatives all change
-     sign. { angles, group, sign, count, apart }, apart being the indices of two tied labels that disagree, or null. */
-  function ties(angles, labels, odd) {
-    const first = new Map(), found = { angles: [], group: [], sign: [], count: [], contrary: null }, leader = [];
-    angles.forEach((angle, i) => {
-      const key = odd ? apart(angle, 0) % 180 : apart(angle, 0);
+  /* Labels that every network ties to each other: equal angles, and antipodes where phi is odd, whose value and frame
+     derivatives are minus those of the first. A tie acts as one point: its weight is the number of its labels, and its
+     label is their mean. { angles, count } of the P ties, { group, sign } of the N labels. */
+  function ties(angles, odd) {
+    const first = new Map(), found = { angles: [], count: [], group: [], sign: [] };
+    for (const angle of angles) {
+      const key = apart(angle, 0) % (odd ? 180 : 360);
       if (!first.has(key)) {
         first.set(key, found.angles.length);
-        found.angles.push(angle); found.count.push(0); leader.push(i);
+        found.angles.push(angle); found.count.push(0);
       }
-      const g = first.get(key), sign = apart(angle, found.angles[g]) === 0 ? 1 : -1;
-      found.group.push(g); found.sign.push(sign); found.count[g]++;
-      if (Math.abs(sign * labels[i] - labels[leader[g]]) > 1e-10) found.contrary ??= [leader[g], i];
-    });
+      const g = first.get(key);
+      found.group.push(g); found.count[g]++;
+      found.sign.push(apart(angle, found.angles[g]) === 0 ? 1 : -1);
+    }
     return found;
   }
 
-  /* The spectrum of S = Lam^{1/2} Theta Lam^{1/2}: everything about training that does not depend on the labels' values.
+  /* The spectrum of S = Lam^{1/2} Theta Lam^{1/2}: what training owes to the angles and not to the labels.
 
      eigenvalues are descending and not negative, `floor` is the size below which float64 cannot tell one from zero,
      `timeConstants` are N / w in units of kappa^2 t, infinite for unresolved ones. */
   function spectrum({ angles, activation, depth, lambda }) {
-    const odd = activations[activation].odd, tied = ties(angles, angles.map(() => 0), odd), P = tied.angles.length;
+    const tied = ties(angles, activations[activation].odd), P = tied.angles.length;
     const theta = table(activation, depth).theta, per = lambda > 0 ? 3 : 1, n = per * P;
     const root = Float64Array.from({ length: n }, (_, i) =>
       Math.sqrt(tied.count[Math.floor(i / per)] * (i % per ? lambda : 1)));
@@ -252,24 +252,26 @@ const circleKernel = (() => {
   }
 
   /* The mean over initialisations at `time` = kappa^2 t: angle in degrees -> [value, radial, tangential derivative]. */
-  function predictor(spectrum, labels, time) {
-    const { activation, depth, tied, per } = spectrum, theta = table(activation, depth).theta;
-    const coefficients = weigh(spectrum, tau(spectrum, time), coordinates(spectrum, labels));
+  function predictor(system, labels, time) {
+    const { activation, depth, tied, per } = system, theta = table(activation, depth).theta;
+    const coefficients = weigh(system, tau(system, time), coordinates(system, labels));
     return angle => {
       const out = [0, 0, 0];
       tied.angles.forEach((other, g) => {
         const entries = theta[apart(angle, other)];
-        for (let a = 0; a < 3; a++) for (let b = 0; b < per; b++) out[a] += entries[3 * a + b] * coefficients[per * g + b];
+        for (let a = 0; a < 3; a++) for (let b = 0; b < per; b++) {
+          out[a] += entries[3 * a + b] * coefficients[per * g + b];
+        }
       });
       return out;
     };
   }
 
-  /* The standard deviation over initialisations of the value, over kappa: angle -> number. With A = Theta_xX G its square
-     is Sigma_xx - 2 A Sigma_Xx + A Sigma_XX A^T, whatever the labels. */
-  function spread(spectrum, time) {
-    const { activation, depth, tied, per, n, root, V } = spectrum, { sigma, theta } = table(activation, depth);
-    const factors = tau(spectrum, time), own = sigma[0][0];
+  /* The standard deviation over initialisations of the value, over kappa: angle -> number. With A = Theta_xX G, its
+     square is Sigma_xx - 2 A Sigma_Xx + A Sigma_XX A^T, whatever the labels. */
+  function spread(system, time) {
+    const { activation, depth, tied, per, n, root, V } = system, { sigma, theta } = table(activation, depth);
+    const factors = tau(system, time), own = sigma[0][0];
     const column = (blocks, angle) => Float64Array.from({ length: n }, (_, row) =>
       blocks[apart(tied.angles[Math.floor(row / per)], angle)][3 * (row % per)]);
     const prior = tied.angles.flatMap(alpha => Array.from({ length: per }, (_, a) =>
@@ -281,7 +283,7 @@ const circleKernel = (() => {
         const weighted = root[row] * toPoint[row];
         for (let i = 0; i < n; i++) c[i] += V[row * n + i] * weighted;
       }
-      const A = weigh(spectrum, factors, c);
+      const A = weigh(system, factors, c);
       let variance = own;
       for (let row = 0; row < n; row++) {
         let sum = -2 * cross[row];

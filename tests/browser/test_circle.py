@@ -1,0 +1,498 @@
+"""The circle: its JavaScript beside the library, and what a reader can do with it."""
+
+import json
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_pages import serious
+
+from jacntk_lib import MLP, RobustFlow, jacobian_nngp, jacobian_ntk
+
+pytestmark = pytest.mark.browser
+
+STATIC = Path(__file__).resolve().parents[2] / "book" / "_static"
+SCRIPTS = ("circle-kernel.js", "circle-picture.js", "circle-networks.js", "circle.js")
+EIGHT = [0, 50, 80, 130, 185, 222, 275, 320], [1, 1, -1, -1, 1, -1, -1, 1]
+THREE = [10, 110, 250], [1, -1, 0.5]
+AROUND = list(range(0, 360, 15))
+NETWORKS = [(activation, depth) for activation in ("erf", "gelu") for depth in range(1, 7)]
+
+
+def frame(degrees):
+    """Points of the circle and the unit tangents there, those of opposite angles being exactly opposite."""
+    degrees = np.asarray(degrees)
+    sign, angle = np.where(degrees >= 180, -1.0, 1.0)[:, None], np.radians(degrees % 180)
+    return (sign * np.stack(pair, axis=1) for pair in ((np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))))
+
+
+def in_frame(degrees):
+    """(points, 3, 3): from value, radial and tangential derivative to the library's rows."""
+    maps = np.zeros((len(degrees), 3, 3))
+    maps[:, 0, 0] = 1
+    maps[:, 1:, 1], maps[:, 1:, 2] = frame(degrees)
+    return maps
+
+
+# -- what the script computes --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kernel(browser):
+    """``kernel(code, argument)``: what the code, a JavaScript function of K = circleKernel and the argument, returns."""
+    page = browser.new_page()
+    page.add_script_tag(path=STATIC / "circle-kernel.js")
+    # numbers travel as text, in which infinity has no name of its own
+    wrapper = """([code, argument]) => JSON.stringify(eval(code)(circleKernel, JSON.parse(argument, (_, one) =>
+        one === 'inf' ? Infinity : one)), (_, one) => one === Infinity ? 'inf' : ArrayBuffer.isView(one) ? [...one] : one)"""
+
+    def call(code, argument):
+        return json.loads(page.evaluate(wrapper, [code, json.dumps(argument)]))
+
+    yield call
+    page.close()
+
+
+@pytest.mark.parametrize(("activation", "depth"), NETWORKS)
+def test_the_eight_scalars_are_the_librarys_for_every_pair(kernel, activation, depth):
+    X = np.array([[1.0, 0.0], [0.6, 0.8], [0.6, -0.8], [-0.6, -0.8], [1e-3, 2.0], [0.6, 0.8 + 1e-9]])
+    pairs = [[x @ x, y @ y, x @ y] for x in X for y in X]
+    found = kernel(
+        f"(K, pairs) => pairs.map(pair => K.jets('{activation}', {depth}, ...pair))",
+        pairs,
+    )
+    for kind, gram in (("sigma", jacobian_nngp), ("theta", jacobian_ntk)):
+        G = gram(MLP(depth, activation), X, X)
+        for field, expected in zip(("k", "A", "B", "C", "AB", "AC", "BC", "CC"), G.scalars(), strict=True):
+            ours = np.reshape([one[kind][field] for one in found], expected.shape)
+            np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max(), err_msg=field)
+
+
+@pytest.mark.parametrize(("activation", "depth"), NETWORKS)
+def test_blocks_are_the_librarys_in_the_frames_of_their_points(kernel, activation, depth):
+    """Every difference of angles, 0 and 180 degrees among them, wherever the pair lies."""
+    degrees = np.arange(360)
+    found = kernel(f"(K, _) => K.table('{activation}', {depth})", None)
+    for start in (0, 77):
+        rows = (start + degrees) % 360
+        x, y = next(frame(rows)), next(frame([start]))
+        for kind, gram in (("sigma", jacobian_nngp), ("theta", jacobian_ntk)):
+            blocks = gram(MLP(depth, activation), x, y).blocks()[:, :, 0]
+            turned = np.einsum("nau,nab,bv->nuv", in_frame(rows), blocks, in_frame([start])[0])
+            scale = np.abs(turned).max()
+            np.testing.assert_allclose(np.reshape(found[kind], (360, 3, 3)), turned, atol=1e-13 * scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 24, 90])
+def test_eigenvectors_of_symmetric_matrices(kernel, n):
+    rng = np.random.default_rng(n)
+    Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    w = np.repeat(rng.standard_normal(-(-n // 2)), 2)[:n]  # of both signs, every one twice
+    S = (Q * w) @ Q.T
+    S = (S + S.T) / 2
+    found = kernel(f"(K, S) => K.eigen(Float64Array.from(S), {n})", S.ravel().tolist())
+    V = np.reshape(found["V"], (n, n))
+    np.testing.assert_allclose(found["w"], np.sort(w)[::-1], atol=1e-13)
+    np.testing.assert_allclose(V.T @ V, np.eye(n), atol=1e-13)
+    np.testing.assert_allclose((V * found["w"]) @ V.T, S, atol=1e-13)
+
+
+SOLVE = """(K, cases) => cases.map(({ around, labels, time, ...problem }) => {
+    const system = K.spectrum(problem), network = K.predictor(system, labels, time), spread = K.spread(system, time);
+    return { rows: around.map(network), spread: around.map(spread), w: system.eigenvalues,
+             constants: system.timeConstants };
+})"""
+
+
+def case(activation, depth, lam, time, angles, labels):
+    time = "inf" if time == math.inf else time
+    return {
+        "activation": activation, "depth": depth, "lambda": lam, "time": time,
+        "angles": list(angles), "labels": list(labels), "around": AROUND,
+    }  # fmt: skip
+
+
+def assert_equal_to_the_library(kernel, cases, kappa=0.7, labels=None):
+    """Values and derivatives around the circle, and the variance over initialisations, to 1e-10.
+
+    ``labels`` are for the library, where they differ.
+    """
+    X, T = frame(AROUND)
+    for one, found in zip(cases, kernel(SOLVE, cases), strict=True):
+        time, points = float(one["time"]), next(frame(one["angles"]))
+        mlp, y = MLP(one["depth"], one["activation"], kappa=kappa), np.array(labels or one["labels"], dtype=float)
+        flow = RobustFlow(mlp, points, y, lam=one["lambda"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # ties whose labels agree
+            value, jacobian = flow.at(time / kappa**2, X)
+        expected = np.stack([value, (jacobian * X).sum(axis=1), (jacobian * T).sum(axis=1)], axis=1)
+        bound = 1e-10 * max(1, np.abs(y).max())
+        np.testing.assert_allclose(found["rows"], expected, rtol=0, atol=bound, err_msg=str(one))
+        variance = (flow.value_std(time / kappa**2, X) / kappa) ** 2
+        np.testing.assert_allclose(np.square(found["spread"]), variance, rtol=0, atol=1e-10, err_msg=str(one))
+        np.testing.assert_allclose(found["w"], flow.eigenvalues, rtol=0, atol=1e-13 * flow.eigenvalues[0])
+
+
+CASES = {
+    (activation, depth): [
+        case(activation, depth, lam, time, *points)
+        for points, times in ((THREE, (0, 0.3, 20, 3e3, math.inf)), (EIGHT, (0.3, 20, 400)))
+        for lam in (0, 1e-3, 0.1, 10)
+        for time in times
+    ]
+    for activation, depth in NETWORKS
+}
+
+
+@pytest.mark.parametrize(("activation", "depth"), NETWORKS)
+def test_the_network_and_its_spread_are_the_librarys(kernel, activation, depth):
+    """Eight labels at infinite time are too badly conditioned with erf for two routes to agree to 1e-10."""
+    cases = CASES[activation, depth]
+    if activation == "gelu" and depth > 1:
+        cases = [*cases, *(case(activation, depth, lam, math.inf, *EIGHT) for lam in (0, 0.01, 1))]
+    assert_equal_to_the_library(kernel, cases)
+    assert sum(map(len, CASES.values())) >= 50
+
+
+@pytest.mark.parametrize("depth", [1, 3, 6])
+@pytest.mark.parametrize("lam", [0, 0.1])
+def test_ties_are_merged_as_in_the_library(kernel, depth, lam):
+    """Equal angles for both activations, opposite ones for erf; labels that agree, and at finite times others."""
+    duplicates, antipodes = [10, 110, 250, 110], [10, 110, 250, 290]
+    tied = [("erf", duplicates, [1, -1, 0.5, -1]), ("gelu", duplicates, [1, -1, 0.5, -1])]
+    tied.append(("erf", antipodes, [1, -1, 0.5, 1]))
+    agreeing = [case(name, depth, lam, time, *points) for name, *points in tied for time in (20, math.inf)]
+    assert_equal_to_the_library(kernel, agreeing)
+    contrary = [case(name, depth, lam, 20, angles, [1, -1, 0.5, 0.3]) for name, angles, _ in tied]
+    assert_equal_to_the_library(kernel, contrary)
+
+
+def test_labels_that_contradict_each_other_are_met_half_way_at_infinite_time(kernel):
+    """The library refuses them; the limit of the flow is the answer to their mean."""
+    angles = [10, 110, 250, 110]
+    contrary = [case("gelu", 3, 0.1, math.inf, angles, [1, -1, 0.5, 0.4])]
+    assert_equal_to_the_library(kernel, contrary, labels=[1, -0.3, 0.5, -0.3])
+
+
+@pytest.mark.parametrize("time", [20, math.inf])
+def test_opposite_angles_of_one_gelu_layer_make_a_singular_kernel(kernel, time):
+    """Nothing is merged there: the library and the script leave the same directions out."""
+    assert_equal_to_the_library(kernel, [case("gelu", 1, 0.1, time, [10, 100, 190], [1, -1, 0.5])])
+
+
+def test_time_constants_are_half_lives_over_log_two(kernel):
+    found = kernel(SOLVE, [case("gelu", 3, 0.1, 1, *EIGHT)])[0]["constants"]
+    flow = RobustFlow(MLP(3, "gelu", kappa=2.0), next(frame(EIGHT[0])), np.array(EIGHT[1], float), lam=0.1)
+    np.testing.assert_allclose(found, flow.half_life() * 4 / math.log(2), rtol=1e-10)
+
+
+# -- what a reader can do ------------------------------------------------------------------------------------
+
+START = {"labels": " ".join(f"{a}:{b}" for a, b in zip(*EIGHT, strict=True)), "lambda": 0.1, "time": 1000, "depth": 3}
+START |= {"activation": "gelu", "kappa": 2, "band": "off", "front": "lambda edit"}
+
+
+def show(page, **changes):
+    """A page with one circle, which a test that needs no built book can use."""
+    data = " ".join(f'data-{name}="{value}"' for name, value in (START | changes).items())
+    page.set_content(
+        f"<!doctype html><html lang=en><title>A circle</title><main><h1>A</h1><div class=circle {data}></div></main>"
+    )
+    page.add_style_tag(path=STATIC / "circle.css")
+    for name in SCRIPTS:
+        page.add_script_tag(path=STATIC / name)
+    return page
+
+
+@pytest.fixture
+def window(visit):
+    """A page with one circle at its start; nothing may go wrong on it."""
+    window = visit()
+    show(window.page)
+    yield window
+    assert (window.errors, window.outside, window.failed) == ([], [], [])
+
+
+@pytest.fixture
+def page(window):
+    return window.page
+
+
+CURVE = "path[data-curve=network]"
+
+
+def rest(page):
+    """Until what was done has been drawn."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def curve(page):
+    rest(page)
+    return page.locator(CURVE).get_attribute("d")
+
+
+def label(page, i):
+    """Angle and value of a label, as its handle tells assistive technology."""
+    rest(page)
+    handle = page.get_by_role("slider", name=f"Label {i} at")
+    return int(handle.get_attribute("aria-label").split()[3]), float(handle.get_attribute("aria-valuenow"))
+
+
+def centre(page, i):
+    box = page.locator(".circle-label").nth(i - 1).bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_the_curve_drawn_is_the_librarys(page):
+    """Read off the picture, with the scale that the labels on it give."""
+    drawn = np.array([pair.split(" ") for pair in curve(page)[1:].split("L")], dtype=float)
+    handles = page.locator(".circle-label").evaluate_all("all => all.map(one => one.getAttribute('transform'))")
+    at = np.array([one[len("translate(") : -1].split(" ") for one in handles], dtype=float)
+    across, up = np.polyfit(at[:, 0], EIGHT[0], 1), np.polyfit(at[:, 1], EIGHT[1], 1)
+    degrees, value = np.polyval(across, drawn[:, 0]), np.polyval(up, drawn[:, 1])
+    flow = RobustFlow(MLP(3, "gelu", kappa=1.0), next(frame(EIGHT[0])), np.array(EIGHT[1], float), lam=0.1)
+    np.testing.assert_allclose(degrees, np.arange(0, 361, 2), atol=0.1)
+    np.testing.assert_allclose(value, flow.at(1000, next(frame(np.arange(0, 361, 2) % 360))).value, atol=0.01)
+
+
+def test_a_label_is_dragged_up_or_sideways_by_mouse(page):
+    before = curve(page)
+    x, y = centre(page, 3)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 2, y - 40, steps=4)
+    page.mouse.up()
+    angle, value = label(page, 3)
+    assert angle == 80
+    assert value > -0.7
+    lifted = curve(page)
+    assert lifted != before
+
+    x, y = centre(page, 3)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y + 3, steps=4)
+    page.mouse.up()
+    moved, same = label(page, 3)
+    assert moved > 85
+    assert same == value
+    assert curve(page) != lifted
+    page.mouse.move(x + 80, y + 50)  # it was let go
+    assert label(page, 3) == (moved, same)
+
+
+def test_a_label_is_dragged_by_touch_and_the_page_stays(browser):
+    context = browser.new_context(viewport={"width": 375, "height": 700}, has_touch=True)
+    page = show(context.new_page())
+    before = curve(page)
+    x, y = centre(page, 3)
+    touch = context.new_cdp_session(page)
+    for kind, dy in (("touchStart", 0), ("touchMove", -15), ("touchMove", -30), ("touchEnd", None)):
+        points = [] if dy is None else [{"x": x, "y": y + dy}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert label(page, 3)[1] > -0.8
+    assert curve(page) != before
+    assert page.evaluate("window.scrollY") == 0
+    context.close()
+
+
+def test_a_label_follows_the_arrow_keys(page):
+    before = curve(page)
+    handle = page.get_by_role("slider", name="Label 3 at")
+    handle.focus()
+    for key in ("ArrowUp", "ArrowUp", "PageUp"):
+        page.keyboard.press(key)
+    assert label(page, 3) == (80, -0.4)
+    for key in ("ArrowRight", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    assert label(page, 3) == (71, -0.4)
+    assert curve(page) != before
+    assert handle.get_attribute("aria-valuetext").startswith("−0.40; network −0.3")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowUp")  # no further than the end
+    assert label(page, 3) == (71, 2)
+
+
+def test_labels_are_added_and_removed(page):
+    handles = page.locator(".circle-label")
+    before = curve(page)
+    page.get_by_role("button", name="Add a label").click()
+    rest(page)
+    assert handles.count() == 9
+    angle, value = label(page, 9)
+    assert angle == 158  # the middle of the largest gap, from 130 to 185 degrees
+    assert -1 < value < 1
+    assert page.get_by_role("button", name="Remove label 9").is_visible()
+    page.get_by_role("button", name="Remove label 9").click()
+    assert curve(page) == before
+    handles.nth(2).focus()
+    page.keyboard.press("Delete")
+    rest(page)
+    assert handles.count() == 7
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Label 2 at 50 degrees"
+    for _ in range(10):
+        page.keyboard.press("Delete")
+        rest(page)
+    assert handles.count() == 1  # the last one stays
+    assert page.get_by_role("button", name="Remove label").is_disabled()
+    page.get_by_role("button", name="Start again").click()
+    assert curve(page) == before
+
+
+def test_a_double_click_adds_a_label_there(page):
+    box = page.locator(".circle svg").first.bounding_box()
+    x, _ = centre(page, 2)
+    page.mouse.dblclick(x, box["y"] + 20)
+    angle, value = label(page, 9)
+    assert abs(angle - 50) <= 1
+    assert value > 1.5
+
+
+def test_lambda_time_depth_and_activation_change_the_curve(page):
+    seen = [curve(page)]
+    page.get_by_text("More settings").click()
+    for name, key, said in (("λ", "Home", "λ = 0,"), ("depth", "End", "6 layers"), ("time", "End", "infinite time")):
+        page.get_by_label(name).focus()
+        page.keyboard.press(key)
+        seen.append(curve(page))
+        assert said in page.locator(".circle").inner_text()
+    page.get_by_label("activation").select_option("erf")
+    seen.append(curve(page))
+    assert "erf" in page.locator(".circle-said").first.inner_text()
+    assert len(set(seen)) == len(seen)
+
+
+def test_at_infinite_time_every_penalty_gives_one_curve(page):
+    page.get_by_label("time").focus()
+    page.keyboard.press("End")
+    strong = curve(page)
+    page.get_by_label("λ").focus()
+    page.keyboard.press("ArrowLeft")
+    assert curve(page) == strong
+    page.keyboard.press("Home")
+    assert curve(page) != strong
+
+
+def test_the_band_and_the_trained_networks_are_switched_on(page):
+    page.get_by_text("More settings").click()
+    band, trained = page.locator("path[data-curve=band]"), page.locator("path[data-curve=trained]")
+    assert (band.get_attribute("d"), trained.get_attribute("d")) == ("", "")
+    page.get_by_label("band").check()
+    page.get_by_label("trained networks").check()
+    rest(page)
+    assert band.get_attribute("d").endswith("Z")
+    assert trained.get_attribute("d").count("M") == 3
+    handle = page.locator(".circle-label").first
+    handle.focus()
+    page.keyboard.press("ArrowDown")  # other labels: nobody has trained networks on those
+    rest(page)
+    assert trained.get_attribute("d") == ""
+    assert "trained on the first labels alone" in page.locator(".circle").inner_text()
+
+
+def test_stored_networks_are_near_the_formula(kernel):
+    """Curves of width 512 at time 10, beside the mean and spread over initialisations."""
+    text = (STATIC / "circle-networks.js").read_text(encoding="utf-8")
+    stored = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    k = stored["times"].index(10.0)
+    around = list(range(0, 360, stored["step"]))
+    for i, lam in enumerate(stored["lambdas"]):
+        found = kernel(SOLVE, [case("gelu", 3, lam, 10, *EIGHT) | {"around": around}])[0]
+        curves = np.array(stored["hundredths"][i][k])[:, :-1] / 100
+        off = np.abs(curves - np.array(found["rows"])[:, 0]) / (float(stored["kappa"]) * np.array(found["spread"]))
+        assert np.mean(off < 3) > 0.8
+
+
+def test_what_is_read_aloud_is_one_sentence_after_it_came_to_rest(page):
+    said = page.get_by_role("status")
+    page.wait_for_function("document.querySelector('[role=status]').textContent")
+    first = said.inner_text()
+    assert first.startswith("8 labels, GELU, 3 layers, λ = 0.1, time 1000: the network misses the labels by at most 0.0")
+    page.locator(".circle-label").first.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowUp")
+    rest(page)
+    assert said.inner_text() == first  # not at every step
+    page.wait_for_function("first => document.querySelector('[role=status]').textContent !== first", arg=first)
+
+
+def test_labels_that_contradict_each_other_are_named(page):
+    show(page, labels="10:1 10:-1 90:1", time="inf")
+    assert "Labels 1 and 2 share an angle, and contradict each other" in page.locator(".circle").inner_text()
+    show(page, labels="10:1 190:1 90:1", time="inf", activation="erf")
+    assert "Labels 1 and 2 are opposite" in page.locator(".circle").inner_text()
+    show(page, labels="10:1 190:-1 90:1", time="inf", activation="erf")
+    assert "contradict" not in page.locator(".circle").inner_text()
+
+
+def test_play_runs_through_time_and_pauses(page):
+    time = page.get_by_label("time")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("start => +document.querySelector('.circle-time').value > start", arg=24)
+    page.get_by_role("button", name="Pause").click()
+    stopped = time.input_value()
+    page.wait_for_timeout(400)
+    assert time.input_value() == stopped
+
+
+def test_nothing_moves_by_itself_for_those_who_ask_for_less_motion(browser):
+    context = browser.new_context(reduced_motion="reduce")
+    page = show(context.new_page())
+    assert page.get_by_role("button", name="Play").count() == 0
+    before = curve(page)
+    page.get_by_label("time").focus()
+    page.keyboard.press("Home")
+    assert curve(page) != before
+    context.close()
+
+
+@pytest.mark.parametrize("width", [375, 768, 1280])
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(window, width):
+    page = window.page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.get_by_text("More settings").click()
+    page.get_by_label("band").check()
+    page.locator(".circle-label").first.focus()
+    rest(page)
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    assert page.locator(".circle svg").first.bounding_box()["width"] > 0.8 * width - 40
+    assert serious(page) == []
+
+
+def test_everything_together_is_small():
+    assert sum(path.stat().st_size for path in STATIC.glob("circle*")) < 100_000
+
+
+# -- in the book ---------------------------------------------------------------------------------------------
+
+PAGES = ["intro", "07-linear-ode", "08-kernel-regression"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_the_book_has_its_circle(site, visit, name):
+    window = visit()
+    page = window.open(site / "book" / f"{name}.html")
+    circle = page.locator(".circle")
+    assert circle.count() == 1
+    assert circle.locator(".circle-label").count() == 8
+    assert circle.locator(CURVE).get_attribute("d").count("L") == 180
+    assert (window.errors, window.outside, window.failed) == ([], [], [])
+
+
+def test_other_pages_load_no_script_of_it(site):
+    assert "circle.js" in (site / "book" / "intro.html").read_text(encoding="utf-8")
+    assert "circle.js" not in (site / "book" / "01-setup.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_without_javascript_a_still_picture_stands(site, browser, name):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((site / "book" / f"{name}.html").as_uri())
+    picture = page.locator(".circle img")
+    assert picture.is_visible()
+    assert picture.evaluate("one => one.complete && one.naturalWidth") > 300
+    assert "level at every label" in picture.get_attribute("alt")
+    context.close()
