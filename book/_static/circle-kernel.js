@@ -8,7 +8,7 @@
    360 blocks are all there are. */
 "use strict";
 
-const circleKernel = (() => {
+globalThis.circleKernel = (() => {
   const EPS = 2 ** -52;
 
   // ------------------------------------------------------------ Gaussian expectations K^ij(a, b, c), in closed form
@@ -296,4 +296,3 @@ const circleKernel = (() => {
 
   return { activations, jets, block, table, eigen, ties, spectrum, tau, coordinates, predictor, spread };
 })();
-globalThis.circleKernel = circleKernel;

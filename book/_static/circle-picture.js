@@ -1,7 +1,7 @@
 /* The pictures of the circle, in SVG: curves and labels by angle, and below them the clocks of the spectrum. */
 "use strict";
 
-const circlePicture = (() => {
+globalThis.circlePicture = (() => {
   // as in jacntk_lib/book/plotting.py
   const COLOURS = {
     ink: "#1b1b1b", reference: "#767676", network: "#2a8fd0",
@@ -49,7 +49,7 @@ const circlePicture = (() => {
     // ---------------------------------------------------------- what depends on the width alone
 
     lay(width) {
-      const height = Math.min(360, Math.max(230, Math.round(0.5 * width)));
+      const height = Math.min(330, Math.max(220, Math.round(0.45 * width)));
       const left = 34, right = width - 12, top = 8, bottom = height - 40, middle = (top + bottom) / 2;
       const unit = (bottom - top) / 2 / SHOWN, round = number => Math.round(10 * number) / 10;
       this.frame = {

@@ -35,7 +35,7 @@
       this.stored = stored && ["labels", "depth", "activation", "kappa"].every(same) ? stored : null;
       this.build(`circle-${++made}`);
       this.reset();
-      new ResizeObserver(() => { if (this.width() !== this.picture.frame.width) this.schedule(); }).observe(root);
+      new ResizeObserver(() => { if (this.width() !== this.picture.frame?.width) this.schedule(); }).observe(root);
     }
 
     reset() {
@@ -90,14 +90,15 @@
       };
       for (const [name, text, min, max] of [["lambda", "λ", 0, LAMBDAS.length - 1], ["depth", "depth", 1, 6]]) {
         const label = control(name, "input", { type: "range", min, max }, text, "circle-wide");
-        this.controls[name].shown = element(label, "output");
+        this.controls[name].shown = element(label, "span", { class: "circle-number" });
       }
       control("activation", "select", {}, "activation");
       for (const [value, text] of Object.entries(NAMES)) element(this.controls.activation, "option", { value }, text);
       control("band", "input", { type: "checkbox" }).append("band: 95 % of random starts");
       if (this.stored) control("networks", "input", { type: "checkbox" }).append("trained networks");
+      const edit = element(place("edit"), "span", { class: "circle-row" });
       const button = (text, action) => {
-        const made = element(place("edit"), "button", { type: "button" }, text);
+        const made = element(edit, "button", { type: "button" }, text);
         made.addEventListener("click", action);
         return made;
       };
@@ -143,6 +144,7 @@
       handle.addEventListener("focus", () => this.choose(i));
       handle.addEventListener("keydown", event => this.press(event, i));
       handle.addEventListener("pointerdown", event => this.hold(event, i, handle));
+      handle.addEventListener("touchstart", event => event.preventDefault(), { passive: false }); // or the page scrolls
       return handle;
     }
 
@@ -258,6 +260,7 @@
     draw() {
       cancelAnimationFrame(this.pending);
       this.pending = null;
+      if (!this.root.clientWidth) return; // not shown, in something folded: until the observer says otherwise
       if (this.rebuilt || this.width() !== this.picture.frame.width) this.lay();
       const { labels } = this.state, time = TIMES[this.state.time], values = labels.map(label => label.value);
       this.solve(time);

@@ -194,11 +194,11 @@ START = {"labels": " ".join(f"{a}:{b}" for a, b in zip(*EIGHT, strict=True)), "l
 START |= {"activation": "gelu", "kappa": 2, "band": "off", "front": "lambda edit"}
 
 
-def show(page, **changes):
+def show(page, fold="", **changes):
     """A page with one circle, which a test that needs no built book can use."""
     data = " ".join(f'data-{name}="{value}"' for name, value in (START | changes).items())
     page.set_content(
-        f"<!doctype html><html lang=en><title>A circle</title><main><h1>A</h1><div class=circle {data}></div></main>"
+        f"<!doctype html><html lang=en><title>A circle</title><main style='{fold}'><h1>A</h1><div class=circle {data}>"
     )
     page.add_style_tag(path=STATIC / "circle.css")
     for name in SCRIPTS:
@@ -218,6 +218,10 @@ def window(visit):
 @pytest.fixture
 def page(window):
     return window.page
+
+
+def time_of(page):
+    return page.get_by_role("slider", name="time κ²t")
 
 
 CURVE = "path[data-curve=network]"
@@ -309,7 +313,11 @@ def test_a_label_follows_the_arrow_keys(page):
         page.keyboard.press(key)
     assert label(page, 3) == (71, -0.4)
     assert curve(page) != before
-    assert handle.get_attribute("aria-valuetext").startswith("−0.40; network −0.3")
+    angles, labels = np.array(EIGHT[0]), np.array(EIGHT[1], float)
+    angles[2], labels[2] = 71, -0.4
+    flow = RobustFlow(MLP(3, "gelu", kappa=1.0), next(frame(angles)), labels, lam=0.1)
+    network = f"{flow.at(1000).value[2]:.2f}".replace("-", "−")
+    assert handle.get_attribute("aria-valuetext").startswith(f"−0.40; network {network}, slope ")
     page.keyboard.press("End")
     page.keyboard.press("ArrowUp")  # no further than the end
     assert label(page, 3) == (71, 2)
@@ -353,8 +361,8 @@ def test_a_double_click_adds_a_label_there(page):
 def test_lambda_time_depth_and_activation_change_the_curve(page):
     seen = [curve(page)]
     page.get_by_text("More settings").click()
-    for name, key, said in (("λ", "Home", "λ = 0,"), ("depth", "End", "6 layers"), ("time", "End", "infinite time")):
-        page.get_by_label(name).focus()
+    for name, key, said in (("λ", "Home", "λ = 0,"), ("time", "Home", "time 0.1"), ("depth", "End", "6 layers")):
+        page.get_by_role("slider", name=name).focus()
         page.keyboard.press(key)
         seen.append(curve(page))
         assert said in page.locator(".circle").inner_text()
@@ -365,7 +373,7 @@ def test_lambda_time_depth_and_activation_change_the_curve(page):
 
 
 def test_at_infinite_time_every_penalty_gives_one_curve(page):
-    page.get_by_label("time").focus()
+    time_of(page).focus()
     page.keyboard.press("End")
     strong = curve(page)
     page.get_by_label("λ").focus()
@@ -410,25 +418,41 @@ def test_what_is_read_aloud_is_one_sentence_after_it_came_to_rest(page):
     page.wait_for_function("document.querySelector('[role=status]').textContent")
     first = said.inner_text()
     assert first.startswith("8 labels, GELU, 3 layers, λ = 0.1, time 1000: the network misses the labels by at most 0.0")
-    page.locator(".circle-label").first.focus()
+    time_of(page).focus()
     for _ in range(5):
-        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowLeft")
     rest(page)
     assert said.inner_text() == first  # not at every step
     page.wait_for_function("first => document.querySelector('[role=status]').textContent !== first", arg=first)
 
 
-def test_labels_that_contradict_each_other_are_named(page):
-    show(page, labels="10:1 10:-1 90:1", time="inf")
-    assert "Labels 1 and 2 share an angle, and contradict each other" in page.locator(".circle").inner_text()
-    show(page, labels="10:1 190:1 90:1", time="inf", activation="erf")
-    assert "Labels 1 and 2 are opposite" in page.locator(".circle").inner_text()
-    show(page, labels="10:1 190:-1 90:1", time="inf", activation="erf")
-    assert "contradict" not in page.locator(".circle").inner_text()
+@pytest.mark.parametrize(
+    ("activation", "labels", "said"),
+    [
+        ("gelu", "10:1 10:-1 90:1", "Labels 1 and 2 share an angle, and contradict each other"),
+        ("gelu", "10:1 10:1 90:1", ""),
+        ("erf", "10:1 190:1 90:1", "Labels 1 and 2 are opposite, where an erf network has opposite values"),
+        ("erf", "10:1 190:-1 90:1", ""),
+        ("gelu", "10:1 190:1 90:1", ""),
+    ],
+)
+def test_labels_that_contradict_each_other_are_named(visit, activation, labels, said):
+    text = show(visit().page, labels=labels, time="inf", activation=activation).locator(".circle").inner_text()
+    assert said in text
+    assert ("contradict" in text) == bool(said)
+
+
+def test_a_circle_that_was_folded_away_is_drawn_when_it_is_unfolded(visit):
+    window = visit()
+    page = show(window.page, fold="display:none")
+    assert page.locator(CURVE).count() == 0
+    page.locator("main").evaluate("main => main.style.display = 'block'")
+    page.wait_for_selector(CURVE, state="attached")
+    assert window.errors == []
 
 
 def test_play_runs_through_time_and_pauses(page):
-    time = page.get_by_label("time")
+    time = time_of(page)
     page.get_by_role("button", name="Play").click()
     page.wait_for_function("start => +document.querySelector('.circle-time').value > start", arg=24)
     page.get_by_role("button", name="Pause").click()
@@ -442,7 +466,7 @@ def test_nothing_moves_by_itself_for_those_who_ask_for_less_motion(browser):
     page = show(context.new_page())
     assert page.get_by_role("button", name="Play").count() == 0
     before = curve(page)
-    page.get_by_label("time").focus()
+    time_of(page).focus()
     page.keyboard.press("Home")
     assert curve(page) != before
     context.close()
