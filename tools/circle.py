@@ -75,7 +75,9 @@ def store_networks():
     shared = {name: START[name] for name in ("labels", "depth", "activation", "kappa")}
     data = {**shared, "width": WIDTH, "lambdas": LAMBDAS, "times": times.round(1).tolist(), "step": int(DEGREES[1])}
     text = json.dumps({**data, "hundredths": curves.tolist()}, separators=(",", ":"))
-    head = "/* Networks of finite width, trained by tools/circle.py: value times 100 by lambda, time, network, angle. */\n"
+    head = (
+        "/* Networks of finite width, trained by tools/circle.py: value times 100 by lambda, time, network, angle. */\n"
+    )
     (STATIC / "circle-networks.js").write_text(f"{head}globalThis.circleNetworks = {text};\n", encoding="utf-8")
 
 

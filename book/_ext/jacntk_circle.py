@@ -11,6 +11,8 @@ The page gets book/_static/circle.js, which draws; without JavaScript a picture 
 flag ``band``, and ``front``, the controls that are not folded away.
 """
 
+import re
+
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
@@ -18,9 +20,9 @@ from sphinx.util.docutils import SphinxDirective
 FILES = ("circle-kernel.js", "circle-picture.js", "circle-networks.js", "circle.js")
 STILL = "/book/_static/circle-still.png"
 ALT = (
-    "Value against angle on a circle, at infinite time. Eight labels at plus and minus one. The dashed pink curve of the "
-    "network trained without penalty crosses them on a slope and swings out between them; the green one of the penalised "
-    "network is level at every label."
+    "Value against angle on a circle, at infinite time. Eight labels at plus and minus one. The dashed pink curve of "
+    "the network trained without penalty crosses them on a slope and swings out between them; the green one of the "
+    "penalised network is level at every label."
 )
 CONTROLS = ("lambda", "depth", "activation", "band", "networks", "edit")
 
@@ -28,8 +30,11 @@ CONTROLS = ("lambda", "depth", "activation", "band", "networks", "edit")
 def labels(argument):
     """Pairs degrees:value; whole degrees, and values within the picture."""
     for pair in argument.split():
-        angle, _, value = pair.partition(":")
-        if not (int(angle) in range(360) and -2 <= float(value) <= 2):
+        if (
+            not re.fullmatch(r"\d+:-?[\d.]+", pair)
+            or int(pair.split(":")[0]) > 359
+            or abs(float(pair.split(":")[1])) > 2
+        ):
             raise ValueError(f"{pair!r} is not degrees:value with 0 to 359 whole degrees and a value from -2 to 2")
     return argument
 

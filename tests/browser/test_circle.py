@@ -41,12 +41,13 @@ def in_frame(degrees):
 
 @pytest.fixture(scope="module")
 def kernel(browser):
-    """``kernel(code, argument)``: what the code, a JavaScript function of K = circleKernel and the argument, returns."""
+    """``kernel(code, argument)``: what a JavaScript function of K = circleKernel and the argument returns."""
     page = browser.new_page()
     page.add_script_tag(path=STATIC / "circle-kernel.js")
     # numbers travel as text, in which infinity has no name of its own
-    wrapper = """([code, argument]) => JSON.stringify(eval(code)(circleKernel, JSON.parse(argument, (_, one) =>
-        one === 'inf' ? Infinity : one)), (_, one) => one === Infinity ? 'inf' : ArrayBuffer.isView(one) ? [...one] : one)"""
+    wrapper = """([code, argument]) => JSON.stringify(
+        eval(code)(circleKernel, JSON.parse(argument, (_, one) => one === 'inf' ? Infinity : one)),
+        (_, one) => one === Infinity ? 'inf' : ArrayBuffer.isView(one) ? [...one] : one)"""
 
     def call(code, argument):
         return json.loads(page.evaluate(wrapper, [code, json.dumps(argument)]))
@@ -417,7 +418,9 @@ def test_what_is_read_aloud_is_one_sentence_after_it_came_to_rest(page):
     said = page.get_by_role("status")
     page.wait_for_function("document.querySelector('[role=status]').textContent")
     first = said.inner_text()
-    assert first.startswith("8 labels, GELU, 3 layers, λ = 0.1, time 1000: the network misses the labels by at most 0.0")
+    assert first.startswith(
+        "8 labels, GELU, 3 layers, λ = 0.1, time 1000: the network misses the labels by at most 0.0"
+    )
     time_of(page).focus()
     for _ in range(5):
         page.keyboard.press("ArrowLeft")
