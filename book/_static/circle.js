@@ -231,6 +231,7 @@
 
     /* Up and down, or sideways: the first few pixels decide which, so that neither changes with the other. */
     hold(event, i, handle) {
+      if (event.button) return;
       const { value, angle } = this.state.labels[i], { left, right, unit } = this.picture.frame;
       const { clientX, clientY } = event;
       let axis = null;

@@ -126,7 +126,7 @@ def assert_equal_to_the_library(kernel, cases, kappa=0.7, labels=None):
         mlp, y = MLP(one["depth"], one["activation"], kappa=kappa), np.array(labels or one["labels"], dtype=float)
         flow = RobustFlow(mlp, points, y, lam=one["lambda"])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # ties whose labels agree
+            warnings.simplefilter("ignore")  # of singular kernels, which are the point where they occur
             value, jacobian = flow.at(time / kappa**2, X)
         expected = np.stack([value, (jacobian * X).sum(axis=1), (jacobian * T).sum(axis=1)], axis=1)
         bound = 1e-10 * max(1, np.abs(y).max())
