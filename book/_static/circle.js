@@ -33,7 +33,8 @@
       };
       const stored = globalThis.circleNetworks, same = name => stored[name] === root.dataset[name];
       this.stored = stored && ["labels", "depth", "activation", "kappa"].every(same) ? stored : null;
-      this.build(`circle-${++made}`);
+      this.id = `circle-${++made}`;
+      this.build();
       this.reset();
       new ResizeObserver(() => { if (this.width() !== this.picture.frame?.width) this.schedule(); }).observe(root);
     }
@@ -53,8 +54,8 @@
 
     // ---------------------------------------------------------- what is there
 
-    build(id) {
-      const { root } = this;
+    build() {
+      const { root, id } = this;
       root.textContent = "";
       const plot = element(root, "svg", { role: "group", "aria-label": "Value of the network by angle on the circle" });
       const key = element(root, "div", { class: "circle-key", "aria-hidden": "true" });
@@ -68,7 +69,7 @@
       this.controls = { time };
       this.buildControls(root.dataset.front.split(" "));
       this.said = element(root, "p", { class: "circle-said" });
-      element(root, "p", { id: `${id}-how`, class: "circle-said" }, HOW);
+      element(root, "p", { id: `${id}-how`, class: "circle-said circle-how" }, HOW);
       this.live = element(root, "p", { class: "circle-unseen", role: "status" });
       time.addEventListener("input", () => { this.pause(); this.set("time", +time.value); });
       this.play.addEventListener("click", () => (this.timer ? this.pause() : this.run()));
@@ -137,7 +138,7 @@
     handle(i) {
       const handle = element(this.picture.plot, "g", {
         class: "circle-label", role: "slider", tabindex: 0, "aria-orientation": "vertical",
-        "aria-valuemin": -HIGHEST, "aria-valuemax": HIGHEST,
+        "aria-valuemin": -HIGHEST, "aria-valuemax": HIGHEST, "aria-describedby": `${this.id}-how`,
       });
       element(handle, "circle", { r: 16, fill: "transparent" });
       element(handle, "circle", { r: 6.5, class: "circle-dot" });
