@@ -177,5 +177,5 @@ globalThis.circlePicture = (() => {
   /* A mode counts as learnt when its time constant has passed. */
   const isLearnt = (constant, time) => constant <= time && constant < Infinity;
 
-  return { Picture, COARSE, element, isLearnt, short, signed };
+  return { Picture, ROUND, COARSE, SHOWN, element, isLearnt, short, signed };
 })();

@@ -7,7 +7,7 @@
 "use strict";
 
 (() => {
-  const { Picture, COARSE, element, isLearnt, short, signed } = circlePicture;
+  const { Picture, ROUND, COARSE, SHOWN, element, isLearnt, short, signed } = circlePicture;
   const LAMBDAS = [0, ...Array.from({ length: 33 }, (_, k) => +(10 ** (k / 8 - 3)).toPrecision(4))];
   const TIMES = [...Array.from({ length: 49 }, (_, k) => 10 ** (k / 6 - 1)), Infinity], NEVER = TIMES.length - 1;
   const HIGHEST = 2, STEP = 0.05, MOST = 30; // labels are within +-HIGHEST, in STEPs, and no more than MOST
@@ -325,8 +325,8 @@
       this.said.textContent = [
         `${this.settings()}: the network misses the labels by at most ${miss.toFixed(2)}, and its slope there is at ` +
         `most ${steepest.toFixed(2)} per radian.`,
-        this.modes(), this.contradiction(), this.absence(),
-      ].join(" ").trim();
+        this.excess(), this.modes(), this.contradiction(), this.absence(),
+      ].filter(Boolean).join(" ");
       clearTimeout(this.resting);
       this.resting = setTimeout(() => { this.live.textContent = this.said.textContent; }, 600);
     }
@@ -342,6 +342,11 @@
       const count = timeConstants.filter(constant => isLearnt(constant, time)).length;
       const last = slowest < Infinity ? `has time constant ${short(slowest)}` : "is too slow for float64 to resolve";
       return `${count} of ${plural(timeConstants.length, "mode")} learnt; the slowest ${last}.`;
+    }
+
+    excess() {
+      const highest = Math.max(...ROUND.map(degrees => Math.abs(this.network(degrees)[0])));
+      return highest > SHOWN ? `Between them it leaves the picture, up to a size of ${short(highest)}.` : "";
     }
 
     contradiction() {

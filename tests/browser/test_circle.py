@@ -445,6 +445,16 @@ def test_labels_that_contradict_each_other_are_named(visit, activation, labels, 
     assert ("contradict" in text) == bool(said)
 
 
+def test_a_curve_that_leaves_the_picture_is_said_to(visit):
+    """Labels 20 degrees apart, level at each: far away the library's curve overshoots."""
+    angles, labels = [0, 20, 40, 60], np.array([2.0, -2.0, 2.0, 2.0])
+    text = show(visit().page, labels="0:2 20:-2 40:2 60:2", time="inf").locator(".circle").inner_text()
+    flow = RobustFlow(MLP(3, "gelu"), next(frame(angles)), labels, lam=0.1)
+    highest = np.abs(flow.at(math.inf, next(frame(np.arange(0, 360, 2)))).value).max()
+    assert highest > 2.6
+    assert f"it leaves the picture, up to a size of {highest:.2g}." in text
+
+
 def test_a_circle_that_was_folded_away_is_drawn_when_it_is_unfolded(visit):
     window = visit()
     page = show(window.page, fold="display:none")
