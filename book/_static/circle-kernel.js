@@ -1,7 +1,7 @@
 /* Infinitely wide networks on the unit circle, before anything is drawn: kernels, spectrum, training at every time.
 
    The same formulas as jacntk_lib's recursion.py, closed_forms.py and RobustFlow, for networks without bias whose
-   activation is normalised and whose sigma_w is 1. tests/browser/test_circle.py compares the two.
+   activation is normalised and whose sigma_w is 1. tests/browser/test_circle_kernel.py compares the two.
 
    Angles are whole degrees. Derivatives are taken in the frame of each point: along the radius, and along the circle
    (per radian). A kernel's block of value and two derivatives then depends on the difference of two angles alone, and
