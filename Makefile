@@ -166,7 +166,7 @@ mutants: $(ENVIRONMENT)
 
 # the theorem on positive definite kernels beside the certified ranks of ten thousand random sets of points
 ranks: $(ENVIRONMENT)
-	JACNTK_CONFIGURATIONS=10000 $(BIN)/python -m pytest -q -s tests/test_positivity.py
+	JACNTK_CONFIGURATIONS=10000 JACNTK_RANKS=benchmarks/results/ranks.json $(BIN)/python -m pytest -q tests/test_positivity.py
 
 # The newest versions that pyproject.toml allows, in an environment of their own, beside the torch that TORCH asks for.
 # Two tests ask for the locked versions themselves. Sphinx builds one page of many: no -W, since links lead elsewhere.
