@@ -11,8 +11,8 @@ import sys
 import numpy as np
 
 
-def as_float64(value, name):
-    """``value`` as a float64 array, refusing whatever has no faithful float64 form."""
+def as_float64(value, name, *, missing=False):
+    """``value`` as a float64 array, refusing whatever has no faithful float64 form; NaN passes with ``missing``."""
     jax = sys.modules.get("jax")
     if jax is not None and isinstance(value, jax.core.Tracer):
         raise TypeError(
@@ -32,7 +32,7 @@ def as_float64(value, name):
             f"np.asarray({name}, dtype=float)"
         )
     array = array.astype(np.float64)  # always a copy: the caller may change theirs later
-    bad = ~np.isfinite(array)
+    bad = np.isinf(array) if missing else ~np.isfinite(array)
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
@@ -65,12 +65,54 @@ def as_points(X, name="X", dimension=None):
     return array
 
 
-def as_array(value, name, shape):
-    """``value`` as a float64 array of exactly ``shape``."""
-    array = as_float64(value, name)
+def as_array(value, name, shape, *, missing=False):
+    """``value`` as a float64 array of exactly ``shape``; NaN, for what was not observed, passes with ``missing``."""
+    array = as_float64(value, name, missing=missing)
     if array.shape != tuple(shape):
         raise ValueError(f"{name} has shape {array.shape}, but shape {tuple(shape)} is needed")
     return array
+
+
+def jacobian_weights(lam, N, d):
+    """lambda >= 0 of every derivative, (N, d), from a number, (N,) by point, (1, d) by column, or (N, d)."""
+    if np.ndim(lam) == 0:
+        return np.full((N, d), non_negative_number(lam, "lam"))
+    lam = as_float64(lam, "lam")
+    if lam.shape not in ((N,), (1, d), (N, d)):
+        raise ValueError(
+            f"lam has shape {lam.shape}, but a number, shape {(N,)} (one per point), {(1, d)} (one per column) or "
+            f"{(N, d)} (one per derivative) is needed"
+        )
+    if (lam < 0).any():
+        where = np.unravel_index(lam.argmin(), lam.shape)
+        where = int(where[0]) if lam.ndim == 1 else tuple(map(int, where))
+        raise ValueError(f"lam must not be negative, got {lam.min()} at index {where}")
+    return np.broadcast_to(lam[:, None] if lam.ndim == 1 else lam, (N, d)).copy()
+
+
+def row_weights(lam, targets):
+    """The weights of the targets (N, 1+d, K): 1 for values, lambda for derivatives, 0 where they are NaN; (N, 1+d)."""
+    weights = np.insert(jacobian_weights(lam, len(targets), targets.shape[1] - 1), 0, 1.0, axis=1)
+    missing = np.isnan(targets)
+    if (differing := missing.any(axis=2) & ~missing.all(axis=2)).any():
+        i, a = np.argwhere(differing)[0]
+        raise ValueError(
+            f"point {i}: {f'the derivative by input {a - 1}' if a else 'the value'} is NaN (not observed) for some "
+            "outputs and not for others; fit one model per output"
+        )
+    missing = missing[:, :, 0]
+    if (nothing := missing.all(axis=1)).any():
+        raise ValueError(
+            f"point {int(nothing.argmax())} has neither a value nor a derivative (all are NaN): leave it out, or give "
+            "what was observed there"
+        )
+    weights[missing] = 0.0
+    if not weights.any():
+        raise ValueError(
+            "no target has any weight: every value is NaN and lam is 0 for every derivative; give values, or a lam "
+            "above 0"
+        )
+    return weights
 
 
 def real_number(value, name):

@@ -38,7 +38,7 @@ class WeightedSpectrum:
     >>> from jacntk_lib import MLP, jacobian_ntk
     >>> from jacntk_lib.dynamics.weighted import WeightedGram
     >>> G = jacobian_ntk(MLP(depth=2), np.eye(5)[:2])  # two points in R^5: 12 unknowns, 6 + 2 after reduction
-    >>> spectrum = WeightedSpectrum(WeightedGram(G, np.ones(2), np.full(2, 0.1)))
+    >>> spectrum = WeightedSpectrum(WeightedGram(G, np.tile([1.0, *[0.1] * 5], (2, 1))))
     >>> bool(np.allclose(spectrum.eigenvalues[::-1], np.linalg.eigvalsh(G.scaled(0.1).dense())))
     True
     """

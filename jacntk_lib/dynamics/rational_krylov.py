@@ -49,12 +49,6 @@ class KrylovSolver:
         self._weighted, self._ridge, self._options = weighted, ridge, options
         self._factor = None  # the last ridge and the preconditioner for it
 
-    def __getstate__(self):
-        """What is pickled: not the preconditioner, which is a function and soon made again."""
-        state = dict(vars(self), _factor=None)
-        state.pop("_preconditioner", None)
-        return state
-
     @cached_property
     def largest(self):
         """The largest eigenvalue of S, by Lanczos to ten digits (from below).

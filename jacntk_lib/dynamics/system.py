@@ -7,8 +7,8 @@ import numpy as np
 import scipy.linalg
 
 from ..errors import SingularGramError, warn
-from ..kernels import MEMORY, jacobian_ntk
-from ..kernels.scalars import slices
+from ..kernels import jacobian_ntk
+from ..kernels.scalars import slices, value_products
 from ..solve import Exact, Iterative, Report, relative_norm
 from ..spectrum import positivity
 from .dense import WeightedCholesky, WeightedSpectrum
@@ -23,31 +23,49 @@ _POORLY_SOLVED = 1e-6  # relative residual above which an infinite-time answer c
 
 
 class LinearSystem:
-    r"""Theta on the training points, tied points merged, with weights Lam; applies
+    r"""Theta on the training points, tied points merged, with weights Lam; it applies
     :math:`G = \Lambda^{1/2} V\, diag(\tau)\, V^\top \Lambda^{1/2}` and products with Theta_{*X}.
 
-    mlp, X (N, d), lam (N,) and ridge are validated by the caller. Targets and starts are (N, 1+d, K) with N rows of
+    mlp, X (N, d), weights (N, 1+d) and ridge are validated by the caller; a weight of 0 says that nothing was observed
+    in that row. Targets and starts are (N, 1+d, K) with N rows of
     points as the caller gave them; coefficients are (P, 1+d, C), on the P distinct points ``U``.
 
     ``solver`` is an Exact, an Iterative, or ``None`` for Exact up to EXACT_UP_TO unknowns and Iterative beyond.
     """
 
-    def __init__(self, mlp, X, lam, ridge, solver):
-        self.mlp, self.X, self.lam, self.ridge = mlp, X, lam, ridge
+    def __init__(self, mlp, X, weights, ridge, solver):
+        self.mlp, self.X, self.weights, self.ridge = mlp, X, weights, ridge
         self.distinct = Distinct.among(mlp, X)
         self.U = X[self.distinct.first]
-        iterates = isinstance(solver, Iterative)
-        self.gram = jacobian_ntk(mlp, self.U, memory=solver.memory if iterates else MEMORY)
-        if iterates and solver.devices is not None:
-            self.gram = self.gram.on(solver.devices)
-        self._weights = self.distinct.sum(np.ones(len(X))), self.distinct.sum(lam)
-        self._weighted = WeightedGram(self.gram, *self._weights)
-        self.solver = solver or (Exact() if self._weighted.unknowns <= EXACT_UP_TO else Iterative())
-        self._krylov = None
-        if isinstance(self.solver, Iterative):
-            self._krylov = KrylovSolver(self._weighted, ridge, self.solver)
+        self.solver = solver
+        unknowns = self._weighted.unknowns  # the kernel is made here, so that what is wrong with it is said here
+        self.solver = solver or (Exact() if unknowns <= EXACT_UP_TO else Iterative())
         self._cross = None  # the kernel to the last new points
         self._projected = None  # the last right-hand side and its coordinates in the eigenvectors
+
+    def __getstate__(self):
+        """What is pickled: not the kernel, nor what was factorised; both are made again when they are needed."""
+        made = [name for name, value in vars(type(self)).items() if isinstance(value, cached_property)]
+        kept = {name: value for name, value in vars(self).items() if name not in made}
+        return kept | {"_cross": None, "_projected": None}
+
+    @cached_property
+    def gram(self):
+        """Theta among the distinct points."""
+        if not isinstance(self.solver, Iterative):
+            return jacobian_ntk(self.mlp, self.U)
+        gram = jacobian_ntk(self.mlp, self.U, memory=self.solver.memory)
+        return gram if self.solver.devices is None else gram.on(self.solver.devices)
+
+    @cached_property
+    def _weighted(self):
+        return WeightedGram(self.gram, self.distinct.sum(self.weights))
+
+    @cached_property
+    def _krylov(self):
+        """The solver by products, or ``None``."""
+        iterates = isinstance(self.solver, Iterative)
+        return KrylovSolver(self._weighted, self.ridge, self.solver) if iterates else None
 
     @cached_property
     def spectrum(self):
@@ -116,7 +134,7 @@ class LinearSystem:
         limit = isinstance(schedule, Limit)
         if limit and self.ridge == 0:
             self._check_ties(R)
-        R = self.distinct.mean(R, self.lam)
+        R = self.distinct.mean(R, self.weights)
         if self._krylov is not None:
             return self._krylov.apply(schedule, R)
         if self._solves_by_cholesky(schedule):
@@ -157,6 +175,13 @@ class LinearSystem:
             out[rows] = (jacobian_ntk(self.mlp, X_new[rows], self.U) @ flat).reshape(-1, d1, C)
         return out
 
+    def values(self, X_new, coefficients):
+        """The value rows of :meth:`evaluate`, (M, C), without the derivatives and for less."""
+        U, scale = self.U, self.mlp.column_scales(self.X.shape[1])
+        if scale is not None:
+            X_new, U, coefficients = X_new * scale, U * scale, np.insert(scale, 0, 1.0)[:, None] * coefficients
+        return value_products(self.mlp, X_new, U, coefficients[:, 0], coefficients[:, 1:], tangent=True)
+
     def _kernel_to(self, X_new):
         """The kernel between new points and training points; kept, because the next time is often asked at them too."""
         if self._cross is None or not np.array_equal(self._cross.X, X_new):
@@ -166,16 +191,17 @@ class LinearSystem:
     # ---------------------------------------------------------------- what can be wrong
 
     def _check_ties(self, R):
-        pair = self.distinct.conflict(R, self.lam)
-        if pair is not None:
-            i, j = pair
+        found = self.distinct.conflict(R, self.weights)
+        if found is not None:
+            i, j, a = found
+            what = f"derivatives by input {a - 1}" if a else "values"
             relation = "equal" if self.distinct.sign[i] == self.distinct.sign[j] else "antipodes (x and -x)"
             raise SingularGramError(
                 f"training points {i} and {j} are {relation}, which ties the network there, but their targets "
-                f"(less the start) contradict each other: values {R[i, 0]} and {R[j, 0]}. At infinite time without "
+                f"(less the start) contradict each other: {what} {R[i, a]} and {R[j, a]}. At infinite time without "
                 "ridge no network meets both; use a finite time, a positive ridge, or consistent targets"
             )
-        silent = self._weighted.silent & (np.abs(self.distinct.mean(R, self.lam)).max(axis=2) > 0)
+        silent = self._weighted.silent & (np.abs(self.distinct.mean(R, self.weights)).max(axis=2) > 0)
         if silent.any():
             p, a = np.argwhere(silent)[0]
             i = int(self.distinct.first[p])
@@ -198,8 +224,7 @@ class LinearSystem:
             )
 
     def _report(self, coefficients, R, condition, unresolved):
-        weight = np.concatenate([self._weights[0][:, None], np.repeat(self._weights[1][:, None], R.shape[1] - 1, 1)], 1)
-        root = np.where(self._weighted.silent, 0.0, np.sqrt(weight))[:, :, None]
+        root = np.where(self._weighted.silent, 0.0, np.sqrt(self.distinct.sum(self.weights)))[:, :, None]
         fitted = (self.gram @ coefficients.reshape(-1, R.shape[2])).reshape(R.shape)
         q = np.divide(coefficients, root, out=np.zeros_like(R), where=root > 0)
         residual = relative_norm(root * (fitted - R) + self.ridge * q, root * R)

@@ -81,32 +81,56 @@ def affine(g, jet, offset):
     return jet._replace(k=jet.k + offset)
 
 
-@partial(jax.jit, static_argnames=("formulas", "tangent"))
-def jets(formulas, tangent, A, B, C, depth, first, gain, bias):
-    """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
+VALUE_FIELDS = ("k", "B", "C")  # what the values of a prediction are made of; the recursion of these needs no others
 
-    What belongs to one point, its variances and their slopes a, p or b, r, is computed once per point and not once per
-    pair. ``first`` = (s_w input_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth`` are
-    traced, so that a new depth or sigma compiles nothing.
-    """
+
+def first_layer(A, B, C, first, bias):
+    """What the layers below act on: variances a, b, their slopes p, r, and the jet of Sigma^0; see :func:`jets`."""
     zero = jnp.zeros_like(C)
     a, b = first * A + bias, first * B + bias
     p, r = jnp.full_like(a, first), jnp.full_like(b, first)
     S = Jet(first * C + bias, zero, zero, zero + first, zero, zero, zero, zero)
+    return a, b, p, r, S
+
+
+def hidden_layer(formulas, tangent, gain, bias, state):
+    """One more layer: ``(a, b, p, r, S, T)`` from that of the layer before, T that of Theta or ``None``."""
+    a, b, p, r, S, T = state
+    K = formulas.expectations(a, b, S.k)
+    # by Price: d/da K^ij = K^{i+2,j}/2, d/db K^ij = K^{i,j+2}/2, d/dc K^ij = K^{i+1,j+1}
+    N = compose(K.k00, K.k20 / 2, K.k02 / 2, K.k11, K.k22 / 4, K.k31 / 2, K.k13 / 2, K.k22, p, r, S)
+    if tangent:
+        M = compose(K.k11, K.k31 / 2, K.k13 / 2, K.k22, K.k33 / 4, K.k42 / 2, K.k24 / 2, K.k33, p, r, S)
+        T = affine(gain, Jet(*map(jnp.add, N, product(T, M))), bias)
+    ma, dma = formulas.moment(a)
+    mb, dmb = formulas.moment(b)
+    return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, affine(gain, N, bias), T
+
+
+@partial(jax.jit, static_argnames=("formulas", "tangent", "fields"))
+def jets(formulas, tangent, A, B, C, depth, first, gain, bias, fields=Jet._fields):
+    """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
+
+    What belongs to one point, its variances and their slopes a, p or b, r, is computed once per point and not once per
+    pair. ``first`` = (s_w common_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth``
+    are traced, so that a new depth or sigma compiles nothing. ``fields`` is all of a jet, or ``VALUE_FIELDS``, which
+    cost less, and the others ``None``.
+    """
+
+    def kept(jet):
+        return jet and Jet(*(x if name in fields else None for name, x in zip(Jet._fields, jet, strict=True)))
+
+    def whole(jet):  # zeros where nothing that is kept will come from
+        return jet and Jet(*(jnp.zeros_like(C) if x is None else x for x in jet))
 
     def layer(_, state):
-        a, b, p, r, S, T = state
-        K = formulas.expectations(a, b, S.k)
-        # by Price: d/da K^ij = K^{i+2,j}/2, d/db K^ij = K^{i,j+2}/2, d/dc K^ij = K^{i+1,j+1}
-        N = compose(K.k00, K.k20 / 2, K.k02 / 2, K.k11, K.k22 / 4, K.k31 / 2, K.k13 / 2, K.k22, p, r, S)
-        if tangent:
-            M = compose(K.k11, K.k31 / 2, K.k13 / 2, K.k22, K.k33 / 4, K.k42 / 2, K.k24 / 2, K.k33, p, r, S)
-            T = affine(gain, Jet(*map(jnp.add, N, product(T, M))), bias)
-        ma, dma = formulas.moment(a)
-        mb, dmb = formulas.moment(b)
-        return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, affine(gain, N, bias), T
+        *points, S, T = state
+        *points, S, T = hidden_layer(formulas, tangent, gain, bias, (*points, whole(S), whole(T)))
+        return *points, kept(S), kept(T)
 
-    *_, S, T = jax.lax.fori_loop(0, depth, layer, (a, b, p, r, S, S if tangent else None))
+    *points, S = first_layer(A, B, C, first, bias)
+    S = kept(S)
+    *_, S, T = jax.lax.fori_loop(0, depth, layer, (*points, S, S if tangent else None))
     return T if tangent else S
 
 
@@ -117,7 +141,7 @@ def _layer_moment(formulas, a):
 
 def variances(mlp, squared_lengths) -> np.ndarray:
     """Pre-activation variances Sigma^l_00(x, x), l = 0..depth-1, as an array (depth, N) from |x|^2 (N,)."""
-    first, gain, bias = _constants(mlp)
+    first, gain, bias = constants(mlp)
     rows = [first * np.asarray(squared_lengths, dtype=np.float64) + bias]
     with jax.enable_x64(True):
         for _ in range(mlp.depth - 1):
@@ -126,28 +150,32 @@ def variances(mlp, squared_lengths) -> np.ndarray:
     return np.array(rows)
 
 
-def _constants(mlp):
-    return (mlp.sigma_w * mlp.input_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
+def constants(mlp):
+    """``first``, ``gain`` and ``bias`` of :func:`jets`."""
+    return (mlp.sigma_w * mlp.common_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
 
 
-def on_tiles(mlp, squared_lengths, *, tangent):
+def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     """Theta (``tangent=True``) or Sigma of a few points with a few others: ``(side, tile)``.
 
+    Where ``input_scale`` is one number per column, the points are those already scaled.
+
     ``tile(A, B, C)`` takes |x|^2 (n,), |x'|^2 (m,) and <x, x'> (n, m), float64 and n, m <= ``side``, and returns a
-    :class:`Jet` of arrays (n, m). ``squared_lengths`` are those of all points that will come. A tile may run in any
-    thread, and XLA releases the interpreter lock.
+    :class:`Jet` of arrays (n, m), ``None`` for what is not among ``fields``. ``squared_lengths`` are those of all
+    points that will come. A tile may run in any thread, and XLA releases the interpreter lock.
     """
     closed = mlp.phi.has_closed_form
     side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
+    side *= 2 if fields == VALUE_FIELDS else 1  # little is computed, so that a call is long enough only with more pairs
     with jax.enable_x64(True):
         formulas = mlp.phi.formulas_for(0.0 if closed else variances(mlp, np.unique(squared_lengths)))
-    constants = _constants(mlp)
+    numbers = constants(mlp)
 
     def tile(A, B, C):
         n, m = C.shape
         A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
         with jax.enable_x64(True):
-            jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants)
-            return Jet(*(np.asarray(x)[:n, :m] for x in jet))
+            jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *numbers, fields)
+            return Jet(*(x if x is None else np.asarray(x)[:n, :m] for x in jet))
 
     return side, tile

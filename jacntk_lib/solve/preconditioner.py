@@ -1,12 +1,13 @@
 r"""A preconditioner for S + rho I, S = D^{1/2} Theta D^{1/2}, from the structure of the kernel.
 
-The Jacobian part of S is ``k_C`` (weighted) tensored with the unit matrix of R^d, plus terms that couple derivatives
-with each other and with the values. The eigenvectors u_p of that N x N matrix sort the Jacobian rows by size: the
-first, nearly constant over the points, holds what linear functions have in common, and there the other terms count
-most. So the preconditioner is
+Weights of the derivatives that are a product, :math:`D^{1/2} = p_i q_a` for point i and column a, make the Jacobian
+part of S ``k_C`` (weighted by p) tensored with diag(q^2), plus terms that couple derivatives with each other and with
+the values. Other weights are replaced by such a product, which costs iterations and nothing else. The eigenvectors u_p
+of that N x N matrix sort the Jacobian rows by size: the first, nearly constant over the points, holds what linear
+functions have in common, and there the other terms count most. So the preconditioner is
 
 - *exact*, by a Cholesky factor, on all values and on ``u_p`` tensored with R^d for the first few p, and
-- ``k_C`` tensored with the unit matrix, which is diagonal there, on the rest.
+- ``k_C`` tensored with diag(q^2), which is diagonal there, on the rest.
 
 Its matrix on the exact part is made of products of N x N matrices with (N, p d) ones, no product with S among them.
 """
@@ -25,22 +26,27 @@ class Preconditioner:
 
     Parameters
     ----------
-    gram : symmetric and unscaled, N points in R^d.
-    values, slopes : square roots of the weights D, of the value and of every derivative, (N,).
+    gram : symmetric, N points in R^d; only its scalars and its points Z count.
+    root : what the rows of the kernel at Z are multiplied by in S, (N, 1+d): square roots of the weights D, times
+        ``input_scale`` where it is one number per column; 0 where nothing was observed.
     rows : how many rows to be exact on, about; ``None`` for four per point, at most EXACT_ROWS, but in any case all
         values and ``_LEADING`` eigenvectors of k_C tensored with R^d.
     """
 
-    def __init__(self, gram, values, slopes, rows=None):
-        N, d = gram.X.shape
+    def __init__(self, gram, root, rows=None):
+        N, d = gram.Z.shape
         rows = max(min(4 * N, EXACT_ROWS), N + _LEADING * d) if rows is None else rows
-        weighted = slopes[:, None] * gram.k_C * slopes
+        by_point, self._by_column = _product(root[:, 1:])
+        weighted = by_point[:, None] * gram.k_C * by_point
         self._e, self._U = scipy.linalg.eigh(weighted, overwrite_a=True, check_finite=False)
         self._e = np.maximum(self._e, 0.0)
         self._first = min(N, max(0, (rows - N) // d))
         self._shape = N, d
         self._colocated = gram.colocated  # on the devices, where the kernel is on some
-        self._exact = _galerkin(gram, values, slopes, np.ascontiguousarray(self._U[:, N - self._first :]))
+        self._exact = _galerkin(gram, root[:, 0], by_point, np.ascontiguousarray(self._U[:, N - self._first :]))
+        if self._by_column is not None:
+            factors = np.concatenate([np.ones(N), np.tile(self._by_column, self._first)])
+            self._exact *= factors[:, None] * factors
 
     @property
     def exact_rows(self):
@@ -57,7 +63,15 @@ class Preconditioner:
         matrix[np.diag_indices_from(matrix)] += max(ridge, floor)
         factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
         U, V = self._U[:, rest:], self._U[:, :rest]
-        inverse = self._colocated((V / (self._e[:rest] + max(ridge, floor))) @ V.T)  # on the rest, (N, N)
+        if self._by_column is None:
+            inverse = self._colocated((V / (self._e[:rest] + max(ridge, floor))) @ V.T).__matmul__  # (N, N)
+        else:
+            into, back = self._colocated(np.ascontiguousarray(V.T)), self._colocated(V)
+            e = self._e[:rest, None, None] * self._by_column[:, None] ** 2 + max(ridge, floor)  # (rest, d, 1)
+
+            def inverse(slopes):
+                coordinates = into @ slopes  # (rest, d K)
+                return back @ (coordinates.reshape(rest, d, slopes.shape[1] // d) / e).reshape(coordinates.shape)
 
         def apply(x):
             K = x.shape[1]
@@ -67,10 +81,19 @@ class Preconditioner:
             exact = scipy.linalg.cho_solve(factor, exact, check_finite=False)
             out = np.empty_like(x)
             out[:, 0] = exact[:N]
-            out[:, 1:] = (inverse @ slopes + U @ exact[N:].reshape(self._first, d * K)).reshape(N, d, K)
+            out[:, 1:] = (inverse(slopes) + U @ exact[N:].reshape(self._first, d * K)).reshape(N, d, K)
             return out.reshape(N * (1 + d), K)
 
         return apply
+
+
+def _product(slopes):
+    """p (N,) and q (d,) with ``slopes^2 ~ p^2 q^2``, exact where there are such; q is ``None`` where it is all ones."""
+    if (slopes == slopes[:, :1]).all():
+        return slopes[:, 0], None
+    squares = slopes**2
+    by_point = squares.mean(axis=1)
+    return np.sqrt(by_point), np.sqrt(squares.sum(axis=0) / by_point.sum())
 
 
 def _galerkin(gram, values, slopes, U):
@@ -79,7 +102,7 @@ def _galerkin(gram, values, slopes, U):
     With u_p the weighted columns and ``H_pq = sum_i u_ip (k_AC u_q)_i x_i x_i^T``, the block of u_p and u_q is
     ``4 (u_p X)^T k_AB (u_q X) + 2 H_pq + 2 H_qp^T + [(u_p X)^T k_CC (u_q X)]^T + (u_p^T k_C u_q) I``.
     """
-    X, (N, d), P = gram.X, gram.X.shape, U.shape[1]
+    X, (N, d), P = gram.Z, gram.Z.shape, U.shape[1]
     u = slopes[:, None] * U
     Z = np.einsum("np,na->npa", u, X)
     flat = Z.reshape(N, P * d)
