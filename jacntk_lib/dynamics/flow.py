@@ -27,8 +27,17 @@ import numbers
 
 import numpy as np
 
-from .._validation import as_array, as_points, integer, non_negative_number, positive_number
+from .._validation import (
+    as_array,
+    as_points,
+    columns_of,
+    integer,
+    non_negative_number,
+    positive_number,
+    require_moderate,
+)
 from ..architecture import MLP
+from ..errors import warn
 from ..kernels import jacobian_nngp, jacobian_ntk
 from ..kernels.scalars import slices
 from ..solve import EPS, semidefinite_factor, solver_named
@@ -76,7 +85,8 @@ class RobustFlow:
 
     Raises
     ------
-    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda or ridge; an unknown solver.
+    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda or ridge; an unknown solver; in a
+        table of new points, other names of columns than in X. Warns of Jacobian targets without weight (lam = 0).
 
     Examples
     --------
@@ -105,7 +115,7 @@ class RobustFlow:
         if not isinstance(mlp, MLP):
             raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
         self.mlp = mlp
-        self.X = as_points(X, "X")
+        self._columns, self.X = columns_of(X), as_points(X, "X")
         N, d = self.X.shape
         self.y = as_array(y, "y", (N,) if np.ndim(y) == 1 else (N, *np.shape(y)[1:2]))
         if 0 in self.y.shape:
@@ -118,6 +128,10 @@ class RobustFlow:
         if jacobian_targets is not None:
             jacobian_targets = as_array(jacobian_targets, "jacobian_targets", (N, *self._outputs, d))
             targets[:, 1:] = np.moveaxis(jacobian_targets.reshape(N, K, d), 1, 2)
+            if not self.lam.any():
+                warn("jacobian_targets have no weight, because lam is 0: they are ignored; give a lam above 0")
+        require_moderate(targets[:, 0], "y")
+        require_moderate(targets[:, 1:], "jacobian_targets")
         self._targets = targets
         self.ridge = non_negative_number(ridge, "ridge")
         self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, solver_named(solver))
@@ -172,7 +186,8 @@ class RobustFlow:
         Raises
         ------
         SingularGramError : infinite time without ridge, and tied points have targets that contradict each other.
-        ConvergenceError : the iterative solver did not reach its tolerance; names residual and condition.
+        ConvergenceError : the iterative solver did not reach its tolerance, or float64 is too coarse for the ridge
+            (relative residual above 1e-2); names residual and condition.
         TypeError, ValueError : bad t, points or start.
 
         Warns
@@ -180,7 +195,7 @@ class RobustFlow:
         UserWarning : infinite time without ridge and some points are tied, with consistent targets: the answer is
             the minimum-norm one.
         scipy.linalg.LinAlgWarning : float64 does not determine the answer: relative residual above 1e-6 at infinite
-            time without ridge, or a time beyond ``horizon`` with targets in unresolved directions.
+            time, or a time beyond ``horizon`` with targets in unresolved directions.
         """
         return self._predict(self._flow(t), X_new, initial)
 
@@ -315,7 +330,7 @@ class RobustFlow:
         return GradientDescent(steps, learning_rate * self._system.rate)
 
     def _points(self, X_new):
-        return self.X if X_new is None else as_points(X_new, "X_new", dimension=self.X.shape[1])
+        return self.X if X_new is None else as_points(X_new, "X_new", self.X.shape[1], self._columns)
 
     def _start(self, initial, points):
         """The network at t = 0 on some points, (M, 1+d, K)."""
@@ -329,6 +344,7 @@ class RobustFlow:
         if hasattr(rows, "detach"):  # a torch tensor, without importing torch
             rows = rows.detach().cpu().numpy()
         rows = as_array(rows, "what initial returned", (M, *self._outputs, d1))
+        require_moderate(rows, "what initial returned")
         return np.moveaxis(rows.reshape(M, K, d1), 1, 2)
 
     def _mean_coefficients(self, schedule):

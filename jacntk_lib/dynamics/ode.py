@@ -1,10 +1,10 @@
 """The linear ODE by an ODE solver. The only module that imports diffrax; used to check the closed form."""
 
 import diffrax
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._float64 import float64
 from ..errors import ConvergenceError
 
 
@@ -15,7 +15,7 @@ def integrate(*, theta, start, targets, lam, rate, ridge, t, rtol, atol, max_ste
     """
     N, d1, K = targets.shape
     weight = np.concatenate([np.ones((N, 1)), np.repeat(lam[:, None], d1 - 1, axis=1)], axis=1).reshape(-1, 1)
-    with jax.enable_x64(True):
+    with float64():
         theta, weight, ridge = jnp.asarray(theta), jnp.asarray(weight), jnp.asarray(ridge)
         targets = jnp.asarray(targets.reshape(-1, K))
         start = jnp.asarray(start.reshape(-1, K))

@@ -65,15 +65,19 @@ class Distinct(Ties):
         return (int(self.first[self.group[later[0]]]), int(later[0])) if later.size else None
 
     def conflict(self, R, lam):
-        """Two tied points (i, j) whose targets R (N, 1+d, K) contradict each other, or ``None``."""
+        """Two tied points (i, j) whose targets R (N, 1+d, K) contradict each other, and the row a that does so most.
+
+        ``None`` where there are none.
+        """
         R = self._aligned(R)
         R = np.concatenate([R[:, :1], np.where(lam[:, None, None] > 0, R[:, 1:], np.nan)], axis=1)
         bound = _AGREE * np.nanmax(np.abs(R))
         weighted = {}  # the first point of each tie, and the first whose Jacobian carries weight
         for j, p in enumerate(self.group):
             for i in weighted.setdefault(p, []):
-                if np.nanmax(np.abs(R[i] - R[j]), initial=0.0) > bound:
-                    return i, j
+                apart = np.nan_to_num(np.abs(R[i] - R[j])).max(axis=1)
+                if apart.max() > bound:
+                    return i, j, int(apart.argmax())
             if not weighted[p] or (lam[j] > 0 and not any(lam[i] > 0 for i in weighted[p])):
                 weighted[p].append(j)
         return None

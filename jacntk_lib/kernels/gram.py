@@ -13,7 +13,7 @@ So N points in R^d need O(N^2) numbers and O(N^2 d) time per product in place of
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from .._validation import as_array, as_points, integer, non_negative_number
+from .._validation import as_array, as_points, columns_of, integer, non_negative_number
 from ..architecture import MLP
 from .devices import Placed
 from .scalars import ROWS_AT_ONCE, Recomputed, Stored, between, slices, within
@@ -94,9 +94,9 @@ def _gram(mlp, X, X2, memory, *, tangent):
     if not isinstance(mlp, MLP):
         raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
     memory = integer(memory, "memory", at_least=1)
-    X = as_points(X, "X")
+    columns, X = columns_of(X), as_points(X, "X")
     if X2 is not None:
-        X2 = as_points(X2, "X2", dimension=X.shape[1])
+        X2 = as_points(X2, "X2", X.shape[1], columns)
     needed = 48 * len(X) ** 2 if X2 is None else 64 * len(X) * len(X2)
     if needed > memory:
         scalars = Recomputed(mlp, tangent, X, X if X2 is None else X2)

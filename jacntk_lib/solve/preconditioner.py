@@ -14,6 +14,7 @@ Its matrix on the exact part is made of products of N x N matrices with (N, p d)
 import numpy as np
 import scipy.linalg
 
+from ..errors import ConvergenceError
 from ..kernels.scalars import batches
 
 EXACT_ROWS = 5000  # on which the preconditioner is exact, where that is enough: a Cholesky factor of 200 MB
@@ -55,7 +56,13 @@ class Preconditioner:
         # without ridge the matrix may be singular; this is no part of the solution, only of the way to it
         floor = 1e-13 * len(matrix) * size
         matrix[np.diag_indices_from(matrix)] += max(ridge, floor)
-        factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        try:
+            factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        except scipy.linalg.LinAlgError as error:
+            raise ConvergenceError(
+                f"float64 does not tell the kernel, of size {size:.1e}, from an indefinite matrix with a ridge of "
+                f"{ridge:.1e} ({error}); take a larger ridge, or reduce depth, sigma_w or the length of the inputs"
+            ) from error
         U, V = self._U[:, rest:], self._U[:, :rest]
         inverse = self._colocated((V / (self._e[:rest] + max(ridge, floor))) @ V.T)  # on the rest, (N, N)
 
