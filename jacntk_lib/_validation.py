@@ -10,22 +10,15 @@ import sys
 
 import numpy as np
 
+LARGEST = 1e75  # kernels hold fourth powers of scales and lengths, and float64 ends at 1.8e308
+
 
 def as_float64(value, name, *, missing=False):
-    """``value`` as a float64 array, refusing whatever has no faithful float64 form; NaN passes with ``missing``."""
-    jax = sys.modules.get("jax")
-    if jax is not None and isinstance(value, jax.core.Tracer):
-        raise TypeError(
-            f"{name} is a jax tracer: jacntk computes with NumPy arrays and cannot be called inside "
-            "jit, grad or vmap; call it outside and pass the result in"
-        )
-    try:
-        array = np.asarray(value)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name} cannot be turned into a NumPy array ({error}); pass a rectangular array of numbers "
-            "(for a torch tensor: tensor.detach().cpu().numpy())"
-        ) from error
+    """``value`` as a float64 array, refusing whatever has no faithful float64 form; NaN passes with ``missing``.
+
+    Arrays of Python objects are welcome where every object is a real number: a table with mixed columns is one.
+    """
+    array = as_plain(value, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{name} has dtype {array.dtype}: real numbers are needed; convert it first, for example "
@@ -42,10 +35,64 @@ def as_float64(value, name, *, missing=False):
     return array
 
 
-def as_points(X, name="X", dimension=None):
+def as_plain(value, name):
+    """``value`` as a NumPy array, refusing what NumPy or scikit-learn would turn into numbers that nobody meant."""
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{name} is a jax tracer: jacntk computes with NumPy arrays and cannot be called inside "
+            "jit, grad or vmap; call it outside and pass the result in"
+        )
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} has {np.ma.count_masked(value)} masked entries, behind which are numbers that would be used: "
+            "remove or impute them, and pass a plain array"
+        )
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name} is sparse ({type(value).__name__}): a dense array is needed; pass {name}.toarray()")
+    try:
+        array = np.asarray(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} cannot be turned into a NumPy array ({error}); pass a rectangular array of numbers "
+            "(for a torch tensor: tensor.detach().cpu().numpy())"
+        ) from error
+    if array.dtype.kind in "SU" or (array.dtype.kind == "O" and any(isinstance(x, str | bytes) for x in array.flat)):
+        raise TypeError(
+            f"{name} has dtype {array.dtype} and holds text: real numbers are needed; convert it first, for example "
+            f"np.asarray({name}, dtype=float)"
+        )
+    if array.dtype.kind == "O" and all(isinstance(entry, numbers.Real) for entry in array.flat):
+        try:
+            array = array.astype(np.float64)
+        except OverflowError as error:
+            raise ValueError(
+                f"{name} holds an integer beyond the range of float64 ({error}): smaller numbers are needed"
+            ) from None
+    return array
+
+
+def require_moderate(array, name):
+    """Refuse what is so large or so small, but for zeros, that products of it leave the range of float64."""
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest and not 1 / LARGEST <= largest <= LARGEST:
+        raise ValueError(
+            f"{name} has entries up to {largest:.1e} in size: between {1 / LARGEST:.0e} and {LARGEST:.0e} is needed, "
+            "or products of them leave the range of float64; use other units"
+        )
+
+
+def columns_of(X):
+    """The names of the columns of a table, a tuple of strings, or ``None`` where they have none."""
+    names = tuple(getattr(X, "columns", ()))
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def as_points(X, name="X", dimension=None, columns=None):
     """Points as a float64 array of shape (N, d), N >= 1 and d >= 1.
 
-    ``dimension`` is the d that other points already have, if any.
+    ``dimension`` is the d that other points already have, if any, and ``columns`` the names of their columns
+    (:func:`columns_of`).
     """
     array = as_float64(X, name)
     if array.ndim != 2:
@@ -62,6 +109,14 @@ def as_points(X, name="X", dimension=None):
             f"{name} has {array.shape[1]} input dimensions but the other points have {dimension}: "
             "give both the same columns"
         )
+    own = columns_of(X)
+    if own is not None and columns is not None and own != columns:
+        a = next(a for a, pair in enumerate(zip(own, columns, strict=True)) if pair[0] != pair[1])
+        raise ValueError(
+            f"column {a} of {name} is {own[a]!r}, but that of the other points is {columns[a]!r}: give both the same "
+            f"columns in the same order, for example {name}[list(X.columns)]"
+        )
+    require_moderate(array, name)
     return array
 
 
@@ -119,9 +174,17 @@ def real_number(value, name):
     """A finite Python float (booleans and arrays are refused)."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
+    if number and not 1 / LARGEST <= abs(number) <= LARGEST:
+        raise ValueError(
+            f"{name} must be between {1 / LARGEST:.0e} and {LARGEST:.0e} in size, or products of it leave the range of "
+            f"float64; got {number}"
+        )
     return number
 
 
@@ -141,8 +204,8 @@ def non_negative_number(value, name):
     return number
 
 
-def integer(value, name, at_least):
-    """A Python int that is at least ``at_least`` (booleans and floats are refused)."""
+def integer(value, name, at_least, bits=63):
+    """A Python int that is at least ``at_least`` and fits ``bits`` bits (booleans and floats are refused)."""
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
@@ -151,4 +214,6 @@ def integer(value, name, at_least):
         raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}") from None
     if number < at_least:
         raise ValueError(f"{name} must be at least {at_least}, got {number}")
+    if number >> bits:
+        raise ValueError(f"{name} must be below 2**{bits}, got an integer of {number.bit_length()} bits")
     return number

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
 
-from ._validation import as_array, as_points, integer, positive_number
+from ._validation import as_array, as_plain, as_points, integer, positive_number, require_moderate
 from .architecture import MLP
 from .dynamics import Eigenfeatures, Prediction, RobustFlow
 from .solve import EPS
@@ -66,7 +66,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     Raises
     ------
     TypeError, ValueError : at ``fit``, a parameter out of range or data that are not finite and rectangular.
-    ConvergenceError : at ``fit``, the iterative solver did not reach its accuracy; a larger ridge helps.
+    ConvergenceError : at ``fit``, the solver did not reach its accuracy; a larger ridge helps.
     SingularGramError : at ``fit``, infinite time without ridge and equal points with different labels.
 
     Notes
@@ -132,11 +132,13 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         Exactly: a Cholesky factor (infinite time with ridge) or eigenvectors of a matrix of N(1+d) unknowns.
         Iteratively: some hundred products with the kernel, O(N^2 d) each.
         """
+        as_plain(X, "X"), as_plain(y, "y")  # scikit-learn would take masked entries and text for numbers
         if jacobian is None:
             X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         else:
             X = validate_data(self, X, dtype=np.float64)
             y, jacobian = _observations(y, jacobian, X)
+        require_moderate(X, "X")
         time = self.time
         if not (isinstance(time, numbers.Real) and time == math.inf):
             time = positive_number(time, "time")
@@ -231,6 +233,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     def _new(self, X):
         """New points, checked, in the units of ``flow_``."""
         check_is_fitted(self)
+        as_plain(X, "X")
         return (validate_data(self, X, dtype=np.float64, reset=False) - self.X_offset_) / self.X_scale_
 
     def _at(self, X):

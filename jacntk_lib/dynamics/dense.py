@@ -165,7 +165,16 @@ def default_cutoff(n):
 def _eigh(matrix):
     if not matrix.size:
         return np.zeros(0), np.zeros((0, 0))
+    _require_finite(matrix)
     return scipy.linalg.eigh(matrix, driver="evd", overwrite_a=True, check_finite=False)
+
+
+def _require_finite(matrix):
+    if not np.isfinite(matrix).all():
+        raise ValueError(
+            "the weighted kernel among the training points leaves the range of float64; reduce lam, depth, sigma_w, "
+            "sigma_b, input_scale or the length of the inputs"
+        )
 
 
 def _cholesky(matrix, ridge):
@@ -173,6 +182,7 @@ def _cholesky(matrix, ridge):
     if not matrix.size:
         return (matrix, True), 1.0
     matrix[np.diag_indices(len(matrix))] += ridge
+    _require_finite(matrix)
     norm = float(np.abs(matrix).sum(axis=0).max())
     factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
     reciprocal, _ = scipy.linalg.lapack.dpocon(factor[0], norm, uplo="L")

@@ -27,8 +27,18 @@ import numbers
 
 import numpy as np
 
-from .._validation import as_array, as_points, integer, non_negative_number, positive_number, row_weights
+from .._validation import (
+    as_array,
+    as_points,
+    columns_of,
+    integer,
+    non_negative_number,
+    positive_number,
+    require_moderate,
+    row_weights,
+)
 from ..architecture import MLP
+from ..errors import warn
 from ..kernels import jacobian_nngp, jacobian_ntk
 from ..kernels.scalars import slices
 from ..solve import EPS, semidefinite_factor, solver_named
@@ -80,7 +90,8 @@ class RobustFlow:
 
     Raises
     ------
-    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda or ridge; an unknown solver.
+    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda or ridge; an unknown solver; in a
+        table of new points, other names of columns than in X. Warns of Jacobian targets without weight (lam = 0).
 
     Examples
     --------
@@ -95,21 +106,11 @@ class RobustFlow:
     ((1,), (1, 2))
     """
 
-    def __init__(
-        self,
-        mlp,
-        X,
-        y,
-        lam=0.01,
-        jacobian_targets=None,
-        ridge=0.0,
-        *,
-        solver="auto",
-    ):
+    def __init__(self, mlp, X, y, lam=0.01, jacobian_targets=None, ridge=0.0, *, solver="auto"):
         if not isinstance(mlp, MLP):
             raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
         self.mlp = mlp
-        self.X = as_points(X, "X")
+        self._columns, self.X = columns_of(X), as_points(X, "X")
         N, d = self.X.shape
         shape = (N,) if np.ndim(y) == 1 else (N, *np.shape(y)[1:2])
         self.y = as_array(y, "y", shape, missing=jacobian_targets is not None)
@@ -124,7 +125,11 @@ class RobustFlow:
             targets[:, 1:] = np.moveaxis(jacobian_targets.reshape(N, K, d), 1, 2)
         weights = row_weights(lam, targets)
         self.lam = weights[:, 1] if (weights[:, 1:] == weights[:, 1:2]).all() else weights[:, 1:]
+        if jacobian_targets is not None and not self.lam.any():
+            warn("jacobian_targets have no weight, because lam is 0: they are ignored; give a lam above 0")
         self._targets = np.nan_to_num(targets)
+        require_moderate(self._targets[:, 0], "y")
+        require_moderate(self._targets[:, 1:], "jacobian_targets")
         self.ridge = non_negative_number(ridge, "ridge")
         self._system = LinearSystem(mlp, self.X, weights, self.ridge, solver_named(solver))
         self.solver = self._system.solver
@@ -178,7 +183,8 @@ class RobustFlow:
         Raises
         ------
         SingularGramError : infinite time without ridge, and tied points have targets that contradict each other.
-        ConvergenceError : the iterative solver did not reach its tolerance; names residual and condition.
+        ConvergenceError : the iterative solver did not reach its tolerance, or float64 is too coarse for the ridge
+            (relative residual above 1e-2); names residual and condition.
         TypeError, ValueError : bad t, points or start.
 
         Warns
@@ -186,7 +192,7 @@ class RobustFlow:
         UserWarning : infinite time without ridge and some points are tied, with consistent targets: the answer is
             the minimum-norm one.
         scipy.linalg.LinAlgWarning : float64 does not determine the answer: relative residual above 1e-6 at infinite
-            time without ridge, or a time beyond ``horizon`` with targets in unresolved directions.
+            time, or a time beyond ``horizon`` with targets in unresolved directions.
         """
         return self._predict(self._flow(t), X_new, initial)
 
@@ -334,7 +340,7 @@ class RobustFlow:
         return GradientDescent(steps, learning_rate * self._system.rate)
 
     def _points(self, X_new):
-        return self.X if X_new is None else as_points(X_new, "X_new", dimension=self.X.shape[1])
+        return self.X if X_new is None else as_points(X_new, "X_new", self.X.shape[1], self._columns)
 
     def _start(self, initial, points):
         """The network at t = 0 on some points, (M, 1+d, K)."""
@@ -348,6 +354,7 @@ class RobustFlow:
         if hasattr(rows, "detach"):  # a torch tensor, without importing torch
             rows = rows.detach().cpu().numpy()
         rows = as_array(rows, "what initial returned", (M, *self._outputs, d1))
+        require_moderate(rows, "what initial returned")
         return np.moveaxis(rows.reshape(M, K, d1), 1, 2)
 
     def _mean_coefficients(self, schedule):

@@ -1,10 +1,10 @@
 """The linear ODE by an ODE solver. The only module that imports diffrax; used to check the closed form."""
 
 import diffrax
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._float64 import float64
 from ..errors import ConvergenceError
 
 
@@ -14,7 +14,7 @@ def integrate(*, theta, start, targets, weights, rate, ridge, t, rtol, atol, max
     theta is ((N+M)(1+d), N(1+d)), start (N+M, 1+d, K), targets (N, 1+d, K), weights (N, 1+d), the diagonal of Lam.
     """
     N, d1, K = targets.shape
-    with jax.enable_x64(True):
+    with float64():
         theta, weight, ridge = jnp.asarray(theta), jnp.asarray(weights.reshape(-1, 1)), jnp.asarray(ridge)
         targets = jnp.asarray(targets.reshape(-1, K))
         start = jnp.asarray(start.reshape(-1, K))

@@ -88,7 +88,15 @@ class KrylovSolver:
             w, V = self._outside
             floor = default_cutoff(len(w)) * max(self.largest, w.max(initial=0.0))
             coordinates = np.tensordot(V, outside, axes=(0, 0))
-            factors = schedule(np.maximum(w, 0.0) + self._ridge, floor)
+            w = np.maximum(w, 0.0) + self._ridge
+            left, whole = np.linalg.norm(coordinates[w <= floor]), np.linalg.norm(coordinates)
+            if schedule.elapsed * floor > 1 and left > self._options.tolerance * whole:
+                raise ConvergenceError(
+                    f"{left / whole:.1e} of the Jacobian targets orthogonal to the span of the points lie in "
+                    f"directions that float64 does not resolve with a ridge of {self._ridge:.1e}; take a larger ridge "
+                    "or a shorter time"
+                )
+            factors = schedule(w, floor)
             outside = np.tensordot(V, factors[:, None, None] * coordinates, axes=1)
         return self._weighted.scatter(inside, outside), report
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
-from ..errors import SingularGramError, warn
+from ..errors import ConvergenceError, SingularGramError, warn
 from ..kernels import jacobian_ntk
 from ..kernels.scalars import slices, value_products
 from ..solve import Exact, Iterative, Report, relative_norm
@@ -20,6 +20,8 @@ from .weighted import WeightedGram
 _PAIRS_AT_ONCE = 1 << 20  # pairs of points per batch of a prediction: 64 MiB of kernel scalars
 EXACT_UP_TO = 8192  # unknowns that solver="auto" solves by dense matrices: 0.5 GB each, minutes for all eigenvectors
 _POORLY_SOLVED = 1e-6  # relative residual above which an infinite-time answer comes with a warning
+_NOT_SOLVED = 1e-2  # relative residual above which a system with ridge, which has a solution, counts as not solved
+_WHAT_GROWS = "lam, depth, sigma_w, sigma_b, input_scale or the length of the inputs"
 
 
 class LinearSystem:
@@ -131,6 +133,12 @@ class LinearSystem:
 
     def coefficients(self, schedule, R):
         """G R for R = y* - u_0 (N, 1+d, K): coefficients with ``v = v_0 + Theta_*U coefficients``, and a report."""
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+            coefficients, report = self._coefficients(schedule, R)
+        self._require_finite(coefficients, "the solution")
+        return coefficients, report
+
+    def _coefficients(self, schedule, R):
         limit = isinstance(schedule, Limit)
         if limit and self.ridge == 0:
             self._check_ties(R)
@@ -139,7 +147,9 @@ class LinearSystem:
             return self._krylov.apply(schedule, R)
         if self._solves_by_cholesky(schedule):
             coefficients = self._cholesky.apply(R)
-            return coefficients, self._report(coefficients, R, self._cholesky.condition, 0)
+            report = self._report(coefficients, R, self._cholesky.condition, 0)
+            self._judge(report)
+            return coefficients, report
         coordinates = self._project(R)
         coefficients = self.spectrum.weigh(self.tau(schedule), coordinates)
         if not limit:
@@ -148,8 +158,7 @@ class LinearSystem:
             return coefficients, None
         unresolved = int((self.eigenvalues <= self.spectrum.floor).sum())
         report = self._report(coefficients, R, self.spectrum.condition(self.ridge), unresolved)
-        if self.ridge == 0 and report.residual > _POORLY_SOLVED:
-            self._warn_of_residual(report)
+        self._judge(report)
         return coefficients, report
 
     def _project(self, R):
@@ -163,6 +172,12 @@ class LinearSystem:
 
         ``X_new=None`` stands for the training points.
         """
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+            rows = self._evaluate(X_new, coefficients)
+        self._require_finite(rows, "the prediction")
+        return rows
+
+    def _evaluate(self, X_new, coefficients):
         P, d1, C = coefficients.shape
         flat = coefficients.reshape(P * d1, C)
         if X_new is None:
@@ -180,7 +195,10 @@ class LinearSystem:
         U, scale = self.U, self.mlp.column_scales(self.X.shape[1])
         if scale is not None:
             X_new, U, coefficients = X_new * scale, U * scale, np.insert(scale, 0, 1.0)[:, None] * coefficients
-        return value_products(self.mlp, X_new, U, coefficients[:, 0], coefficients[:, 1:], tangent=True)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+            values = value_products(self.mlp, X_new, U, coefficients[:, 0], coefficients[:, 1:], tangent=True)
+        self._require_finite(values, "the prediction")
+        return values
 
     def _kernel_to(self, X_new):
         """The kernel between new points and training points; kept, because the next time is often asked at them too."""
@@ -223,21 +241,44 @@ class LinearSystem:
                 "the minimum-norm solution is returned",
             )
 
+    def _require_finite(self, rows, what):
+        if not np.isfinite(rows).all():
+            raise ConvergenceError(
+                f"{what} leaves the range of float64: the kernel is too large or too small beside the targets and a "
+                f"ridge of {self.ridge:.1e}; reduce {_WHAT_GROWS}, or take a larger ridge"
+            )
+
     def _report(self, coefficients, R, condition, unresolved):
         root = np.where(self._weighted.silent, 0.0, np.sqrt(self.distinct.sum(self.weights)))[:, :, None]
+        self._require_finite(coefficients, "the solution")
         fitted = (self.gram @ coefficients.reshape(-1, R.shape[2])).reshape(R.shape)
         q = np.divide(coefficients, root, out=np.zeros_like(R), where=root > 0)
         residual = relative_norm(root * (fitted - R) + self.ridge * q, root * R)
         return Report(residual, condition, unresolved)
 
-    def _warn_of_residual(self, report):
-        warn(
+    def _judge(self, report):
+        """Warn of an inaccurate solution at infinite time; with ridge, where there is one, refuse a wrong one."""
+        if report.residual <= _POORLY_SOLVED:
+            return
+        missed = (
             f"the infinite-time answer misses its targets by {report.residual:.1e} (relative): condition number "
-            f"{report.condition:.1e}, {report.unresolved} of {len(self.eigenvalues)} eigenvalues left out as below "
-            f"{self.spectrum.cutoff:.1e} of the largest{self._why_singular()}; a finite time or a positive ridge is "
-            "better determined",
-            scipy.linalg.LinAlgWarning,
+            f"{report.condition:.1e}"
         )
+        if report.unresolved:
+            missed += (
+                f", {report.unresolved} of {len(self.eigenvalues)} eigenvalues left out as below "
+                f"{self.spectrum.cutoff:.1e} of the largest{self._why_singular()}"
+            )
+        if self.ridge == 0 and not math.isnan(report.residual):
+            warn(f"{missed}; a finite time or a positive ridge is better determined", scipy.linalg.LinAlgWarning)
+            return
+        missed += (
+            f"; beside a kernel of that size float64 does not see a ridge of {self.ridge:.1e}: take one of 1e-12 times "
+            f"the largest eigenvalue or more, or reduce {_WHAT_GROWS}"
+        )
+        if not report.residual <= _NOT_SOLVED:
+            raise ConvergenceError(missed)
+        warn(missed, scipy.linalg.LinAlgWarning)
 
     def _why_singular(self):
         """In words, where the kernel is singular and not merely ill-conditioned; a polynomial phi takes too long."""

@@ -15,7 +15,7 @@ An ``input_scale`` per column makes it the kernel at z = s * x, with row and col
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from .._validation import as_array, as_points, integer, jacobian_weights
+from .._validation import as_array, as_points, columns_of, integer, jacobian_weights
 from ..architecture import MLP
 from .devices import Placed
 from .scalars import ROWS_AT_ONCE, Recomputed, Stored, between, slices, within
@@ -96,9 +96,9 @@ def _gram(mlp, X, X2, memory, *, tangent):
     if not isinstance(mlp, MLP):
         raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
     memory = integer(memory, "memory", at_least=1)
-    X = as_points(X, "X")
+    columns, X = columns_of(X), as_points(X, "X")
     if X2 is not None:
-        X2 = as_points(X2, "X2", dimension=X.shape[1])
+        X2 = as_points(X2, "X2", X.shape[1], columns)
     scale = mlp.column_scales(X.shape[1])
     Z, Z2 = (Y if scale is None or Y is None else Y * scale for Y in (X, X2))
     needed = 48 * len(X) ** 2 if X2 is None else 64 * len(X) * len(X2)

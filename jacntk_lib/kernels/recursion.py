@@ -13,12 +13,15 @@ makes the first call of later processes a few times faster.
 Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from .._float64 import float64
 
 SIDE = 64  # points with as many others in a compiled call, whatever N and M: a fixed shape means one compilation
 
@@ -143,7 +146,7 @@ def variances(mlp, squared_lengths) -> np.ndarray:
     """Pre-activation variances Sigma^l_00(x, x), l = 0..depth-1, as an array (depth, N) from |x|^2 (N,)."""
     first, gain, bias = constants(mlp)
     rows = [first * np.asarray(squared_lengths, dtype=np.float64) + bias]
-    with jax.enable_x64(True):
+    with float64():
         for _ in range(mlp.depth - 1):
             formulas = mlp.phi.formulas_for(rows[-1])
             rows.append(gain * np.asarray(_layer_moment(formulas, rows[-1])) + bias)
@@ -167,15 +170,23 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     closed = mlp.phi.has_closed_form
     side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
     side *= 2 if fields == VALUE_FIELDS else 1  # little is computed, so that a call is long enough only with more pairs
-    with jax.enable_x64(True):
+    with float64():
         formulas = mlp.phi.formulas_for(0.0 if closed else variances(mlp, np.unique(squared_lengths)))
     numbers = constants(mlp)
 
     def tile(A, B, C):
         n, m = C.shape
         A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
-        with jax.enable_x64(True):
+        with float64():
             jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *numbers, fields)
-            return Jet(*(x if x is None else np.asarray(x)[:n, :m] for x in jet))
+        jet = Jet(*(x if x is None else np.asarray(x)[:n, :m] for x in jet))
+        # one pass over each, the cheapest that sees every number
+        if not all(math.isfinite(x.sum()) for x in jet if x is not None):
+            raise ValueError(
+                f"the kernel of {mlp} leaves the range of float64, for points of length up to "
+                f"{math.sqrt(max(A.max(), B.max())):.3g}; reduce depth, sigma_w, sigma_b, input_scale or the length of "
+                "the inputs"
+            )
+        return jet
 
     return side, tile

@@ -15,6 +15,7 @@ Its matrix on the exact part is made of products of N x N matrices with (N, p d)
 import numpy as np
 import scipy.linalg
 
+from ..errors import ConvergenceError
 from ..kernels.scalars import batches
 
 EXACT_ROWS = 5000  # on which the preconditioner is exact, where that is enough: a Cholesky factor of 200 MB
@@ -61,7 +62,13 @@ class Preconditioner:
         # without ridge the matrix may be singular; this is no part of the solution, only of the way to it
         floor = 1e-13 * len(matrix) * size
         matrix[np.diag_indices_from(matrix)] += max(ridge, floor)
-        factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        try:
+            factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        except scipy.linalg.LinAlgError as error:
+            raise ConvergenceError(
+                f"float64 does not tell the kernel, of size {size:.1e}, from an indefinite matrix with a ridge of "
+                f"{ridge:.1e} ({error}); take a larger ridge, or reduce depth, sigma_w or the length of the inputs"
+            ) from error
         U, V = self._U[:, rest:], self._U[:, :rest]
         if self._by_column is None:
             inverse = self._colocated((V / (self._e[:rest] + max(ridge, floor))) @ V.T).__matmul__  # (N, N)
