@@ -59,7 +59,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     ----------
     flow_ : the fitted :class:`~jacntk_lib.RobustFlow`, in standardised units if ``standardise``.
     X_offset_, X_scale_, y_offset_, y_scale_ : (d,), (d,), () or (K,), () or (K,): what ``standardise`` subtracted and
-        divided by; zeros and ones without it.
+        divided by; zeros and ones without it. Gradients alone, without any value, leave the level of y at 0.
     report_ : a :class:`~jacntk_lib.solve.Report` at infinite time and from the iterative solver, else ``None``.
     n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
 
@@ -142,7 +142,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         time = self.time
         if not (isinstance(time, numbers.Real) and time == math.inf):
             time = positive_number(time, "time")
-        self._find_units(X, y)
+        self._find_units(X, y, jacobian)
         X, y = (X - self.X_offset_) / self.X_scale_, (y - self.y_offset_) / self.y_scale_
         if jacobian is not None:
             jacobian = jacobian * self.X_scale_ / self.y_scale_[..., None]
@@ -245,17 +245,25 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         """Derivatives (..., d) or (..., K, d) by the inputs as given, from those of ``flow_``."""
         return jacobian * self.y_scale_[..., None] / self.X_scale_
 
-    def _find_units(self, X, y):
-        """The mean and the standard deviation of every column and output; 1 for what is constant."""
+    def _find_units(self, X, y, jacobian):
+        """The mean and the standard deviation of every column and output.
+
+        For a constant column 1; for an output without spread the root mean square of its slopes per standard deviation
+        of x, where there are any, else 1.
+        """
         if not isinstance(self.standardise, bool):
             raise TypeError(f"standardise must be True or False, got {self.standardise!r}")
         self.X_offset_, self.X_scale_ = np.zeros(X.shape[1]), np.ones(X.shape[1])
         self.y_offset_, self.y_scale_ = np.zeros(y.shape[1:]), np.ones(y.shape[1:])
         if self.standardise:
             self.X_offset_, self.X_scale_ = X.mean(axis=0), _spread(X)
-            known = y[~np.isnan(y).reshape(len(y), -1).any(axis=1)]
-            if len(known):
-                self.y_offset_, self.y_scale_ = known.mean(axis=0), _spread(known)
+            known, slopes = y[~np.isnan(y).reshape(len(y), -1).any(axis=1)], 0.0
+            known = known if len(known) else np.zeros_like(y[:1])
+            if jacobian is not None:
+                seen = ~np.isnan(jacobian)
+                squares = np.where(seen, jacobian * self.X_scale_, 0.0) ** 2
+                slopes = np.sqrt(squares.sum(axis=(0, -1)) / np.maximum(seen.sum(axis=(0, -1)), 1))
+            self.y_offset_, self.y_scale_ = known.mean(axis=0), _spread(known, np.where(slopes > 0, slopes, 1.0))
 
     def _scale_of(self, X):
         if isinstance(self.input_scale, str):
@@ -266,10 +274,10 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         return self.input_scale
 
 
-def _spread(columns):
-    """Standard deviations over the rows, 1 where rounding is all there is."""
+def _spread(columns, otherwise=1.0):
+    """Standard deviations over the rows, ``otherwise`` where rounding is all there is."""
     deviation, size = columns.std(axis=0), np.abs(columns).max(axis=0)
-    return np.where(deviation > 10 * EPS * size, deviation, 1.0)
+    return np.where(deviation > 10 * EPS * size, deviation, otherwise)
 
 
 def _observations(y, jacobian, X):

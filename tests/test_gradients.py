@@ -111,6 +111,9 @@ def test_constant_columns_and_gradients_without_any_value():
     slopes = np.column_stack([np.cos(X[:, 0]), np.zeros(12)])
     reg = regressor(standardise=True).fit(X, np.full(12, np.nan), slopes)
     assert_allclose(reg.predict_jacobian(X), slopes, atol=1e-3)
+    assert_allclose(reg.y_scale_, np.sqrt(np.mean((slopes * [X[:, 0].std(), 1.0]) ** 2)))
+    large = regressor(standardise=True).fit(X, np.full(12, np.nan), 1e6 * slopes)
+    assert_allclose(large.predict(X), 1e6 * reg.predict(X), rtol=1e-6)
 
 
 def test_folds_searches_and_pipelines_carry_the_gradients(data):

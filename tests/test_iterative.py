@@ -40,8 +40,8 @@ def problem(case):
         X[0] = 0.0
     if case.pop("missing", False):
         y[::3] = np.nan
-        case["jacobian_targets"][1::4] = np.nan
-        case["jacobian_targets"][2::4, :, :2] = np.nan
+        case["jacobian_targets"][1::6] = np.nan
+        case["jacobian_targets"][2::3, :, :2] = np.nan
     mlp = MLP(case.pop("depth", 2), case.pop("activation", "erf"), input_scale=case.pop("scale", 1.0))
     return {"mlp": mlp, "X": X, "y": y, "ridge": 1e-3, **case}
 
@@ -313,6 +313,21 @@ def test_preconditioner_is_what_it_says(rows, by_column):
     expected[:rows, :rows] = (basis.T @ S @ basis)[:rows, :rows]
     inverse = basis @ np.linalg.inv(expected + ridge * np.eye(len(S))) @ basis.T
     assert_allclose(approximate.at(ridge)(np.eye(len(S))), inverse, atol=1e-10 * np.abs(inverse).max())
+
+
+def test_preconditioner_of_what_was_observed_is_that_of_all_rows_restricted():
+    """P_RR^{-1}, with the P of weights that are a product, which those that were observed determine."""
+    N, d, ridge = 9, 3, 0.01
+    gram, rng = jacobian_ntk(MLP(2), points(N, d)), np.random.default_rng(0)
+    root = np.insert(np.outer(np.linspace(0.2, 0.4, N), [1.5, 0.5, 1.0]), 0, 1.0, axis=1)
+    whole = Preconditioner(gram, root, 9 + 2 * 3).at(ridge)(np.eye(N * (1 + d)))
+    observed = rng.random(root.shape) < 0.7
+    observed[:, 0] = True
+    seen = observed.ravel()
+    expected = np.linalg.inv(np.linalg.inv(whole)[seen][:, seen])
+    got = Preconditioner(gram, root * observed, 9 + 2 * 3).at(ridge)(np.eye(N * (1 + d))[:, seen])
+    assert_allclose(got[seen], expected, atol=1e-6 * np.abs(expected).max())
+    assert not got[~seen].any()
 
 
 def count(system, b, tolerance, precondition, ridge=1e-3):

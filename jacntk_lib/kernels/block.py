@@ -3,7 +3,7 @@ r"""The kernel of one pair of points as a pure jax function, for those who compu
 import jax.numpy as jnp
 
 from ..architecture import MLP
-from .recursion import constants, first_layer, hidden_layer
+from .recursion import _constants, first_layer, hidden_layer
 
 
 def block_function(mlp: MLP, *, tangent=True):
@@ -62,7 +62,7 @@ def block_function(mlp: MLP, *, tangent=True):
             "block function needs an activation with a closed form: erf, gelu or sin"
         )
     formulas = mlp.phi.formulas_for(0.0)
-    first, gain, bias = constants(mlp)
+    first, gain, bias = _constants(mlp)
 
     def block(x, x2, scale=None):
         x, x2 = 1.0 * jnp.asarray(x), 1.0 * jnp.asarray(x2)  # integers become floats

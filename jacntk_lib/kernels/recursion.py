@@ -23,6 +23,7 @@ import numpy as np
 
 from .._float64 import float64
 
+VALUE_FIELDS = ("k", "B", "C")  # of the jet below: what the values of a prediction are made of
 SIDE = 64  # points with as many others in a compiled call, whatever N and M: a fixed shape means one compilation
 
 
@@ -84,9 +85,6 @@ def affine(g, jet, offset):
     return jet._replace(k=jet.k + offset)
 
 
-VALUE_FIELDS = ("k", "B", "C")  # what the values of a prediction are made of; the recursion of these needs no others
-
-
 def first_layer(A, B, C, first, bias):
     """What the layers below act on: variances a, b, their slopes p, r, and the jet of Sigma^0; see :func:`jets`."""
     zero = jnp.zeros_like(C)
@@ -116,25 +114,17 @@ def jets(formulas, tangent, A, B, C, depth, first, gain, bias, fields=Jet._field
 
     What belongs to one point, its variances and their slopes a, p or b, r, is computed once per point and not once per
     pair. ``first`` = (s_w common_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth``
-    are traced, so that a new depth or sigma compiles nothing. ``fields`` is all of a jet, or ``VALUE_FIELDS``, which
-    cost less, and the others ``None``.
+    are traced, so that a new depth or sigma compiles nothing. What is not among ``fields`` is ``None``, and what they
+    do not need is not computed: XLA leaves it out of the loop.
     """
 
-    def kept(jet):
-        return jet and Jet(*(x if name in fields else None for name, x in zip(Jet._fields, jet, strict=True)))
-
-    def whole(jet):  # zeros where nothing that is kept will come from
-        return jet and Jet(*(jnp.zeros_like(C) if x is None else x for x in jet))
-
     def layer(_, state):
-        *points, S, T = state
-        *points, S, T = hidden_layer(formulas, tangent, gain, bias, (*points, whole(S), whole(T)))
-        return *points, kept(S), kept(T)
+        return hidden_layer(formulas, tangent, gain, bias, state)
 
     *points, S = first_layer(A, B, C, first, bias)
-    S = kept(S)
     *_, S, T = jax.lax.fori_loop(0, depth, layer, (*points, S, S if tangent else None))
-    return T if tangent else S
+    jet = T if tangent else S
+    return Jet(*(x if name in fields else None for name, x in zip(Jet._fields, jet, strict=True)))
 
 
 @partial(jax.jit, static_argnames=("formulas",))
@@ -144,7 +134,7 @@ def _layer_moment(formulas, a):
 
 def variances(mlp, squared_lengths) -> np.ndarray:
     """Pre-activation variances Sigma^l_00(x, x), l = 0..depth-1, as an array (depth, N) from |x|^2 (N,)."""
-    first, gain, bias = constants(mlp)
+    first, gain, bias = _constants(mlp)
     rows = [first * np.asarray(squared_lengths, dtype=np.float64) + bias]
     with float64():
         for _ in range(mlp.depth - 1):
@@ -153,7 +143,7 @@ def variances(mlp, squared_lengths) -> np.ndarray:
     return np.array(rows)
 
 
-def constants(mlp):
+def _constants(mlp):
     """``first``, ``gain`` and ``bias`` of :func:`jets`."""
     return (mlp.sigma_w * mlp.common_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
 
@@ -172,13 +162,13 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     side *= 2 if fields == VALUE_FIELDS else 1  # little is computed, so that a call is long enough only with more pairs
     with float64():
         formulas = mlp.phi.formulas_for(0.0 if closed else variances(mlp, np.unique(squared_lengths)))
-    numbers = constants(mlp)
+    constants = _constants(mlp)
 
     def tile(A, B, C):
         n, m = C.shape
         A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
         with float64():
-            jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *numbers, fields)
+            jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants, fields)
         jet = Jet(*(x if x is None else np.asarray(x)[:n, :m] for x in jet))
         # one pass over each, the cheapest that sees every number
         if not all(math.isfinite(x.sum()) for x in jet if x is not None):

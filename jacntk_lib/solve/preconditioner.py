@@ -2,12 +2,16 @@ r"""A preconditioner for S + rho I, S = D^{1/2} Theta D^{1/2}, from the structur
 
 Weights of the derivatives that are a product, :math:`D^{1/2} = p_i q_a` for point i and column a, make the Jacobian
 part of S ``k_C`` (weighted by p) tensored with diag(q^2), plus terms that couple derivatives with each other and with
-the values. Other weights are replaced by such a product, which costs iterations and nothing else. The eigenvectors u_p
-of that N x N matrix sort the Jacobian rows by size: the first, nearly constant over the points, holds what linear
-functions have in common, and there the other terms count most. So the preconditioner is
+the values. The eigenvectors u_p of that N x N matrix sort the Jacobian rows by size: the first, nearly constant over
+the points, holds what linear functions have in common, and there the other terms count most. So the preconditioner is
+the inverse of P, which is
 
 - *exact*, by a Cholesky factor, on all values and on ``u_p`` tensored with R^d for the first few p, and
 - ``k_C`` tensored with diag(q^2), which is diagonal there, on the rest.
+
+Derivatives that were not observed here and there get the weight p_i q_a all the same, and then the rows of P are
+restricted to the others: with M the missing rows, :math:`P_{RR}^{-1} = (P^{-1} - P^{-1}_{\cdot M} (P^{-1}_{MM})^{-1}
+P^{-1}_{M \cdot})_{RR}`. Weights that are no product even so are replaced by one, which costs iterations.
 
 Its matrix on the exact part is made of products of N x N matrices with (N, p d) ones, no product with S among them.
 """
@@ -16,9 +20,10 @@ import numpy as np
 import scipy.linalg
 
 from ..errors import ConvergenceError
-from ..kernels.scalars import batches
+from ..kernels.scalars import ROWS_AT_ONCE, batches, slices
 
 EXACT_ROWS = 5000  # on which the preconditioner is exact, where that is enough: a Cholesky factor of 200 MB
+_SWEEPS = 30  # that find the weights' factors by point and by column
 _LEADING = 4  # eigenvectors of k_C tensored with R^d that it is exact on in any case
 
 
@@ -38,6 +43,10 @@ class Preconditioner:
         N, d = gram.Z.shape
         rows = max(min(4 * N, EXACT_ROWS), N + _LEADING * d) if rows is None else rows
         by_point, self._by_column = _product(root[:, 1:])
+        given = np.insert(
+            by_point[:, None] * (np.ones(d) if self._by_column is None else self._by_column), 0, 0.0, axis=1
+        )
+        self._missing = np.flatnonzero((given > 0) & (root == 0))
         weighted = by_point[:, None] * gram.k_C * by_point
         self._e, self._U = scipy.linalg.eigh(weighted, overwrite_a=True, check_finite=False)
         self._e = np.maximum(self._e, 0.0)
@@ -55,7 +64,26 @@ class Preconditioner:
         return len(self._exact)
 
     def at(self, ridge):
-        """The function x -> (n, K) for one ridge, x of shape (N(1+d), K) by point."""
+        """The function x -> (n, K) for one ridge, x of shape (N(1+d), K) by point, 0 where nothing was observed."""
+        whole, missing = self._on_all_rows(ridge), self._missing
+        if not 0 < len(missing) <= EXACT_ROWS:
+            return whole
+        n, m = self._shape[0] * (1 + self._shape[1]), len(missing)
+        inverse = np.empty((m, m))
+        for some in slices(m, ROWS_AT_ONCE):
+            inverse[:, some] = whole(_spread(np.eye(m)[:, some], missing, n))[missing]
+        factor = scipy.linalg.cho_factor((inverse + inverse.T) / 2, lower=True, overwrite_a=True, check_finite=False)
+
+        def apply(x):
+            out = whole(x)
+            there = scipy.linalg.cho_solve(factor, out[missing], check_finite=False)
+            out -= whole(_spread(there, missing, n))
+            out[missing] = 0.0
+            return out
+
+        return apply
+
+    def _on_all_rows(self, ridge):
         (N, d), rest = self._shape, len(self._U) - self._first
         matrix = self._exact.copy()
         size = float(matrix.diagonal().max())
@@ -94,13 +122,32 @@ class Preconditioner:
         return apply
 
 
+def _spread(x, rows, n):
+    """x (m, K) on some rows of n, zeros elsewhere."""
+    out = np.zeros((n, x.shape[1]))
+    out[rows] = x
+    return out
+
+
 def _product(slopes):
-    """p (N,) and q (d,) with ``slopes^2 ~ p^2 q^2``, exact where there are such; q is ``None`` where it is all ones."""
+    """p (N,) and q (d,) with ``slopes = p q`` where these are not 0, or nearly so; q is ``None`` where it is all ones.
+
+    A point or a column without any is given 0.
+    """
     if (slopes == slopes[:, :1]).all():
         return slopes[:, 0], None
-    squares = slopes**2
-    by_point = squares.mean(axis=1)
-    return np.sqrt(by_point), np.sqrt(squares.sum(axis=0) / by_point.sum())
+    squares, observed = slopes**2, slopes > 0
+    p, q = observed.any(axis=1) * 1.0, observed.any(axis=0) * 1.0
+    for _ in range(_SWEEPS):  # each solves for one factor where the other is given; exact after one without zeros
+        p = _mean(squares, q, observed, axis=1)
+        q = _mean(squares, p[:, None], observed, axis=0)
+    return np.sqrt(p), np.sqrt(q)
+
+
+def _mean(squares, factor, observed, axis):
+    """The mean of ``squares / factor`` over what was observed, 0 where nothing was."""
+    ratio = np.divide(squares, factor, out=np.zeros_like(squares), where=observed)
+    return ratio.sum(axis=axis) / np.maximum(observed.sum(axis=axis), 1)
 
 
 def _galerkin(gram, values, slopes, U):
