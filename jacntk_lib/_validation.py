@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-LARGEST = 1e75  # kernels hold fourth powers of scales and lengths, and float64 ends at 1.8e308
+SMALLEST, LARGEST = 1e-75, 1e75  # kernels hold fourth powers of scales and lengths; float64 ends at 2e-308 and 2e308
 
 
 def as_float64(value, name, *, missing=False):
@@ -75,9 +75,9 @@ def as_plain(value, name):
 def require_moderate(array, name):
     """Refuse what is so large or so small, but for zeros, that products of it leave the range of float64."""
     largest = float(np.abs(array).max(initial=0.0))
-    if largest and not 1 / LARGEST <= largest <= LARGEST:
+    if largest and not SMALLEST <= largest <= LARGEST:
         raise ValueError(
-            f"{name} has entries up to {largest:.1e} in size: between {1 / LARGEST:.0e} and {LARGEST:.0e} is needed, "
+            f"{name} has entries up to {largest:.1e} in size: between {SMALLEST:.0e} and {LARGEST:.0e} is needed, "
             "or products of them leave the range of float64; use other units"
         )
 
@@ -180,9 +180,9 @@ def real_number(value, name):
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
-    if number and not 1 / LARGEST <= abs(number) <= LARGEST:
+    if number and not SMALLEST <= abs(number) <= LARGEST:
         raise ValueError(
-            f"{name} must be between {1 / LARGEST:.0e} and {LARGEST:.0e} in size, or products of it leave the range of "
+            f"{name} must be between {SMALLEST:.0e} and {LARGEST:.0e} in size, or products of it leave the range of "
             f"float64; got {number}"
         )
     return number

@@ -246,9 +246,11 @@ class RobustFlow:
     def value_std(self, t, X_new=None):
         """Standard deviation of the values over initialisations, (M,), in batches: no matrix of all new points.
 
-        The diagonal of the value rows of :meth:`ensemble`'s covariance; same for all outputs.
+        The diagonal of the value rows of :meth:`ensemble`'s covariance; same for all outputs. Errors and warnings as
+        in :meth:`at`.
         """
         schedule, X, system = self._flow(t), self._points(X_new), self._system
+        self._mean_coefficients(schedule)  # for its errors and warnings
         U = system.U
         prior = jacobian_nngp(self.mlp, U)
         n = prior.shape[0]

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._float64 import float64
+from ..activations.activation import LARGEST_VARIANCE
 
 VALUE_FIELDS = ("k", "B", "C")  # of the jet below: what the values of a prediction are made of
 SIDE = 64  # points with as many others in a compiled call, whatever N and M: a fixed shape means one compilation
@@ -143,6 +144,16 @@ def variances(mlp, squared_lengths) -> np.ndarray:
     return np.array(rows)
 
 
+def _bound_on_variances(longest, depth, first, gain, bias):
+    """A bound on :func:`variances` for closed forms: E[phi(u)^2] <= 4 a / pi, because |phi(z)| <= 2 |z| / sqrt(pi)."""
+    a = first * longest + bias
+    for _ in range(depth - 1):
+        if a > LARGEST_VARIANCE:
+            break
+        a = 4 / math.pi * gain * a + bias
+    return a
+
+
 def _constants(mlp):
     """``first``, ``gain`` and ``bias`` of :func:`jets`."""
     return (mlp.sigma_w * mlp.common_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
@@ -158,25 +169,30 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     points that will come. A tile may run in any thread, and XLA releases the interpreter lock.
     """
     closed = mlp.phi.has_closed_form
+    constants = _constants(mlp)
     side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
     side *= 2 if fields == VALUE_FIELDS else 1  # little is computed, so that a call is long enough only with more pairs
+    if closed and _bound_on_variances(squared_lengths.max(), mlp.depth, *constants) <= LARGEST_VARIANCE:
+        largest = 0.0  # small enough: no need to know it
+    else:
+        largest = variances(mlp, np.unique(squared_lengths)[-1:] if closed else np.unique(squared_lengths))
     with float64():
-        formulas = mlp.phi.formulas_for(0.0 if closed else variances(mlp, np.unique(squared_lengths)))
-    constants = _constants(mlp)
+        formulas = mlp.phi.formulas_for(largest)
 
     def tile(A, B, C):
         n, m = C.shape
         A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
         with float64():
             jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants, fields)
-        jet = Jet(*(x if x is None else np.asarray(x)[:n, :m] for x in jet))
-        # one pass over each, the cheapest that sees every number
-        if not all(math.isfinite(x.sum()) for x in jet if x is not None):
+        jet = Jet(*(x if x is None else np.asarray(x) for x in jet))
+        # what leaves float64 does so in the highest derivatives first, and BLAS sees every number of two of them in a
+        # microsecond or two
+        if not math.isfinite(sum(np.vdot(x, x) for x in ((jet.AB, jet.CC) if jet.CC is not None else (jet.B, jet.C)))):
             raise ValueError(
-                f"the kernel of {mlp} leaves the range of float64, for points of length up to "
-                f"{math.sqrt(max(A.max(), B.max())):.3g}; reduce depth, sigma_w, sigma_b, input_scale or the length of "
-                "the inputs"
+                f"the kernel of {mlp} leaves the range of float64 at points of length up to "
+                f"{math.sqrt(max(A.max(), B.max())):.3g}: smaller numbers are needed; reduce depth, sigma_w, sigma_b, "
+                "input_scale or the length of the inputs"
             )
-        return jet
+        return Jet(*(x if x is None else x[:n, :m] for x in jet))
 
     return side, tile
