@@ -13,6 +13,7 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import jacntk_book  # noqa: E402
+import jacntk_circle  # noqa: E402
 import jacntk_docstrings  # noqa: E402
 
 FRONT = """\
@@ -44,6 +45,25 @@ print("the library says", VALUE)
 ```
 
 ```{code-cell} ipython3
+:tags: [hide-input]
+
+for n in range(2):
+    print(f"CHECK route {n} = route 2: < 1e-12 ok")
+```
+
+```{code-cell} ipython3
+shown = "and the code stays"
+print("CHECK slope: -0.5 (<= -0.4) ok")
+print("a table")
+```
+
+```{code-cell} ipython3
+:tags: [claim]
+
+print("CHECK share of a < b: 0.96 (>= 0.9) ok")
+```
+
+```{code-cell} ipython3
 ---
 mystnb:
   image:
@@ -69,6 +89,11 @@ glue("verdict-one", HTML("<b>holds</b>, as &lt; 2"), display=False)
 ```
 
 ```{claims} slips
+```
+
+```{circle}
+:time: 10
+:band:
 ```
 """
 LEDGER = """\
@@ -179,7 +204,27 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     written = json.loads((project / "_build" / "html" / "claims.json").read_text())
     assert [claim["verdict"] for claim in written["claims"]] == ["holds, as < 2", "not demonstrated"]
     assert written["claims"][0]["results"][0]["commit"] == "0123456789"
+    (circle,) = BeautifulSoup(html, "html.parser").select("div.circle")
+    assert (circle["data-time"], circle["data-band"], circle["data-depth"]) == ("10", "on", "3")
+    assert "level at every label" in circle.select_one("noscript img")["alt"]
+    for script in jacntk_circle.FILES:
+        assert script in html
+        assert script not in (project / "_build" / "html" / "book" / "references.html").read_text()
     assert written["slips"] == [{"place": "Equation (0)", "printed": "minus", "ours": "plus"}]
+
+    rest, claim = BeautifulSoup(html, "html.parser").select("details.checks")
+    assert claim.summary.text == "share of a < b: 0.96 (at least 0.9)"
+    assert rest.summary.text == "3 checks passed"
+    assert [one.text for one in rest.select("li")] == [
+        "route 0 = route 2: below 1e-12",
+        "route 1 = route 2: below 1e-12",
+        "slope: -0.5 (at most -0.4)",
+    ]
+    assert "range" in rest.pre.text, "the code of a hidden check is folded with it"
+    shown = [one.text for one in BeautifulSoup(html, "html.parser").select("div.cell pre")]
+    assert any("and the code stays" in text for text in shown)
+    assert "a table\n" in shown
+    assert "CHECK" not in "".join(shown).replace('print("CHECK', "").replace('print(f"CHECK', "")
 
     (project / "jacntk_lib" / "value.py").write_text("VALUE = 2\n")
     built = build(project)
@@ -194,6 +239,7 @@ def test_the_build_fails_on_what_a_reader_would_miss(project):
     spoil(chapter, "{cite}`kim2024`", "{cite}`kim2042` by {py:func}`jacntk_lib.nothing`")
     spoil(chapter, 'print("the library says", VALUE)', 'print("careful", file=sys.stderr)')
     spoil(chapter, "{claims} summary", "{claims} everything")
+    spoil(chapter, ":time: 10", ":time: soon")
     spoil(ledger, 'verdict = "verdict-one"', 'verdict = "verdict-two"')
     spoil(ledger, 'chapter = "intro"', 'chapter = "outro"')
     failed = build(project)
@@ -206,6 +252,7 @@ def test_the_build_fails_on_what_a_reader_would_miss(project):
         "target not found: jacntk_lib.nothing",
         "stderr",
         "unknown view 'everything'",
+        "Invalid option value for 'time'",
         "verdict-two",
         "unknown document: 'outro'",
     ):
@@ -238,6 +285,34 @@ def test_bars_of_a_docstring_are_escaped_in_running_text_only():
     lines = ["A = |x|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "|b|"]
     jacntk_docstrings.escape_bars(None, "function", "f", None, None, lines)
     assert lines == ["A = \\|x\\|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "\\|b\\|"]
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "complaint"),
+    [
+        ("labels", "0:1 360:1", "'360:1' is not degrees:value"),
+        ("labels", "0:3", "a value from -2 to 2"),
+        ("lambda", "11", "11 is not between 0 and 10"),
+        ("lambda", "nan", "nan is not between"),
+        ("depth", "7", "between 1 and 6"),
+        ("depth", "2.5", "2.5"),
+        ("activation", "sin", "sin"),
+        ("front", "lambda colour", "no control colour: choose among lambda, depth"),
+    ],
+)
+def test_a_circle_refuses_a_start_that_its_script_could_not_draw(option, given, complaint):
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        jacntk_circle.CircleDirective.option_spec[option](given)
+
+
+def test_a_circle_takes_the_start_that_it_has_by_itself():
+    """And the trained networks in its folder are of that start."""
+    directive = jacntk_circle.CircleDirective
+    for name, value in directive.defaults.items():
+        assert directive.option_spec[name](value) == value
+    stored = (ROOT / "book" / "_static" / "circle-networks.js").read_text(encoding="utf-8")
+    stored = json.loads(stored[stored.index("{") : stored.rindex("}") + 1])
+    assert all(stored[name] == directive.defaults[name] for name in ("labels", "depth", "activation", "kappa"))
 
 
 def test_entries_of_a_docstring_are_descriptions_not_types():
