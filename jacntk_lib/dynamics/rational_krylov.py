@@ -49,12 +49,6 @@ class KrylovSolver:
         self._weighted, self._ridge, self._options = weighted, ridge, options
         self._factor = None  # the last ridge and the preconditioner for it
 
-    def __getstate__(self):
-        """What is pickled: not the preconditioner, which is a function and soon made again."""
-        state = dict(vars(self), _factor=None)
-        state.pop("_preconditioner", None)
-        return state
-
     @cached_property
     def largest(self):
         """The largest eigenvalue of S, by Lanczos to ten digits (from below).
@@ -94,7 +88,15 @@ class KrylovSolver:
             w, V = self._outside
             floor = default_cutoff(len(w)) * max(self.largest, w.max(initial=0.0))
             coordinates = np.tensordot(V, outside, axes=(0, 0))
-            factors = schedule(np.maximum(w, 0.0) + self._ridge, floor)
+            w = np.maximum(w, 0.0) + self._ridge
+            left, whole = np.linalg.norm(coordinates[w <= floor]), np.linalg.norm(coordinates)
+            if schedule.elapsed * floor > 1 and left > self._options.tolerance * whole:
+                raise ConvergenceError(
+                    f"{left / whole:.1e} of the Jacobian targets orthogonal to the span of the points lie in "
+                    f"directions that float64 does not resolve with a ridge of {self._ridge:.1e}; take a larger ridge "
+                    "or a shorter time"
+                )
+            factors = schedule(w, floor)
             outside = np.tensordot(V, factors[:, None, None] * coordinates, axes=1)
         return self._weighted.scatter(inside, outside), report
 
