@@ -170,8 +170,8 @@ def row_weights(lam, targets):
     return weights
 
 
-def real_number(value, name):
-    """A finite Python float (booleans and arrays are refused)."""
+def real_number(value, name, *, moderate=True):
+    """A finite Python float (booleans and arrays are refused), zero or ``moderate`` in size."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {value!r}")
     try:
@@ -180,7 +180,7 @@ def real_number(value, name):
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
-    if number and not SMALLEST <= abs(number) <= LARGEST:
+    if moderate and number and not SMALLEST <= abs(number) <= LARGEST:
         raise ValueError(
             f"{name} must be between {SMALLEST:.0e} and {LARGEST:.0e} in size, or products of it leave the range of "
             f"float64; got {number}"
@@ -196,9 +196,9 @@ def positive_number(value, name):
     return number
 
 
-def non_negative_number(value, name):
+def non_negative_number(value, name, *, moderate=True):
     """A finite float, zero or above."""
-    number = real_number(value, name)
+    number = real_number(value, name, moderate=moderate)
     if number < 0:
         raise ValueError(f"{name} must not be negative, got {number}")
     return number

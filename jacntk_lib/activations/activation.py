@@ -27,12 +27,6 @@ from .._float64 import float64
 from .parts import parts
 from .quadrature import Formulas, GaussianRule
 
-EPS = float(np.finfo(np.float64).eps)
-LARGEST_VARIANCE = 1e7
-"""Beyond it closed forms are refused. Derivatives with respect to |x|^2, |x'|^2 and <x, x'> are of the size of the
-variance where those with respect to x are of size 1: they cancel, and what is left errs by some 10 eps times the
-variance, relative to the square roots of the diagonal (measured against high precision for every closed form)."""
-
 
 @dataclass(frozen=True, eq=False)
 class Activation:
@@ -127,20 +121,10 @@ class Activation:
     def formulas_for(self, variances) -> Formulas:
         """What the layer recursion needs, accurate for every variance given.
 
-        A closed form is the same object every time, so that one compilation serves every call, and is refused beyond
-        LARGEST_VARIANCE; a quadrature chooses its node count by the largest variance, or refuses.
+        A closed form holds everywhere and is the same object every time, so that one compilation serves every call; a
+        quadrature chooses its node count by the largest variance, or refuses.
         """
-        largest = variances if isinstance(variances, float) else float(np.max(variances))
-        if self._closed is None:
-            return self._rule.formulas_for(largest)
-        if not largest <= LARGEST_VARIANCE:
-            raise ValueError(
-                f"at pre-activation variance {largest:.3g} float64 gives the derivatives of a kernel to about "
-                f"{10 * EPS * largest:.0e} of their size alone, and its positive eigenvalues may come out negative: "
-                f"at most {LARGEST_VARIANCE:.0e} is needed; reduce sigma_w, sigma_b, input_scale, depth or the length "
-                "of the inputs"
-            )
-        return self._closed
+        return self._closed if self._closed is not None else self._rule.formulas_for(float(np.max(variances)))
 
     @property
     def has_closed_form(self) -> bool:

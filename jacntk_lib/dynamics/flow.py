@@ -329,7 +329,7 @@ class RobustFlow:
     def _flow(self, t):
         if isinstance(t, numbers.Real) and t == math.inf:
             return Limit()
-        return GradientFlow(non_negative_number(t, "t") * self._system.rate)
+        return GradientFlow(non_negative_number(t, "t", moderate=False) * self._system.rate)
 
     def _descent(self, steps, learning_rate, allow_unstable):
         steps = integer(steps, "steps", at_least=0)

@@ -152,7 +152,7 @@ class KrylovSolver:
         for m in range(1, steps + 1):
             image, report = self._solve(self._ridge + 1.0 / gamma, basis[-1], aim=0.1)
             products, solved = products + report.products + 1, max(solved, report.residual)
-            image /= gamma
+            reach = np.linalg.norm(image, axis=0)
             for _ in range(2):  # twice is enough for orthogonality to rounding
                 for j, v in enumerate(basis):
                     overlap = np.einsum("nk,nk->k", v, image)
@@ -166,7 +166,7 @@ class KrylovSolver:
             before, change = change, float(max(outputs.max(), inputs.max()))
             error = max(change, 0.1 * before)
             norms = np.linalg.norm(image, axis=0)
-            norms[norms < 1e-14] = 0.0  # the space of that output holds everything there is
+            norms[norms < 1e-14 * reach] = 0.0  # the space of that output holds everything there is
             whole = m == len(b) or not norms.any()
             if whole or error <= self._options.tolerance:
                 break
@@ -185,8 +185,9 @@ class KrylovSolver:
 
 
 def _function_of_inverse(schedule, T, gamma, ridge):
-    """tau(w) of the matrices that T (K, m, m) is Z of, times the first unit vector: (K, m)."""
+    """tau(w) of the matrices that T (K, m, m) is gamma Z of, times the first unit vector: (K, m)."""
     theta, Y = np.linalg.eigh((T + T.transpose(0, 2, 1)) / 2)
-    w = np.maximum((1.0 / np.clip(theta, 1e-18, 1.0) - 1.0) / gamma, ridge)
+    theta = np.maximum(theta, 1e-18 * theta.max(axis=1, keepdims=True))  # 1 / (w + 1/gamma), which is positive
+    w = np.maximum(1.0 / theta - 1.0 / gamma, ridge)
     tau = schedule(w.ravel(), 0.0).reshape(w.shape)
     return np.einsum("kij,kj->ki", Y, tau * Y[:, 0])

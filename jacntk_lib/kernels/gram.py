@@ -52,8 +52,10 @@ def jacobian_nngp(mlp: MLP, X, X2=None, *, memory=MEMORY) -> "JacobianGram":
     Raises
     ------
     TypeError : points that are not real numbers, or a jax tracer; ``mlp`` not an MLP.
-    ValueError : a wrong shape, no points, NaN or infinity; an activation without closed form whose quadrature does
-        not reach its accuracy at these variances.
+    ValueError : a wrong shape, no points, NaN or infinity; tables with different columns; a pre-activation variance
+        above 1e7, where float64 is too coarse for the derivatives, or one at which the quadrature of an activation
+        without closed form does not reach its accuracy; derivatives beyond float64.
+    RuntimeError : this process was forked from one that had computed a kernel.
 
     Examples
     --------

@@ -22,7 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._float64 import float64
-from ..activations.activation import LARGEST_VARIANCE
+
+LARGEST_VARIANCE = 1e7
+"""Of a pre-activation, in any layer; beyond it closed forms are refused. Derivatives by |x|^2, |x'|^2 and <x, x'> are
+larger than those by x by a factor of the variance, and cancel: what is left errs by about 10 eps times the variance,
+relative to the square roots of the diagonal (measured against high precision, for every closed form)."""
 
 VALUE_FIELDS = ("k", "B", "C")  # of the jet below: what the values of a prediction are made of
 SIDE = 64  # points with as many others in a compiled call, whatever N and M: a fixed shape means one compilation
@@ -144,14 +148,23 @@ def variances(mlp, squared_lengths) -> np.ndarray:
     return np.array(rows)
 
 
-def _bound_on_variances(longest, depth, first, gain, bias):
-    """A bound on :func:`variances` for closed forms: E[phi(u)^2] <= 4 a / pi, because |phi(z)| <= 2 |z| / sqrt(pi)."""
-    a = first * longest + bias
-    for _ in range(depth - 1):
-        if a > LARGEST_VARIANCE:
+def _require_small_variances(mlp, longest, constants):
+    """Refuse variances beyond LARGEST_VARIANCE where phi has a closed form, from the largest |x|^2."""
+    first, gain, bias = constants
+    bound = first * longest + bias
+    for _ in range(mlp.depth - 1):  # E[phi(u)^2] <= 4 a / pi, because |phi(z)| <= 2 |z| / sqrt(pi) for all three
+        if bound > LARGEST_VARIANCE:
             break
-        a = 4 / math.pi * gain * a + bias
-    return a
+        bound = 4 / math.pi * gain * bound + bias
+    if bound <= LARGEST_VARIANCE:
+        return
+    largest = variances(mlp, [longest]).max()  # E[phi(u)^2] grows with the variance of u
+    if not largest <= LARGEST_VARIANCE:
+        raise ValueError(
+            f"at pre-activation variance {largest:.3g} float64 gives the derivatives of a kernel only to about "
+            f"{2e-15 * largest:.0e} of their size, and its positive eigenvalues may come out negative: at most "
+            f"{LARGEST_VARIANCE:.0e} is needed; reduce sigma_w, sigma_b, input_scale, depth or the length of the inputs"
+        )
 
 
 def _constants(mlp):
@@ -172,12 +185,12 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     constants = _constants(mlp)
     side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
     side *= 2 if fields == VALUE_FIELDS else 1  # little is computed, so that a call is long enough only with more pairs
-    if closed and _bound_on_variances(squared_lengths.max(), mlp.depth, *constants) <= LARGEST_VARIANCE:
-        largest = 0.0  # small enough: no need to know it
+    if closed:
+        formulas = mlp.phi.formulas_for(0.0)
+        _require_small_variances(mlp, squared_lengths.max(), constants)
     else:
-        largest = variances(mlp, np.unique(squared_lengths)[-1:] if closed else np.unique(squared_lengths))
-    with float64():
-        formulas = mlp.phi.formulas_for(largest)
+        with float64():
+            formulas = mlp.phi.formulas_for(variances(mlp, np.unique(squared_lengths)))
 
     def tile(A, B, C):
         n, m = C.shape
