@@ -55,9 +55,10 @@ class Covariance:
     def slopes(self, X, M, jet):
         r"""Derivatives of :math:`\sum M * K(X, X)` for a fixed symmetric M.
 
-        M is (N, 1+d, N, 1+d), or (N, 1, N, 1) for values only; ``jet`` are the scalars of X with itself. Returns the derivatives by the logarithms of the p columns of L, and
-        by log sigma_b. With V = X P the blocks of K are those of the kernel itself, x replaced by V and the unit
-        matrix by P, so M contracts with them to eight weights per pair; no (d, d) block is ever differentiated.
+        M is (N, 1+d, N, 1+d), or (N, 1, N, 1) for values only; ``jet`` are the scalars of X with itself. Returns the
+        derivatives by the logarithms of the p columns of L, and by log sigma_b. With V = X P the blocks of K are those
+        of the kernel itself, x replaced by V and the unit matrix by P, so that M contracts with them to eight weights
+        per pair; no (d, d) block is ever differentiated.
         """
         P = self.L @ self.L.T
         V = X @ P

@@ -133,8 +133,8 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         NaN in y or in ``jacobian`` is what was not observed: whole gradients, single derivatives, or the value where
         the gradient is known. O(n^3) for n observed numbers.
         """
-        check_y = {"ensure_2d": False, "ensure_all_finite": "allow-nan", "dtype": np.float64, "input_name": "y"}
-        X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64, "input_name": "X"}, check_y))
+        check_y = {"ensure_2d": False, "ensure_all_finite": "allow-nan", "dtype": np.float64}
+        X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64}, check_y))
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
         jacobian = as_jacobian(jacobian, X.shape)
