@@ -120,6 +120,6 @@ class Posterior:
         if variance.min() < -1e-6 * prior.max():
             raise ConvergenceError(
                 f"a posterior variance is {variance.min() / prior.max():.1e} of the prior's, below what rounding "
-                "explains: the covariance matrix is too close to singular; raise noise and noise_gradient"
+                "explains: the covariance matrix is too close to singular; give or raise noise and noise_gradient"
             )
         return self.amplitude * np.sqrt(np.maximum(variance, 0.0))

@@ -149,12 +149,12 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         except scipy.linalg.LinAlgError as error:
             raise SingularGramError(
                 f"the covariance matrix of {observations.seen.sum()} observed numbers has no Cholesky factor in "
-                f"float64 ({error}): raise noise and noise_gradient, or merge points that nearly coincide"
+                f"float64 ({error}): give or raise noise and noise_gradient, or merge points that nearly coincide"
             ) from None
         if not self.posterior_.residual < _RESIDUAL:
             raise ConvergenceError(
                 f"the solve with the covariance matrix has a relative residual of {self.posterior_.residual:.1e} "
-                f"(below {_RESIDUAL:g} is needed): the matrix is too close to singular; raise noise and noise_gradient"
+                f"(below {_RESIDUAL:g} is needed): it is too close to singular; give or raise noise and noise_gradient"
             )
         self._describe(observations)
         return self
@@ -165,7 +165,9 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         They are of f itself, without the noise of an observation, and in units of y.
         """
         if return_std and return_cov:
-            raise ValueError("return_std and return_cov exclude each other: the covariance's diagonal is std squared")
+            raise ValueError(
+                "return_std and return_cov exclude each other: take the covariance, whose diagonal is std squared"
+            )
         U, units = self._new(X), self.units_
         mean = units.y_mean + units.y_std * self.posterior_.mean(U)
         if return_std:
@@ -218,7 +220,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         empty = np.flatnonzero(np.isnan(y) & np.isnan(jacobian).all(axis=1))
         if empty.size:
             raise ValueError(
-                f"Input y contains NaN at point {empty[0]}, and no derivative is given there: leave out points where "
+                f"Input y contains NaN at point {empty[0]}, and no derivative is given there: remove points where "
                 "nothing was observed"
             )
         n = int((~np.isnan(y)).sum() + (~np.isnan(jacobian)).sum())

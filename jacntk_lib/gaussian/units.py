@@ -76,7 +76,7 @@ def as_noise(noise, name, shape):
     try:
         array = np.broadcast_to(array, shape)
     except ValueError:
-        raise ValueError(f"{name} has shape {array.shape}, which does not fit {shape}") from None
+        raise ValueError(f"{name} has shape {array.shape}, but a number or shape {shape} is needed") from None
     if (array < 0).any():
         raise ValueError(f"{name} must not be negative, got {array.min():g}")
     return array
