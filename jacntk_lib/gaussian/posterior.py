@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import ConvergenceError
+from ..kernels.first_order import first_order
 from ..kernels.scalars import batches
 from .likelihood import Factor
 
@@ -46,11 +47,12 @@ class Posterior:
         """Values (M,): k a + 2 k_B <z', b> + k_C <z, b>, three products of size M N for weights a and b."""
         observations, covariance, _ = self._given
         a, b = self._weights[:, 0], self._weights[:, 1:]
-        along = 2 * np.einsum("nd,nd->n", observations.U @ covariance.L, b)
+        Z, Z2 = U @ covariance.L, observations.U @ covariance.L
+        along = 2 * np.einsum("nd,nd->n", Z2, b)
         out = np.empty(len(U))
         for some in batches(len(U), len(a)):
-            k, _, B, C = covariance.scalars(U[some], observations.U).scalars()[:4]
-            out[some] = k @ a + B @ along + np.einsum("nd,nd->n", U[some] @ covariance.L, C @ b)
+            k, B, C = first_order(covariance.mlp, Z[some], Z2, tangent=covariance.tangent)
+            out[some] = k @ a + B @ along + np.einsum("nd,nd->n", Z[some], C @ b)
         return out
 
     def slopes(self, U):
