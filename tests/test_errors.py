@@ -11,6 +11,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -336,6 +337,14 @@ LIST = {
         (lambda: process(optimizer="adam"), V, "optimizer must be 'fmin_l_bfgs_b', a function or None, got 'adam'"),
         (lambda: process(n_restarts_optimizer=-1), V, "n_restarts_optimizer must be at least 0, got -1"),
         (lambda: process(jacobian=X[:2]), V, r"jacobian has shape \(2, 3\), but X needs \(3, 3\)"),
+        (lambda: process(jacobian=np.ma.masked_array(X, X > 0)), T, "jacobian is a masked array: give NaN"),
+        (lambda: process(X=np.ma.masked_array(X, X > 0)), T, "X is a masked array, .* remove what is masked"),
+        (
+            lambda: process(pd.DataFrame(X, columns=[*"abc"]), jacobian=pd.DataFrame(X, columns=[*"acb"])),
+            V,
+            r"jacobian has the columns \['a', 'c', 'b'\]: give it those of X, in their order",
+        ),
+        (lambda: process(depth=500, metric="standard"), S, "no Cholesky factor in float64 .* reduce depth"),
         (lambda: process(jacobian=INF), V, r"jacobian is infinite at index \(0, 0\): give NaN"),
         (lambda: process(jacobian="slopes"), T, "jacobian cannot be turned into an array of real numbers .* pass"),
         (lambda: process(y=[1.0, np.nan, 2.0]), V, "Input y contains NaN at point 1, and no derivative .* remove"),

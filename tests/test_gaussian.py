@@ -24,6 +24,7 @@ from jacntk_lib.gaussian import search
 from jacntk_lib.gaussian.covariance import Covariance
 from jacntk_lib.gaussian.likelihood import Family, Observations
 from jacntk_lib.gaussian.metrics import linear_map
+from jacntk_lib.kernels.first_order import first_order
 
 QUICK = {"metric": "standard", "optimizer": None}
 
@@ -162,6 +163,17 @@ def test_covariance_behind_a_linear_map_is_that_of_the_differentiated_function()
     assert_allclose(covariance.value_rows(X, X2), blocks[:, 0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("activation", ["erf", "tanh"])
+def test_first_order_scalars_are_those_of_the_gram_matrix(activation):
+    X, X2 = 0.02 * points(260), 0.02 * points(70, seed=1)  # more than a tile, which is smaller for a quadrature
+    if activation == "tanh":
+        X, X2 = X[:9], X2[:10]
+    mlp = MLP(2, activation, sigma_b=0.3)
+    G = jacobian_ntk(mlp, X, X2)
+    for one, other in zip(first_order(mlp, X, X2, tangent=True), (G.k, G.k_B, G.k_C), strict=True):
+        assert_allclose(one, other, rtol=1e-13, atol=1e-15)
+
+
 @pytest.mark.parametrize(("activation", "tangent"), [("gelu", False), ("erf", True), ("sin", False)])
 @pytest.mark.parametrize("seen", ["all", "some", "values"])
 def test_gradient_of_the_likelihood_is_that_of_finite_differences(activation, tangent, seen):
@@ -254,6 +266,19 @@ def test_units_of_inputs_and_outputs_do_not_matter():
     assert_allclose(one, other, rtol=1e-4)
     assert_allclose(fits[0].predict(X_new + 7), 1e-3 * surface(X_new)[0] - 4, rtol=1e-3)
     assert_allclose(one, 1e-3 * surface(X_new)[1], atol=0.1 * np.abs(1e-3 * J).max())
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_units_of_any_size(unit):
+    X, X_new = points(12), points(5, seed=1)
+    y, J = surface(X)
+    plain = JacobianGaussianProcessRegressor(**QUICK).fit(X, y, jacobian=J)
+    reg = JacobianGaussianProcessRegressor(**QUICK).fit(unit * X, y, jacobian=J / unit)
+    assert_allclose(reg.predict(unit * X_new), plain.predict(X_new), rtol=1e-6)
+    reg.fit(X, unit * y, jacobian=unit * J)
+    assert_allclose(reg.predict(X_new), unit * plain.predict(X_new), rtol=1e-6)
+    constant = JacobianGaussianProcessRegressor(**QUICK).fit(X, np.full(12, 0.1))  # whose mean rounds
+    assert_allclose(constant.predict(X_new), 0.1)
 
 
 def test_gradients_beat_the_same_points_without_them_and_scikit_learn():

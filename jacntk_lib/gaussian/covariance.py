@@ -3,9 +3,9 @@ r"""The covariance of values and gradients of a function of x whose network read
 With g the function of z, f(x) = g(x L) and df/dx = L dg/dz, so that the blocks of a kernel of z get L on both sides:
 
 .. math:: K(x, x') = \begin{pmatrix} 1 & \\ & L \end{pmatrix} K_z(x L, x' L)
-          \begin{pmatrix} 1 & \\ & L^\top \end{pmatrix}, \qquad L \in R^{d \times p}.
+          \begin{pmatrix} 1 & \\ & L^\top \end{pmatrix}, \qquad L \in R^{d \times d}.
 
-By kernels of (A, B, C) alone they depend on L only through P = L L^T.
+A kernel of (A, B, C) sees L only through P = L L^T.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from ..kernels.scalars import pairwise
 
 @dataclass(frozen=True, eq=False)
 class Covariance:
-    """Sigma (``tangent=False``) or Theta of ``mlp`` behind the linear map L (d, p)."""
+    """Sigma (``tangent=False``) or Theta of ``mlp`` behind the linear map L (d, d)."""
 
     mlp: MLP
     tangent: bool
@@ -34,11 +34,11 @@ class Covariance:
 
     def blocks(self, G):
         """A Gram matrix of z in x: (N, 1+d, M, 1+d)."""
-        inner = G.blocks()
-        right = np.concatenate([inner[..., :1], inner[..., 1:] @ self.L.T], axis=3)
-        N, p, M, d1 = right.shape
-        left = self.L @ right[:, 1:].reshape(N, p - 1, M * d1)
-        return np.concatenate([right[:, :1], left.reshape(N, d1 - 1, M, d1)], axis=1)
+        out = G.blocks()
+        N, d1, M, _ = out.shape
+        out[..., 1:] = out[..., 1:] @ self.L.T
+        out[:, 1:] = (self.L @ out[:, 1:].reshape(N, d1 - 1, M * d1)).reshape(N, d1 - 1, M, d1)
+        return out
 
     def value_rows(self, X, X2):
         """Covariances of values at X with everything at X2, (N, M, 1+d)."""
@@ -56,9 +56,9 @@ class Covariance:
         r"""Derivatives of :math:`\sum M * K(X, X)` for a fixed symmetric M.
 
         M is (N, 1+d, N, 1+d), or (N, 1, N, 1) for values only; ``jet`` are the scalars of X with itself. Returns the
-        derivatives by the logarithms of the p columns of L, and by log sigma_b. With V = X P the blocks of K are those
-        of the kernel itself, x replaced by V and the unit matrix by P, so that M contracts with them to eight weights
-        per pair; no (d, d) block is ever differentiated.
+        derivatives by the logarithms of the factors of L's columns (d,), and by log sigma_b. With V = X P the blocks of
+        K are those of the kernel itself, x replaced by V and the unit matrix by P, so that M contracts with them to
+        eight weights per pair; no (d, d) block is ever differentiated.
         """
         P = self.L @ self.L.T
         V = X @ P

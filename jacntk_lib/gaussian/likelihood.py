@@ -120,6 +120,8 @@ class Factor:
         if not seen.all():
             K = K[np.ix_(seen.ravel(), seen.ravel())]
         diagonal = np.diagonal(K)
+        if not np.isfinite(diagonal).all():
+            raise scipy.linalg.LinAlgError("the kernel overflows: reduce depth, scale or sigma_b")
         np.fill_diagonal(K, diagonal + self.noise + len(K) * EPS * diagonal.max())
         return K
 

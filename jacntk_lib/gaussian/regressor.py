@@ -133,17 +133,23 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         NaN in y or in ``jacobian`` is what was not observed: whole gradients, single derivatives, or the value where
         the gradient is known. O(n^3) for n observed numbers.
         """
+        for name, given in (("X", X), ("y", y)):
+            if np.ma.isMaskedArray(given):
+                raise TypeError(f"{name} is a masked array, whose mask would be lost: remove what is masked")
         check_y = {"ensure_2d": False, "ensure_all_finite": "allow-nan", "dtype": np.float64}
         X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64}, check_y))
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
+        self._check_names()
+        columns = getattr(jacobian, "columns", None)
+        if columns is not None and hasattr(self, "feature_names_in_") and list(columns) != list(self.feature_names_in_):
+            raise ValueError(f"jacobian has the columns {list(columns)}: give it those of X, in their order")
         jacobian = as_jacobian(jacobian, X.shape)
         self._refuse_if_too_few_or_too_many(y, jacobian)
         self.units_ = Units.of(X, y, jacobian)
-        observations, search = self._problem(X, y, jacobian)
-        self.metric_, self._family = chosen(search, self.metric, observations)
+        self._observations = observations = self._observe(X, y, jacobian)
+        self.metric_, self._family = chosen(self._search(observations), self.metric, observations)
         values = self._family.start
-        self._observations = observations
         try:
             self.posterior_ = Posterior(observations, self._family.covariance(values), values)
         except scipy.linalg.LinAlgError as error:
@@ -230,24 +236,34 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
                 "are accepted): give fewer points or derivatives, or take JacobianKernelRegressor, which iterates"
             )
 
-    def _problem(self, X, y, jacobian):
-        """The observations in standardised units, and the search for what is not given."""
-        units, noises = self.units_, {}
-        D = np.zeros((len(y), 1 + X.shape[1]))
-        given = as_noise(self.noise, "noise", y.shape), as_noise(self.noise_gradient, "noise_gradient", X.shape)
-        for name, std, columns, unit in zip(
-            ("noise", "noise_gradient"), given, (D[:, :1], D[:, 1:]), (units.y_std, units.slope), strict=True
-        ):
-            noises[name] = NOISE_START if std is None else 0.0
-            if std is not None:
-                columns[:] = (std.reshape(len(y), -1) / unit) ** 2
-        observations = Observations(units.inputs(X), units.targets(y, jacobian), D)
+    def _check_names(self):
+        if self.kernel not in ("nngp", "ntk"):
+            raise ValueError(f"kernel must be 'nngp' or 'ntk', got {self.kernel!r}")
+        if self.metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
+        if not (self.optimizer in (None, "fmin_l_bfgs_b") or callable(self.optimizer)):
+            raise ValueError(f"optimizer must be 'fmin_l_bfgs_b', a function or None, got {self.optimizer!r}")
+
+    def _observe(self, X, y, jacobian):
+        """The observations in standardised units, given noise with them."""
+        units, D = self.units_, np.zeros((len(y), 1 + X.shape[1]))
+        noise = as_noise(self.noise, "noise", y.shape)
+        noise_gradient = as_noise(self.noise_gradient, "noise_gradient", X.shape)
+        if noise is not None:
+            D[:, 0] = (noise / units.y_std) ** 2
+        if noise_gradient is not None:
+            D[:, 1:] = (noise_gradient / units.slope) ** 2
+        return Observations(units.inputs(X), units.targets(y, jacobian), D)
+
+    def _search(self, observations):
+        """What is to be chosen, from where and within which bounds."""
+        gradients = observations.seen.shape[1] > 1
         bounds = {
             "scale": _bounds(self.scale_bounds, "scale_bounds"),
             "sigma_b": _bounds(self.sigma_b_bounds, "sigma_b_bounds"),
-            "amplitude": AMPLITUDE_BOUNDS if self.amplitude == "auto" and D.any() else None,
-            "noise": NOISE_BOUNDS if given[0] is None else None,
-            "noise_gradient": NOISE_BOUNDS if given[1] is None and observations.seen.shape[1] > 1 else None,
+            "amplitude": AMPLITUDE_BOUNDS if _is_auto(self.amplitude) and observations.D.any() else None,
+            "noise": NOISE_BOUNDS if _is_auto(self.noise) else None,
+            "noise_gradient": NOISE_BOUNDS if _is_auto(self.noise_gradient) and gradients else None,
         }
         if self.optimizer is None:
             bounds = {name: box if name == "amplitude" else None for name, box in bounds.items()}
@@ -255,25 +271,21 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
             "scale": np.array([positive_number(self.scale, "scale")]),
             "sigma_b": positive_number(self.sigma_b, "sigma_b"),
             "amplitude": self._amplitude(bounds["amplitude"] is not None),
-            **noises,
+            "noise": NOISE_START if _is_auto(self.noise) else 0.0,
+            "noise_gradient": NOISE_START if _is_auto(self.noise_gradient) else 0.0,
         }
-        if self.kernel not in ("nngp", "ntk"):
-            raise ValueError(f"kernel must be 'nngp' or 'ntk', got {self.kernel!r}")
-        if self.metric not in METRICS:
-            raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
-        if not (self.optimizer in (None, "fmin_l_bfgs_b") or callable(self.optimizer)):
-            raise ValueError(f"optimizer must be 'fmin_l_bfgs_b', a function or None, got {self.optimizer!r}")
         free = tuple(name for name, box in bounds.items() if box is not None)
-        family = Family(self.depth, self.activation, self.kernel == "ntk", np.eye(X.shape[1]), start, free)
+        d = observations.U.shape[1]
+        family = Family(self.depth, self.activation, self.kernel == "ntk", np.eye(d), start, free)
         restarts = integer(self.n_restarts_optimizer, "n_restarts_optimizer", at_least=0)
-        return observations, Search(family, bounds, self.optimizer, restarts, check_random_state(self.random_state))
+        return Search(family, bounds, self.optimizer, restarts, check_random_state(self.random_state))
 
     def _amplitude(self, fitted):
         """In units of the spread of y; ``None`` for the best one in closed form."""
-        if isinstance(self.amplitude, str):
-            if self.amplitude != "auto":
-                raise ValueError(f"amplitude must be 'auto' or a positive number, got {self.amplitude!r}")
+        if _is_auto(self.amplitude):
             return 1.0 if fitted else None
+        if isinstance(self.amplitude, str):
+            raise ValueError(f"amplitude must be 'auto' or a positive number, got {self.amplitude!r}")
         return positive_number(self.amplitude, "amplitude") / self.units_.y_std
 
     def _describe(self, observations):
@@ -287,6 +299,10 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         variance = observations.D + amplitude**2 * fitted
         self.noise_ = units.y_std * np.sqrt(variance[:, 0])
         self.noise_gradient_ = units.slope * np.sqrt(variance[:, 1:])
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
 
 
 def _bounds(bounds, name):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._validation import as_float64, non_negative_number
+from ..solve import EPS
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,13 @@ class Units:
     @classmethod
     def of(cls, X, y, jacobian):
         """Those of the observed data; y (N,) and jacobian (N, d) have NaN where nothing was observed."""
-        mean, std = X.mean(axis=0), X.std(axis=0)
-        std[~(std > 10 * np.finfo(float).eps * np.abs(mean))] = 1.0
+        mean, std = _moments(X)
         seen = y[~np.isnan(y)]
-        y_mean, y_std = (float(seen.mean()), float(seen.std())) if seen.size else (0.0, 0.0)
-        if not y_std > 10 * np.finfo(float).eps * abs(y_mean):
-            slopes = (jacobian * std)[~np.isnan(jacobian)]
-            y_std = float(np.sqrt(np.mean(slopes**2))) if slopes.size else 0.0
-        return cls(mean, std, y_mean, y_std or 1.0)
+        y_mean, y_std = (float(x[0]) for x in _moments(seen[:, None])) if seen.size else (0.0, 0.0)
+        if y_std == 0.0:
+            slopes = jacobian * np.where(std > 0, std, 1.0)
+            y_std = float(np.sqrt(np.nanmean(slopes**2))) if not np.isnan(slopes).all() else 0.0
+        return cls(mean, np.where(std > 0, std, 1.0), y_mean, y_std or 1.0)
 
     def inputs(self, X):
         """u of x."""
@@ -45,10 +45,20 @@ class Units:
         return np.concatenate([((y - self.y_mean) / self.y_std)[:, None], jacobian / self.slope], axis=1)
 
 
+def _moments(columns):
+    """Mean and standard deviation of every column, 0 where it is rounding; neither overflows, whatever the units."""
+    size = np.abs(columns).max(axis=0)
+    scaled = columns / np.where(size > 0, size, 1.0)
+    std = scaled.std(axis=0)
+    return size * scaled.mean(axis=0), size * np.where(std > 10 * EPS, std, 0.0)
+
+
 def as_jacobian(jacobian, shape):
     """Gradients (N, d) in float64, NaN where not observed; all NaN for ``None``."""
     if jacobian is None:
         return np.full(shape, np.nan)
+    if np.ma.isMaskedArray(jacobian):
+        raise TypeError("jacobian is a masked array: give NaN where a derivative was not observed")
     try:
         array = np.array(jacobian, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a prediction of values needs of a kernel: itself and two first derivatives, at less than half the cost of all."""
+"""What a prediction of values needs of a kernel: itself and two first derivatives, at half the cost of all eight."""
 
 from functools import partial
 
