@@ -146,8 +146,10 @@ class Factor:
 
     def inverse(self):
         """K~^{-1}, symmetric."""
-        inverse, _ = scipy.linalg.lapack.dpotri(self.lower, lower=1)
-        return np.tril(inverse) + np.tril(inverse, -1).T
+        half, _ = scipy.linalg.lapack.dpotri(self.lower, lower=1)  # above the diagonal it keeps the factor's zeros
+        inverse = half + half.T
+        np.fill_diagonal(inverse, np.diagonal(half))
+        return inverse
 
     def spread(self, rows):
         """From the n observed unknowns to all: (n, ...) -> (N, 1+d or 1, ...), 0 where nothing was observed."""

@@ -38,7 +38,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
 
     Columns of X are standardised and y is centred and scaled inside, gradients with them. Everything goes in and comes
     out in the user's units. What is not given is chosen by marginal likelihood with exact gradients, on at most 600
-    observed numbers; ``metric="auto"`` then takes the metric of smallest leave-one-out error.
+    observed numbers; ``metric="auto"`` then takes the metric of smallest mean absolute leave-one-out error.
 
     Parameters
     ----------

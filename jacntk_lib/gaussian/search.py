@@ -57,7 +57,7 @@ class Search:
         if callable(self.optimizer):
             theta, value = self.optimizer(function, start, bounds=box)
             return np.asarray(theta, dtype=np.float64), float(value)
-        options = {"maxiter": 100, "ftol": 1e-7}
+        options = {"maxiter": 100, "ftol": 1e-6}
         found = minimize(function, start, jac=True, bounds=box, method="L-BFGS-B", options=options)
         return found.x, float(found.fun)
 
@@ -83,8 +83,8 @@ def chosen(search, metric, observations):
     """``(metric, family)``: the metric asked for, or the best, with its hyperparameters as the family's start.
 
     Metrics with one scale first; the better of the diagonal ones, and the full one, are the starts of those with a
-    scale per column or direction. "auto" compares by the root mean square of the leave-one-out residuals of values,
-    or by likelihood where fewer than two values were observed.
+    scale per column or direction. "auto" compares by the mean of the absolute leave-one-out residuals of values, which
+    far points decide less than their squares, or by likelihood where fewer than two values were observed.
 
     Raises
     ------
@@ -143,6 +143,6 @@ def _best(fitted, observations):
             residual, _ = Posterior(observations, family.covariance(family.start), family.start).leave_one_out()
         except scipy.linalg.LinAlgError:
             continue
-        errors[name] = np.nanmean(residual**2)
+        errors[name] = np.nanmean(np.abs(residual))
     name = min(errors, key=errors.get) if errors else next(iter(fitted))
     return name, fitted[name][0]
