@@ -421,6 +421,17 @@ def test_conflicting_copies_of_a_point_are_averaged_with_noise_and_refused_witho
         JacobianGaussianProcessRegressor(noise=0.0, **QUICK).fit(X, y)
 
 
+def test_variances_below_zero_are_rounding_or_an_error(data):
+    X, y, J, _ = data
+    reg = JacobianGaussianProcessRegressor(noise=0.0, noise_gradient=0.0, **QUICK).fit(X, y, jacobian=J)
+    std = reg.predict(X, return_std=True)[1]  # 0 at observed values, up to the floor of the noise
+    assert np.all(np.delete(std, 3) < 1e-3 * reg.amplitude_)
+    assert std[3] > np.delete(std, 3).max()
+    reg.posterior_._factor.lower *= 0.5  # as a factor of another matrix would be
+    with pytest.raises(ConvergenceError, match=r"posterior variance is -.* give or raise noise"):
+        reg.predict(X, return_std=True)
+
+
 def test_unfitted_and_wrong_columns(data):
     X, y, J, X_new = data
     reg = JacobianGaussianProcessRegressor(**QUICK).fit(X, y, jacobian=J)
