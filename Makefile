@@ -33,7 +33,7 @@ SOURCES := $(shell find book jacntk_lib benchmarks/results _config.yml _toc.yml 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env environments book pdf serve notebooks prose test lint format unit pairs nbval site workflow check-all mutants ranks latest one-core bench readme-figure lock clean distclean
+.PHONY: help env environments book pdf serve notebooks prose test lint format unit pairs nbval site workflow check-all mutants ranks latest one-core bench readme-figure circle lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
@@ -166,7 +166,7 @@ mutants: $(ENVIRONMENT)
 
 # the theorem on positive definite kernels beside the certified ranks of ten thousand random sets of points
 ranks: $(ENVIRONMENT)
-	JACNTK_CONFIGURATIONS=10000 $(BIN)/python -m pytest -q -s tests/test_positivity.py
+	JACNTK_CONFIGURATIONS=10000 JACNTK_RANKS=benchmarks/results/ranks.json $(BIN)/python -m pytest -q tests/test_positivity.py
 
 # The newest versions that pyproject.toml allows, in an environment of their own, beside the torch that TORCH asks for.
 # Two tests ask for the locked versions themselves. Sphinx builds one page of many: no -W, since links lead elsewhere.
@@ -201,6 +201,10 @@ bench: $(ENVIRONMENT)
 
 readme-figure: $(ENVIRONMENT)
 	$(BIN)/python tools/readme_figure.py
+
+# the still picture of the circle and the networks on it
+circle: $(ENVIRONMENT)
+	$(BIN)/python tools/circle.py
 
 # what a lock pins already keeps its version; constraints.txt has the pins without hashes, which pip does not mix with
 # what has none: conda's environment.yml and JupyterLab (README) take them from there

@@ -36,7 +36,15 @@ from jacntk_lib.experiments import figure1, figure2, figure3, figure6
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.robustness import accuracy_under_attack, attack
 from jacntk_lib.solve import Exact, Iterative
-from jacntk_lib.spectrum import certify, degeneracies, extreme_eigenvalues, imprecise, positivity, smallest_eigenvalue
+from jacntk_lib.spectrum import (
+    certify,
+    degeneracies,
+    depth_gain,
+    extreme_eigenvalues,
+    imprecise,
+    positivity,
+    smallest_eigenvalue,
+)
 from jacntk_lib.training import max_learning_rate, train
 
 X, Y = np.eye(3), np.array([1.0, -1.0, 0.5])
@@ -240,6 +248,9 @@ LIST = {
         ),
         (lambda: positivity("erf", X), T, "mlp must be an MLP, got 'erf'"),
         (lambda: positivity(MLP(1), NAN), V, "X contains 9 non-finite"),
+        (lambda: depth_gain("erf", X), T, "mlp must be an MLP, got 'erf'"),
+        (lambda: depth_gain(MLP(1), X), V, "mlp has depth 1, .* pass depth 2 or more"),
+        (lambda: depth_gain(MLP(2), NAN), V, "X contains 9 non-finite"),
         (lambda: imprecise.gram_in_float32(MLP(1), X[0], tangent=True), V, r"X has shape \(3,\)"),
     ],
     "dynamics": [

@@ -3,6 +3,7 @@
 from .certificates import NEGATIVE, POSITIVE, SINGULAR, UNDECIDED, Certificate, spectral_bound
 from .definite import Positivity, positivity
 from .degenerate import Degeneracy, degeneracies, null_space
+from .growth import depth_gain
 from .smallest import certify, extreme_eigenvalues, smallest_eigenvalue
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Positivity",
     "certify",
     "degeneracies",
+    "depth_gain",
     "extreme_eigenvalues",
     "null_space",
     "positivity",

@@ -13,6 +13,7 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import jacntk_book  # noqa: E402
+import jacntk_circle  # noqa: E402
 import jacntk_docstrings  # noqa: E402
 
 FRONT = """\
@@ -31,7 +32,8 @@ kernelspec:
 CHAPTER = """\
 # A chapter
 
-A claim {badge}`measured here` {cite}`kim2024`.
+A claim {badge}`measured here` {cite}`kim2024`. See {doc}`01-first`, {doc}`the first <01-first>` and {doc}`more`.
+It takes {minutes}`01-first`.
 
 ```{code-cell} ipython3
 import sys
@@ -41,6 +43,25 @@ sys.dont_write_bytecode = True
 from jacntk_lib.value import VALUE
 
 print("the library says", VALUE)
+```
+
+```{code-cell} ipython3
+:tags: [hide-input]
+
+for n in range(2):
+    print(f"CHECK route {n} = route 2: < 1e-12 ok")
+```
+
+```{code-cell} ipython3
+shown = "and the code stays"
+print("CHECK slope: -0.5 (<= -0.4) ok")
+print("a table")
+```
+
+```{code-cell} ipython3
+:tags: [claim]
+
+print("CHECK share of a < b: 0.96 (>= 0.9) ok")
 ```
 
 ```{code-cell} ipython3
@@ -69,6 +90,11 @@ glue("verdict-one", HTML("<b>holds</b>, as &lt; 2"), display=False)
 ```
 
 ```{claims} slips
+```
+
+```{circle}
+:time: 10
+:band:
 ```
 """
 LEDGER = """\
@@ -104,6 +130,11 @@ RECORD = """{"command": "jacntk figure 1", "missing": ["width8192"], "finished":
 "source": {"commit": "0123456789"}, "hardware": {"gpu": null, "cores": 2, "cpu": "a processor"}}"""
 
 
+TOC = "format: jb-book\nroot: book/intro\nchapters:\n" + "".join(
+    f"  - file: book/{name}\n" for name in ("01-first", "more", "references")
+)
+
+
 @pytest.fixture
 def project(tmp_path):
     """The real configuration around a book of one chapter, a library of one number and a ledger of two claims."""
@@ -112,8 +143,10 @@ def project(tmp_path):
         shutil.copytree(ROOT / "book" / folder, tmp_path / "book" / folder)
     shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
     files = {
-        "_toc.yml": "format: jb-book\nroot: book/intro\nchapters:\n  - file: book/references\n",
+        "_toc.yml": TOC,
         "book/intro.md": FRONT + CHAPTER.replace("ROOT", str(tmp_path)),
+        "book/01-first.md": "# The title of the first\n\n" + "word " * 500,
+        "book/more.md": "# Appendix C: more\n\nMore.\n",
         "book/references.md": "# References\n\n```{bibliography}\n```\n",
         "book/results/figure-1.json": RECORD,
         "benchmarks/results/scale.json": "{}",
@@ -166,6 +199,10 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     assert "THEBE_JS_URL" not in html
     assert "· commit unknown · built " in html
 
+    first, *_ = BeautifulSoup(html, "html.parser").select("section > p")
+    assert "See Chapter 1, the first and Appendix C." in first.text
+    assert "It takes 3 minutes." in first.text.replace("\n", " ")
+
     tables = BeautifulSoup(html, "html.parser").select("table.claims")
     assert [len(table.select("tbody tr")) for table in tables] == [1, 2, 1]
     summary, whole, slips = (table.get_text(" ", strip=True) for table in tables)
@@ -179,7 +216,27 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     written = json.loads((project / "_build" / "html" / "claims.json").read_text())
     assert [claim["verdict"] for claim in written["claims"]] == ["holds, as < 2", "not demonstrated"]
     assert written["claims"][0]["results"][0]["commit"] == "0123456789"
+    (circle,) = BeautifulSoup(html, "html.parser").select("div.circle")
+    assert (circle["data-time"], circle["data-band"], circle["data-depth"]) == ("10", "on", "3")
+    assert "level at every label" in circle.select_one("noscript img")["alt"]
+    for script in jacntk_circle.FILES:
+        assert script in html
+        assert script not in (project / "_build" / "html" / "book" / "references.html").read_text()
     assert written["slips"] == [{"place": "Equation (0)", "printed": "minus", "ours": "plus"}]
+
+    rest, claim = BeautifulSoup(html, "html.parser").select("details.checks")
+    assert claim.summary.text == "share of a < b: 0.96 (at least 0.9)"
+    assert rest.summary.text == "3 checks passed"
+    assert [one.text for one in rest.select("li")] == [
+        "route 0 = route 2: below 1e-12",
+        "route 1 = route 2: below 1e-12",
+        "slope: -0.5 (at most -0.4)",
+    ]
+    assert "range" in rest.pre.text, "the code of a hidden check is folded with it"
+    shown = [one.text for one in BeautifulSoup(html, "html.parser").select("div.cell pre")]
+    assert any("and the code stays" in text for text in shown)
+    assert "a table\n" in shown
+    assert "CHECK" not in "".join(shown).replace('print("CHECK', "").replace('print(f"CHECK', "")
 
     (project / "jacntk_lib" / "value.py").write_text("VALUE = 2\n")
     built = build(project)
@@ -194,6 +251,8 @@ def test_the_build_fails_on_what_a_reader_would_miss(project):
     spoil(chapter, "{cite}`kim2024`", "{cite}`kim2042` by {py:func}`jacntk_lib.nothing`")
     spoil(chapter, 'print("the library says", VALUE)', 'print("careful", file=sys.stderr)')
     spoil(chapter, "{claims} summary", "{claims} everything")
+    spoil(chapter, "{minutes}`01-first`", "{minutes}`02-second`")
+    spoil(chapter, ":time: 10", ":time: soon")
     spoil(ledger, 'verdict = "verdict-one"', 'verdict = "verdict-two"')
     spoil(ledger, 'chapter = "intro"', 'chapter = "outro"')
     failed = build(project)
@@ -206,6 +265,8 @@ def test_the_build_fails_on_what_a_reader_would_miss(project):
         "target not found: jacntk_lib.nothing",
         "stderr",
         "unknown view 'everything'",
+        "there is no page '02-second'",
+        "Invalid option value for 'time'",
         "verdict-two",
         "unknown document: 'outro'",
     ):
@@ -238,6 +299,34 @@ def test_bars_of_a_docstring_are_escaped_in_running_text_only():
     lines = ["A = |x|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "|b|"]
     jacntk_docstrings.escape_bars(None, "function", "f", None, None, lines)
     assert lines == ["A = \\|x\\|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "\\|b\\|"]
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "complaint"),
+    [
+        ("labels", "0:1 360:1", "'360:1' is not degrees:value"),
+        ("labels", "0:3", "a value from -2 to 2"),
+        ("lambda", "11", "11 is not between 0 and 10"),
+        ("lambda", "nan", "nan is not between"),
+        ("depth", "7", "between 1 and 6"),
+        ("depth", "2.5", "2.5"),
+        ("activation", "sin", "sin"),
+        ("front", "lambda colour", "no control colour: choose among lambda, depth"),
+    ],
+)
+def test_a_circle_refuses_a_start_that_its_script_could_not_draw(option, given, complaint):
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        jacntk_circle.CircleDirective.option_spec[option](given)
+
+
+def test_a_circle_takes_the_start_that_it_has_by_itself():
+    """And the trained networks in its folder are of that start."""
+    directive = jacntk_circle.CircleDirective
+    for name, value in directive.defaults.items():
+        assert directive.option_spec[name](value) == value
+    stored = (ROOT / "book" / "_static" / "circle-networks.js").read_text(encoding="utf-8")
+    stored = json.loads(stored[stored.index("{") : stored.rindex("}") + 1])
+    assert all(stored[name] == directive.defaults[name] for name in ("labels", "depth", "activation", "kappa"))
 
 
 def test_entries_of_a_docstring_are_descriptions_not_types():
