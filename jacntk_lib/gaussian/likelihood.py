@@ -9,7 +9,7 @@ at its largest where the amplitude is :math:`s^2 = t^\top \tilde K^{-1} t / n`. 
 change of K~ is :math:`-\sum M * \dot K`, :math:`M = (\tilde K^{-1} - \tilde\alpha \tilde\alpha^\top / s^2) / 2` with
 :math:`\tilde\alpha = \tilde K^{-1} t`, at a fixed amplitude and, by the envelope theorem, at the best one (Rasmussen
 and Williams 2006, equation (5.9)). M is contracted with the kernel's own block formula, see
-:meth:`Covariance.slopes <jacntk_lib.gaussian.covariance.Covariance.slopes>`.
+``Covariance.slopes``.
 """
 
 import math
