@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 
 from jacntk_lib import (
     MLP,
+    JacobianGaussianProcessRegressor,
     JacobianKernelRegressor,
     RobustFlow,
     activations,
@@ -65,6 +66,10 @@ def twice(y):
 
 def fit(**parameters):
     return JacobianKernelRegressor(**parameters).fit(X, Y)
+
+
+def process(X=X, y=Y, jacobian=None, **parameters):
+    return JacobianGaussianProcessRegressor(**{"optimizer": None, **parameters}).fit(X, y, jacobian=jacobian)
 
 
 def network(**options):
@@ -402,6 +407,56 @@ LIST = {
         (lambda: JacobianKernelRegressor().fit(NAN, Y), V, "Input X contains NaN"),
         (lambda: fit().predict(X[:, :2]), V, "X has 2 features, but .* is expecting 3"),
         (lambda: JacobianKernelRegressor().predict(X), V, "is not fitted yet. Call 'fit'"),
+    ],
+    "gaussian": [
+        (lambda: process(kernel="rbf"), V, "kernel must be 'nngp' or 'ntk', got 'rbf'"),
+        (lambda: process(depth=0), V, "depth must be at least 1, got 0"),
+        (lambda: process(metric="full"), V, "metric must be one of auto, standard, .* got 'full'"),
+        (lambda: process(metric="gradient"), V, "metric='gradient' needs gradients: .* pass jacobian="),
+        (lambda: process(metric="likelihood"), V, "metric='likelihood' fits scales: give it an optimizer"),
+        (lambda: process(scale=0.0), V, "scale must be positive, got 0"),
+        (lambda: process(scale_bounds=(1.0,)), T, r"scale_bounds must be 'fixed' or a pair .* got \(1.0,\)"),
+        (lambda: process(scale_bounds=(2.0, 1.0)), V, r"scale_bounds must be \(low, high\) with low <= high"),
+        (lambda: process(sigma_b=-1.0), V, "sigma_b must be positive, got -1"),
+        (lambda: process(amplitude="best"), V, "amplitude must be 'auto' or a positive number, got 'best'"),
+        (lambda: process(noise="none"), V, "noise must be 'auto' or a standard deviation, got 'none'"),
+        (lambda: process(noise=-1.0), V, "noise must not be negative, got -1"),
+        (lambda: process(noise=[1.0, 2.0]), V, r"noise has shape \(2,\), but .* \(3,\) is needed"),
+        (lambda: process(noise_gradient=[[1.0, -2.0, 0.0]]), V, "noise_gradient must not be negative, got -2"),
+        (lambda: process(optimizer="adam"), V, "optimizer must be 'fmin_l_bfgs_b', a function or None, got 'adam'"),
+        (lambda: process(n_restarts_optimizer=-1), V, "n_restarts_optimizer must be at least 0, got -1"),
+        (lambda: process(jacobian=X[:2]), V, r"jacobian has shape \(2, 3\), but X needs \(3, 3\)"),
+        (lambda: process(jacobian=np.ma.masked_array(X, X > 0)), T, "jacobian is a masked array: give NaN"),
+        (lambda: process(X=np.ma.masked_array(X, X > 0)), T, "X is a masked array, .* remove what is masked"),
+        (
+            lambda: process(pd.DataFrame(X, columns=[*"abc"]), jacobian=pd.DataFrame(X, columns=[*"acb"])),
+            V,
+            r"jacobian has the columns \['a', 'c', 'b'\]: give it those of X, in their order",
+        ),
+        (lambda: process(depth=500, metric="standard"), S, "no Cholesky factor in float64 .* reduce depth"),
+        (lambda: process(jacobian=INF), V, r"jacobian is infinite at index \(0, 0\): give NaN"),
+        (lambda: process(jacobian="slopes"), T, "jacobian cannot be turned into an array of real numbers .* pass"),
+        (lambda: process(y=[1.0, np.nan, 2.0]), V, "Input y contains NaN at point 1, and no derivative .* remove"),
+        (lambda: process(X=NAN), V, "Input X contains NaN"),
+        (
+            lambda: process(np.ones((5, 3001)), np.ones(5), np.ones((5, 3001))),
+            V,
+            "15010 observed numbers need a dense .* take JacobianKernelRegressor",
+        ),
+        (
+            lambda: process(activation=quadrature().activation, optimizer="fmin_l_bfgs_b"),
+            V,
+            "'own' has no closed form.*optimizer=None",
+        ),
+        (lambda: process().predict(X, return_std=True, return_cov=True), V, "return_std and return_cov exclude"),
+        (lambda: process().log_marginal_likelihood([0.0]), V, r"theta has shape \(1,\), but \(0,\) is needed"),
+        (lambda: process().sample_y(X, 0), V, "n_samples must be at least 1, got 0"),
+        (lambda: JacobianGaussianProcessRegressor().predict(X), V, "is not fitted yet. Call 'fit'"),
+        (
+            lambda: process(np.concatenate([X, X]), np.arange(6.0), noise=0.0, metric="standard"),
+            C,
+            "relative residual of .* raise noise",
+        ),
     ],
     "networks": [
         (lambda: network(mlp="erf"), T, "mlp must be a jacntk_lib.MLP, got 'erf' of type str"),
