@@ -24,7 +24,6 @@ from jacntk_lib.gaussian import search
 from jacntk_lib.gaussian.covariance import Covariance
 from jacntk_lib.gaussian.likelihood import Family, Observations
 from jacntk_lib.gaussian.metrics import linear_map
-from jacntk_lib.kernels.first_order import first_order
 
 QUICK = {"metric": "standard", "optimizer": None}
 
@@ -161,17 +160,6 @@ def test_covariance_behind_a_linear_map_is_that_of_the_differentiated_function()
     own = np.stack([np.diag(covariance.blocks(covariance.scalars(x[None])).reshape(4, 4)) for x in X])
     assert_allclose(covariance.variances(X), own, rtol=1e-12)
     assert_allclose(covariance.value_rows(X, X2), blocks[:, 0], rtol=1e-12)
-
-
-@pytest.mark.parametrize("activation", ["erf", "tanh"])
-def test_first_order_scalars_are_those_of_the_gram_matrix(activation):
-    X, X2 = 0.02 * points(260), 0.02 * points(70, seed=1)  # more than a tile, which is smaller for a quadrature
-    if activation == "tanh":
-        X, X2 = X[:9], X2[:10]
-    mlp = MLP(2, activation, sigma_b=0.3)
-    G = jacobian_ntk(mlp, X, X2)
-    for one, other in zip(first_order(mlp, X, X2, tangent=True), (G.k, G.k_B, G.k_C), strict=True):
-        assert_allclose(one, other, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize(("activation", "tangent"), [("gelu", False), ("erf", True), ("sin", False)])

@@ -15,8 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import ConvergenceError
-from ..kernels.first_order import first_order
-from ..kernels.scalars import batches
+from ..kernels.scalars import batches, value_products
 from .likelihood import Factor
 
 _NUMBERS_AT_ONCE = 1 << 24  # in the covariances of new points with the observations: bounds the temporaries
@@ -48,12 +47,8 @@ class Posterior:
         observations, covariance, _ = self._given
         a, b = self._weights[:, 0], self._weights[:, 1:]
         Z, Z2 = U @ covariance.L, observations.U @ covariance.L
-        along = 2 * np.einsum("nd,nd->n", Z2, b)
-        out = np.empty(len(U))
-        for some in batches(len(U), len(a)):
-            k, B, C = first_order(covariance.mlp, Z[some], Z2, tangent=covariance.tangent)
-            out[some] = k @ a + B @ along + np.einsum("nd,nd->n", Z[some], C @ b)
-        return out
+        weights = a[:, None], b[:, :, None]
+        return value_products(covariance.mlp, Z, Z2, *weights, tangent=covariance.tangent)[:, 0]
 
     def slopes(self, U):
         """Derivatives of the mean (M, d)."""

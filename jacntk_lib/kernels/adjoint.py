@@ -9,6 +9,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from .._float64 import float64
 from .recursion import SIDE, Jet, _constants, jets
 from .scalars import _on_all_cores, slices
 
@@ -53,7 +54,7 @@ def pull_back(mlp, A, C, weights, *, tangent):
         down, across = (0, SIDE - len(A[rows])), (0, SIDE - len(A[cols]))  # padding has weight 0
         a, b = np.pad(A[rows], down)[:, None], np.pad(A[cols], across)[None]
         c, *w = (np.pad(x[rows, cols], (down, across)) for x in (C, *weights))
-        with jax.enable_x64(True):
+        with float64():
             back = _pull_back(formulas, tangent, mlp.depth, a, b, c, first, gain, bias, Jet(*w))
             parts[rows.start, cols.start] = [np.asarray(x) for x in back]
 

@@ -19,6 +19,8 @@ WORDS = {
     "04-jntk-at-initialisation": 1500,
     "05-smallest-eigenvalue": 2000,
     "06-constancy": 1800,
+    "07-linear-ode": 1800,
+    "08-kernel-regression": 1800,
 }
 LINES = 20  # of a visible cell
 
