@@ -96,7 +96,10 @@ class Factor:
     def __init__(self, observations, covariance, values):
         self.observations, self.covariance, self.values = observations, covariance, values
         self.seen = observations.seen
-        self._gram = covariance.scalars(observations.U)
+        try:
+            self._gram = covariance.scalars(observations.U)
+        except ValueError as error:  # variances beyond what float64 can do, which a search may try
+            raise scipy.linalg.LinAlgError(str(error)) from None
         K = self._matrix()
         t = self._targets()
         self.lower = scipy.linalg.cholesky(K, lower=True, check_finite=False)
@@ -120,8 +123,6 @@ class Factor:
         if not seen.all():
             K = K[np.ix_(seen.ravel(), seen.ravel())]
         diagonal = np.diagonal(K)
-        if not np.isfinite(diagonal).all():
-            raise scipy.linalg.LinAlgError("the kernel overflows: reduce depth, scale or sigma_b")
         np.fill_diagonal(K, diagonal + self.noise + len(K) * EPS * diagonal.max())
         return K
 
