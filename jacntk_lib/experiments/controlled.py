@@ -75,7 +75,7 @@ class Config:
     kappa: float = 0.1
 
     def __post_init__(self):
-        as_tuples(self, "data", "lams", "times", "eps")
+        as_tuples(self, "data", "lams", "times", "eps", empty=("times",))
         for name in self.data:
             if name not in TABLES:
                 raise ValueError(f"no problem of two classes is made of {name!r}; known are {', '.join(TABLES)}")
@@ -96,6 +96,7 @@ class Config:
 PRESETS = {
     "demo": Config(data=("wine",), splits=2, times=(10.0, 100.0), network_splits=1, networks=1, width=64),
     "six-tables": Config(),
+    "end": Config(times=(), network_splits=0),  # nothing is stopped early
     "deep": Config(activation="gelu", depth=11, network_splits=0),
 }
 
