@@ -256,6 +256,35 @@ def test_lipschitz_activations_that_are_not_analytic(name, points):
     assert rank == len(functions) - sum(one.count for one in found)
 
 
+def jets_of_networks(phi, slope, depth, points, width=8, count=1000):
+    """(count, 2N): values and derivatives at points of the line, by point, of random networks without bias."""
+    rng = np.random.default_rng(0)
+    W = 2 * rng.standard_normal((count, 1, width))
+    g, J = np.array(points)[:, None] * W, np.ones((len(points), 1)) * W
+    for layer in range(depth):
+        W = rng.standard_normal((count, width, width if layer < depth - 1 else 1))
+        g, J = phi(g) @ W, (slope(g) * J) @ W
+    return np.stack([g, J], axis=2).reshape(count, -1)
+
+
+@pytest.mark.parametrize("name", LIPSCHITZ)
+@pytest.mark.parametrize("points", [(1, -1), (1, -1, 0.5, -0.5), (1, 0.5, 0), (1, -1, 0.5, 0)])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_lipschitz_activations_at_more_layers(name, points, depth):
+    """The range of Sigma^L is what the jets of networks span: no kernel, no expectation, no limit."""
+    terms, constant, even, odd = LIPSCHITZ[name]
+    jets = jets_of_networks(
+        lambda z: constant + sum(s * ramp(t * z - u) for s, t, u in terms),
+        lambda z: sum(s * t * ramp_slope(t * z - u) for s, t, u in terms),
+        depth,
+        points,
+    )
+    found = degeneracies(MLP(depth, Activation(name, 1.0, even, odd, "lipschitz")), np.array(points)[:, None])
+    rank = 2 * len(points) - sum(one.count for one in found)
+    for tolerance in (1e-12, 1e-5):  # far below the smallest singular value that stays, far above those that vanish
+        assert np.linalg.matrix_rank(jets, tol=tolerance * np.linalg.norm(jets, 2)) == rank
+
+
 def test_negative_zero_is_zero():
     X = np.array([[0.0, 1.0], [-0.0, 1.0], [0.0, -1.0]])
     duplicate, antipode = degeneracies(MLP(1), X)

@@ -47,10 +47,9 @@ def table_rows(title):
     return [row for row in rows if not set("".join(row)) <= set("- ")][1:]
 
 
-def code_of(chapter):
-    """The code cells of a chapter, whose number begins its name."""
-    (text,) = (text for name, text in CHAPTERS.items() if name.startswith(chapter))
-    return "\n".join(re.findall(r"```\{code-cell\}.*?\n```", text, re.S))
+def code_of(page):
+    """The code cells of a page."""
+    return "\n".join(re.findall(r"```\{code-cell\}.*?\n```", PAGES[page], re.S))
 
 
 def identifiers(text):
@@ -77,7 +76,7 @@ def test_symbols_of_one_chapter_have_their_names_in_its_code():
     rows = table_rows("Within one chapter")
     assert len(rows) >= 10
     for chapter, symbol, _, code in rows:
-        assert lost(code, code_of(re.search(r"`(\d\d) <", chapter).group(1))) == set(), symbol
+        assert lost(code, code_of(re.search(r"<([\w-]+)>", chapter).group(1))) == set(), symbol
 
 
 def test_the_way_from_theorem_to_test_ends_at_tests():
