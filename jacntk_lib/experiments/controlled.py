@@ -97,7 +97,6 @@ PRESETS = {
     "demo": Config(data=("wine",), splits=2, times=(10.0, 100.0), network_splits=1, networks=1, width=64),
     "six-tables": Config(),
     "end": Config(times=(), network_splits=0),  # nothing is stopped early
-    "deep": Config(activation="gelu", depth=11, network_splits=0),
 }
 
 
