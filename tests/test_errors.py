@@ -413,9 +413,9 @@ LIST = {
         (
             lambda: certified_radius(network(), X, SIGNS),
             T,
-            "certified for a fitted JacobianKernelRegressor .* FiniteMLP",
+            "pass a fitted JacobianKernelRegressor .* not a FiniteMLP",
         ),
-        (lambda: certified_radius(flow(), X, SIGNS), T, r"or functools.partial\(flow.at, t\)"),
+        (lambda: certified_radius(flow(), X, SIGNS), T, r"functools.partial\(flow.at, t\), not a RobustFlow"),
         (lambda: certified_radius(functools.partial(flow().at), X, SIGNS), T, "the time t and nothing else"),
         (
             lambda: certified_radius(functools.partial(flow(y=np.eye(3)).at, 1.0), X, SIGNS),

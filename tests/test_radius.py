@@ -49,11 +49,11 @@ def test_is_the_bound_that_dense_kernels_give_in_the_whole_space(depth, activati
     radius, norm = certified_radius(partial(flow.at, math.inf), Z, y), flow.kernel_norm()
     value, slope = flow.at(math.inf, Z)
     random = np.random.default_rng(1)
-    for z, m, g, r in zip(Z, y * value, y[:, None] * slope, radius, strict=True):
-        directions = random.standard_normal((300, 3))
+    for z, m, g, r in list(zip(Z, y * value, y[:, None] * slope, radius, strict=True))[:6]:
+        directions = random.standard_normal((40, 3))
         directions[:2] = -g, -z  # the likely worst ones
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        shifts = np.concatenate([s * directions for s in np.linspace(0.5, 1.3, 9) * r])
+        shifts = np.concatenate([s * directions for s in np.linspace(0.4, 1.3, 10) * r])
         K, k = jacobian_ntk(flow.mlp, z[None], z + shifts).blocks(), jacobian_ntk(flow.mlp, z + shifts).k.diagonal()
         here = jacobian_ntk(flow.mlp, z[None]).blocks()[0, :, 0]
         for_one = np.concatenate([np.ones((len(shifts), 1)), np.zeros_like(shifts)], axis=1)
@@ -69,7 +69,7 @@ def test_is_the_bound_that_dense_kernels_give_in_the_whole_space(depth, activati
 
 def test_radius_of_a_point_on_the_wrong_side_is_zero():
     flow, Z, y = made(2, "erf", 0.1)
-    assert (certified_radius(partial(flow.at, 5.0), Z, -y) == 0).all()
+    assert (certified_radius(partial(flow.at, math.inf), Z, -y) == 0).all()
 
 
 def test_points_of_several_lengths_and_the_origin_stand_alone():

@@ -251,14 +251,14 @@ def plot(result):
     names = list(dict.fromkeys(result["cell_data"].tolist()))
     rows = math.ceil(len(names) / 2)
     how = {"sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
-    figure, axes = plt.subplots(rows, 2, figsize=(plotting.TEXT_WIDTH, 2.2 * rows), **how)
+    figure, axes = plt.subplots(rows, 2, figsize=(5.6, 2.1 * rows), **how)
     sizes = (0.0, *result["eps"])
     for ax, name in zip(axes.flat, names, strict=False):
         for model, (kind, style) in itertools.product(MODELS, (("attacked", "o-"), ("certified", ":"))):
             means = [accuracy(result, name, model, kind, eps).mean() for eps in sizes]
             ax.plot(sizes, means, style, ms=3, color=plotting.COLOURS[model], label=f"{model}, {kind}")
         ax.set_title(name.replace("_", " "), fontsize=10)
-        ax.set_ylim(0, 1.02)
+        ax.set(ylim=(0, 1.02), xticks=(0.0, *result["eps"][1:]))
     for ax in axes[-1]:
         ax.set_xlabel("size of attack")
     for ax in axes[:, 0]:

@@ -149,11 +149,11 @@ def _flow_of(model):
         flow = getattr(getattr(model, "func", None), "__self__", None)
         if not (isinstance(model, partial) and isinstance(flow, RobustFlow) and model.func == flow.at):
             raise TypeError(
-                "a radius is certified for a fitted JacobianKernelRegressor or functools.partial(flow.at, t), whose "
-                f"norm is known, got {model!r}; attack() bounds other models from the other side"
+                "a radius takes the norm of the model in the space of its kernel: pass a fitted JacobianKernelRegressor or "
+                f"functools.partial(flow.at, t), not a {type(model).__name__}; attack() bounds the others from above"
             )
         if len(model.args) != 1 or model.keywords:
-            raise TypeError(f"give partial(flow.at, t) the time t and nothing else, got {model!r}")
+            raise TypeError(f"pass functools.partial(flow.at, t), with the time t and nothing else, got {model!r}")
         (time,) = model.args
     if flow.y.ndim != 1:
         raise ValueError(f"one output is needed, but the targets have shape {flow.y.shape}: fit one column at a time")
