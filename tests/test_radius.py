@@ -67,6 +67,18 @@ def test_is_the_bound_that_dense_kernels_give_in_the_whole_space(depth, activati
         assert r <= reached <= 1.3 * r  # the upper bound is what the grid's allowance costs, and the step of 0.1 r
 
 
+@pytest.mark.parametrize(("depth", "activation"), [(1, "gelu"), (3, "erf"), (8, "gelu"), (3, "sin")])
+def test_a_grid_four_times_finer_finds_nothing_that_was_overlooked(depth, activation, monkeypatch):
+    """Its nodes include the coarse ones, its allowance is a quarter: so it certifies more, unless a peak was missed."""
+    flow, Z, y = made(depth, activation, 0.1)
+    model = partial(flow.at, math.inf)
+    coarse = certified_radius(model, Z[:6], y[:6])
+    monkeypatch.setattr("jacntk_lib.robustness.radius._NODES", 4 * 63 + 1)
+    fine = certified_radius(model, Z[:6], y[:6])
+    assert (coarse <= fine).all()
+    assert (fine < 1.25 * coarse).all()
+
+
 def test_radius_of_a_point_on_the_wrong_side_is_zero():
     flow, Z, y = made(2, "erf", 0.1)
     assert (certified_radius(partial(flow.at, math.inf), Z, -y) == 0).all()

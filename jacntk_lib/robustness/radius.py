@@ -149,7 +149,7 @@ def _flow_of(model):
         flow = getattr(getattr(model, "func", None), "__self__", None)
         if not (isinstance(model, partial) and isinstance(flow, RobustFlow) and model.func == flow.at):
             raise TypeError(
-                "a radius takes the norm of the model in the space of its kernel: pass a fitted JacobianKernelRegressor or "
+                "a radius takes the norm of the model in its kernel's space: pass a fitted JacobianKernelRegressor or "
                 f"functools.partial(flow.at, t), not a {type(model).__name__}; attack() bounds the others from above"
             )
         if len(model.args) != 1 or model.keywords:
