@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 
 from jacntk_lib import MLP, JacobianKernelRegressor, RobustFlow, jacobian_ntk
 from jacntk_lib.robustness import attack, certified_radius
+from jacntk_lib.robustness.radius import _radii
 
 KINDS = [(depth, activation) for depth in (1, 2, 3) for activation in ("erf", "gelu")]
 
@@ -67,16 +68,21 @@ def test_is_the_bound_that_dense_kernels_give_in_the_whole_space(depth, activati
         assert r <= reached <= 1.3 * r  # the upper bound is what the grid's allowance costs, and the step of 0.1 r
 
 
+@pytest.mark.parametrize("gradient", [(0.0, 1e9), (0.0, 0.0), (-0.3, 0.3)], ids=["first", "second", "both"])
 @pytest.mark.parametrize(("depth", "activation"), [(1, "gelu"), (3, "erf"), (8, "gelu"), (3, "sin")])
-def test_a_grid_four_times_finer_finds_nothing_that_was_overlooked(depth, activation, monkeypatch):
-    """Its nodes include the coarse ones, its allowance is a quarter: so it certifies more, unless a peak was missed."""
-    flow, Z, y = made(depth, activation, 0.1)
-    model = partial(flow.at, math.inf)
-    coarse = certified_radius(model, Z[:6], y[:6])
-    monkeypatch.setattr("jacntk_lib.robustness.radius._NODES", 4 * 63 + 1)
-    fine = certified_radius(model, Z[:6], y[:6])
-    assert (coarse <= fine).all()
-    assert (fine < 1.25 * coarse).all()
+def test_no_grid_however_coarse_certifies_more_than_a_fine_one(depth, activation, gradient, monkeypatch):
+    """What a coarse grid overlooks, its allowance covers, in d_1 (a huge gradient leaves it alone) and in d_2."""
+    margin = np.geomspace(0.05, 3.0, 8)
+    radial, across = (np.full(8, one) for one in gradient)
+
+    def found(nodes):
+        monkeypatch.setattr("jacntk_lib.robustness.radius._NODES", nodes)
+        return _radii(MLP(depth, activation), 0.8, 0.5, margin, radial, across)
+
+    fine = found(4 * 63 + 1)
+    for nodes in (3, 4, 6, 10, 64):
+        assert (found(nodes) <= fine).all()
+    assert (fine < 1.45 * found(64)).all()
 
 
 def test_radius_of_a_point_on_the_wrong_side_is_zero():
