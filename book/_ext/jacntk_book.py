@@ -303,10 +303,11 @@ def offer_notebook(app, pagename, templatename, context, doctree):
     """Let the download button of a chapter offer the paired notebook, too."""
     notebook = Path(app.srcdir) / "book" / "notebooks" / f"{Path(pagename).name}.ipynb"
     if pagename.startswith("book/") and notebook.is_file():
-        target = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
+        target = Path(app.outdir) / "_notebooks" / notebook.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(notebook, target)
-        context["ipynb_source"] = f"{pagename}.ipynb"
+        # the theme looks in _sources, whose files are the text of llms-full.txt
+        context["ipynb_source"] = f"../_notebooks/{notebook.name}"
 
 
 MENDS = {

@@ -32,7 +32,8 @@ kernelspec:
 CHAPTER = """\
 # A chapter
 
-A claim {badge}`measured here` {cite}`kim2024`.
+A claim {badge}`measured here` {cite}`kim2024`. See {doc}`01-first`, {doc}`the first <01-first>` and {doc}`more`.
+It takes {minutes}`01-first`.
 
 ```{code-cell} ipython3
 import sys
@@ -129,6 +130,11 @@ RECORD = """{"command": "jacntk figure 1", "missing": ["width8192"], "finished":
 "source": {"commit": "0123456789"}, "hardware": {"gpu": null, "cores": 2, "cpu": "a processor"}}"""
 
 
+TOC = "format: jb-book\nroot: book/intro\nchapters:\n" + "".join(
+    f"  - file: book/{name}\n" for name in ("01-first", "more", "references")
+)
+
+
 @pytest.fixture
 def project(tmp_path):
     """The real configuration around a book of one chapter, a library of one number and a ledger of two claims."""
@@ -137,8 +143,10 @@ def project(tmp_path):
         shutil.copytree(ROOT / "book" / folder, tmp_path / "book" / folder)
     shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
     files = {
-        "_toc.yml": "format: jb-book\nroot: book/intro\nchapters:\n  - file: book/references\n",
+        "_toc.yml": TOC,
         "book/intro.md": FRONT + CHAPTER.replace("ROOT", str(tmp_path)),
+        "book/01-first.md": "# The title of the first\n\n" + "word " * 500,
+        "book/more.md": "# Appendix C: more\n\nMore.\n",
         "book/references.md": "# References\n\n```{bibliography}\n```\n",
         "book/results/figure-1.json": RECORD,
         "benchmarks/results/scale.json": "{}",
@@ -191,6 +199,10 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     assert "THEBE_JS_URL" not in html
     assert "· commit unknown · built " in html
 
+    first, *_ = BeautifulSoup(html, "html.parser").select("section > p")
+    assert "See Chapter 1, the first and Appendix C." in first.text
+    assert "It takes 3 minutes." in first.text.replace("\n", " ")
+
     tables = BeautifulSoup(html, "html.parser").select("table.claims")
     assert [len(table.select("tbody tr")) for table in tables] == [1, 2, 1]
     summary, whole, slips = (table.get_text(" ", strip=True) for table in tables)
@@ -239,6 +251,7 @@ def test_the_build_fails_on_what_a_reader_would_miss(project):
     spoil(chapter, "{cite}`kim2024`", "{cite}`kim2042` by {py:func}`jacntk_lib.nothing`")
     spoil(chapter, 'print("the library says", VALUE)', 'print("careful", file=sys.stderr)')
     spoil(chapter, "{claims} summary", "{claims} everything")
+    spoil(chapter, "{minutes}`01-first`", "{minutes}`02-second`")
     spoil(chapter, ":time: 10", ":time: soon")
     spoil(ledger, 'verdict = "verdict-one"', 'verdict = "verdict-two"')
     spoil(ledger, 'chapter = "intro"', 'chapter = "outro"')
@@ -252,6 +265,7 @@ def test_the_build_fails_on_what_a_reader_would_miss(project):
         "target not found: jacntk_lib.nothing",
         "stderr",
         "unknown view 'everything'",
+        "there is no page '02-second'",
         "Invalid option value for 'time'",
         "verdict-two",
         "unknown document: 'outro'",

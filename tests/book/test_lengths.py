@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import jacntk_reading  # noqa: E402
+import jacntk_pages  # noqa: E402
 
 # words per page; a fifth over is the outermost
 WORDS = {
@@ -26,14 +26,14 @@ LINES = 20  # of a visible cell
 @pytest.mark.parametrize("page", WORDS)
 def test_a_page_keeps_its_length(page):
     text = (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
-    assert jacntk_reading.prose_words(text) <= 1.2 * WORDS[page]
-    assert max(jacntk_reading.visible_cells(text), default=0) <= LINES
+    assert jacntk_pages.prose_words(text) <= 1.2 * WORDS[page]
+    assert max(jacntk_pages.visible_cells(text), default=0) <= LINES
 
 
 def test_what_counts_as_a_word_and_as_a_visible_line():
     text = "---\nfront: matter\n---\n# A title\n\n:::{note}\n:class: tip\nOf $a + b$.\n:::\n\n$$\nx + y\n$$ (eq-x)\n"
-    assert jacntk_reading.prose_words(text) == 5
+    assert jacntk_pages.prose_words(text) == 5
     cell = "```{code-cell} ipython3\n%s\nx = 1\n\ny = 2\n```\n"
     figure = "---\nmystnb:\n  figure:\n    name: fig\ntags: [hide-input]\n---"
     tags = (":tags: [claim]\n", figure, ":tags: [raises-exception]\n", "z = 0")
-    assert [jacntk_reading.visible_cells(cell % tag) for tag in tags] == [[], [], [2], [3]]
+    assert [jacntk_pages.visible_cells(cell % tag) for tag in tags] == [[], [], [2], [3]]

@@ -121,9 +121,16 @@ def test_every_chapter_offers_its_own_source_and_notebook(site, page_name):
     wanted = {site / "_sources" / f"{page_name}.md": source}
     if source.read_text(encoding="utf-8").startswith("---\njupytext"):
         notebook = ROOT / "book" / "notebooks" / f"{source.stem}.ipynb"
-        wanted[site / "_sources" / f"{page_name}.ipynb"] = notebook
+        wanted[site / "_notebooks" / notebook.name] = notebook
     assert offered == set(wanted)
     assert [one for one in wanted if one.read_bytes() != wanted[one].read_bytes()] == []
+
+
+def test_one_file_has_the_text_of_all_pages_and_no_notebook(site, page_name):
+    text = (site / "llms-full.txt").read_text(encoding="utf-8")
+    source = (ROOT / f"{page_name}.md").read_text(encoding="utf-8")
+    assert re.search(r"^# .+$", source, re.M)[0] + "\n" in text
+    assert '"cells":' not in text
 
 
 def test_the_index_leads_to_every_public_name(site):

@@ -1,4 +1,9 @@
-"""How long the pages are: ``{minutes}`07-linear-ode` `` is the time that a page takes at 200 words per minute.
+"""What the pages say of each other: "Chapter 7" for ``{doc}`07-linear-ode` ``, and how long they are.
+
+A link to a page whose name begins with a number, or whose title begins with "Appendix B:", is called so; other pages,
+and links with words of their own, keep them.
+
+``{minutes}`07-linear-ode` `` is the time that a page takes at 200 words per minute.
 
 Words are those outside code cells, a formula in a line being one of them. A formula on lines of its own, a figure and a
 visible line of code take as long as so many words as WORTH says.
@@ -8,6 +13,7 @@ import re
 from pathlib import Path
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxRole
 
 WORDS_PER_MINUTE = 200
@@ -62,6 +68,26 @@ class MinutesRole(SphinxRole):
         return [nodes.Text(f"{count} minute{'s' * (count > 1)}")], []
 
 
+def short_name(path):
+    """What prose calls a page: "Chapter 7", "Appendix B"; None where its title serves."""
+    if number := re.match(r"(\d+)-", path.stem):
+        return f"Chapter {int(number[1])}"
+    if path.is_file() and (title := re.search(r"^# (Appendix [A-Z]):", path.read_text(encoding="utf-8"), re.M)):
+        return title[1]
+    return None
+
+
+def name_pages(app, doctree):
+    """Give links to chapters and appendices their short names."""
+    for link in doctree.findall(addnodes.pending_xref):
+        if link.get("reftype") in ("doc", "myst") and not link.get("refexplicit"):
+            name = short_name(Path(app.srcdir) / "book" / (Path(link["reftarget"]).stem + ".md"))
+            if name is not None:
+                link["refexplicit"] = True
+                link.children = [nodes.inline("", name, classes=["xref", "std", "std-doc"])]
+
+
 def setup(app):
     app.add_role("minutes", MinutesRole())
+    app.connect("doctree-read", name_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
