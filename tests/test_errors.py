@@ -35,7 +35,7 @@ from jacntk_lib.datasets import _uci
 from jacntk_lib.errors import ConvergenceError, CorruptResultError, SingularGramError
 from jacntk_lib.experiments import figure1, figure2, figure3, figure6
 from jacntk_lib.networks import FiniteMLP
-from jacntk_lib.robustness import accuracy_under_attack, attack
+from jacntk_lib.robustness import accuracy_under_attack, attack, certified_radius
 from jacntk_lib.solve import Exact, Iterative
 from jacntk_lib.spectrum import (
     certify,
@@ -544,6 +544,19 @@ LIST = {
         (lambda: attacked(model=lambda Z: slope(Z) * np.nan), V, "what the model returned contains 12 non-finite"),
         (lambda: attacked(model=lambda Z: np.zeros((3, 3, 4))), V, "must be classes 0 to 2 .* got -1"),
         (lambda: attacked(model=lambda Z: np.zeros((3, 2, 4)), y=X[0] / 2), V, "must be classes 0 to 1 .* got 0.5"),
+        (
+            lambda: certified_radius(network(), X, SIGNS),
+            T,
+            "pass a fitted JacobianKernelRegressor .* not a FiniteMLP",
+        ),
+        (lambda: certified_radius(flow(), X, SIGNS), T, r"functools.partial\(flow.at, t\), not a RobustFlow"),
+        (lambda: certified_radius(functools.partial(flow().at), X, SIGNS), T, "the time t and nothing else"),
+        (
+            lambda: certified_radius(functools.partial(flow(y=np.eye(3)).at, 1.0), X, SIGNS),
+            V,
+            r"one output is needed, but the targets have shape \(3, 3\)",
+        ),
+        (lambda: certified_radius(fit(), X, Y), V, "labels must be -1 or \\+1 .* got 0.5"),
         (lambda: accuracy_under_attack(slope, X, SIGNS, []), V, r"sizes has shape \(0,\): one or more sizes in a row"),
         (lambda: accuracy_under_attack(slope, X, SIGNS, 0.1), V, r"sizes has shape \(\): one or more sizes in a row"),
         (lambda: accuracy_under_attack(slope, X, SIGNS, [0.1, -0.1]), V, "size must not be negative, got -0.1"),

@@ -279,6 +279,18 @@ class RobustFlow:
         """
         return self.feature_functions(t)(X_new if X_new is None else self._points(X_new))
 
+    def kernel_norm(self, t=math.inf):
+        r"""Norm of the prediction from the zero function in the kernel space of Theta, one per output: a float or (K,).
+
+        .. math:: \|f\| = \sqrt{c^\top \Theta_{XX}\, c}, \qquad f = \Theta_{\cdot X}\, c, \quad c = G y^*
+
+        Errors and warnings as in :meth:`at`.
+        """
+        c, _ = self._mean_coefficients(self._flow(t))
+        c = c.reshape(-1, c.shape[2])
+        norm = np.sqrt(np.maximum(np.einsum("nk,nk->k", c, self._system.gram @ c), 0.0))
+        return norm if self._outputs else float(norm[0])
+
     def feature_functions(self, t=math.inf):
         """The eigenfeatures as functions of the input, split once, for points that come and go: what attacks need.
 

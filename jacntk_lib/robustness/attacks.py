@@ -173,7 +173,7 @@ def one_step(model, X, y, size, *, norm="l2", on_sphere=False) -> np.ndarray:
     array([[ 0.7, -0.4]])
     """
     X = as_points(X)
-    y = _signs(as_array(y, "y", X.shape[:1]))
+    y = signs(as_array(y, "y", X.shape[:1]))
     size = non_negative_number(size, "size")
     value, slope = _as_function(model)(X)
     if np.ndim(value) != 1:
@@ -231,7 +231,7 @@ class _Margins:
         if value.ndim == 3 and value.shape[2] == 1:
             value, jacobian = value[..., 0], jacobian[..., 0, :]
         if value.ndim == 2:
-            y = _signs(self.y)
+            y = signs(self.y)
             return y[:, None] * value, y[:, None, None] * jacobian
         own = _classes(self.y, value.shape[2])[:, None, None]
         rivals = value.copy()
@@ -298,7 +298,8 @@ def _from_rows(returned, Z):
 # Checks at the edge
 
 
-def _signs(y):
+def signs(y):
+    """Labels, if they are -1 and +1."""
     wrong = np.flatnonzero(np.abs(y) != 1)
     if wrong.size:
         raise ValueError(
