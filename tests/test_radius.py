@@ -128,5 +128,5 @@ def test_norm_is_that_of_the_interpolant_of_its_own_values(t, lam):
 def test_columns_that_the_model_scales_by_themselves_are_refused(options):
     X, y, Z = problem()
     model = JacobianKernelRegressor(depth=2, lam=0.0, ridge=1e-2, **options).fit(X, y)
-    with pytest.raises(ValueError, match="scales each column by itself.*scale the columns beforehand"):
+    with pytest.raises(ValueError, match=r"scales each column by itself.*scale the columns beforehand"):
         certified_radius(model, Z, np.sign(model.predict(Z)))
