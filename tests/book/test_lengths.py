@@ -19,6 +19,7 @@ WORDS = {
     "04-jntk-at-initialisation": 1500,
     "05-smallest-eigenvalue": 2000,
     "06-constancy": 1800,
+    "09-accuracy-and-robustness": 2000,
 }
 LINES = 20  # of a visible cell
 
