@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "MLP": "architecture",
+    "JacobianGaussianProcessRegressor": "gaussian",
     "JacobianGram": "kernels",
     "JacobianKernelRegressor": "regression",
     "RobustFlow": "dynamics",
@@ -26,6 +27,7 @@ _HOME = {
 
 __all__ = [
     "MLP",
+    "JacobianGaussianProcessRegressor",
     "JacobianGram",
     "JacobianKernelRegressor",
     "RobustFlow",
@@ -37,6 +39,7 @@ __all__ = [
 if typing.TYPE_CHECKING:  # what type checkers and editors see
     from .architecture import MLP
     from .dynamics import RobustFlow
+    from .gaussian import JacobianGaussianProcessRegressor
     from .kernels import JacobianGram, jacobian_nngp, jacobian_ntk
     from .regression import JacobianKernelRegressor
 

@@ -3,6 +3,8 @@
 import math
 from dataclasses import KW_ONLY, dataclass
 
+import numpy as np
+
 from . import activations
 from ._validation import integer, non_negative_number, positive_number
 
@@ -28,8 +30,8 @@ class MLP:
     kappa : output scale > 0; it enters as kappa^2 in time scales and covariances, never in a kernel.
     sigma_w, sigma_b : standard deviations s_w > 0 of the weights and s_b >= 0 of the biases.
     normalise : rescale phi so that E[phi(z)^2] = 1 for standard normal z.
-    input_scale : positive; multiplies x before the first layer. Nothing else ever rescales the inputs,
-        and Jacobians are with respect to the x that is passed in.
+    input_scale : positive; multiplies x before the first layer, a number, or one per column of x (kept as a tuple).
+        Nothing else ever rescales the inputs, and Jacobians are with respect to the x that is passed in.
 
     Raises
     ------
@@ -48,7 +50,7 @@ class MLP:
     sigma_w: float = 1.0
     sigma_b: float = 0.0
     normalise: bool = True
-    input_scale: float = 1.0
+    input_scale: float | tuple[float, ...] = 1.0
 
     def __post_init__(self):
         checked = {
@@ -56,7 +58,7 @@ class MLP:
             "kappa": positive_number(self.kappa, "kappa"),
             "sigma_w": positive_number(self.sigma_w, "sigma_w"),
             "sigma_b": non_negative_number(self.sigma_b, "sigma_b"),
-            "input_scale": positive_number(self.input_scale, "input_scale"),
+            "input_scale": _number_or_tuple(self.input_scale, "input_scale"),
         }
         if not isinstance(self.normalise, bool):
             raise TypeError(f"normalise must be True or False, got {self.normalise!r}")
@@ -73,3 +75,32 @@ class MLP:
     def phi_scale(self) -> float:
         """Factor in front of phi, ``1 / sqrt(E[phi(z)^2])`` for standard normal z if ``normalise``, else 1."""
         return 1.0 / math.sqrt(self.phi.second_moment) if self.normalise else 1.0
+
+    def column_scales(self, d):
+        """``input_scale`` as an array (d,) where it is one number per column, ``None`` where it is a single number.
+
+        Raises
+        ------
+        ValueError : it is one number per column of points with other than ``d`` columns.
+        """
+        if not isinstance(self.input_scale, tuple):
+            return None
+        if len(self.input_scale) != d:
+            raise ValueError(
+                f"input_scale has {len(self.input_scale)} numbers, one per column, but the points have {d} columns: "
+                "give it as many, or a single number"
+            )
+        return np.array(self.input_scale)
+
+    @property
+    def common_scale(self) -> float:
+        """``input_scale`` where it is a single number; 1 where :meth:`column_scales` have it all."""
+        return 1.0 if isinstance(self.input_scale, tuple) else self.input_scale
+
+
+def _number_or_tuple(value, name):
+    if np.ndim(value) == 0:
+        return positive_number(value, name)
+    if not len(value):
+        raise ValueError(f"{name} is empty: give a positive number, or one per column")
+    return tuple(positive_number(number, f"{name}[{i}]") for i, number in enumerate(value))

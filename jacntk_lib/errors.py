@@ -25,7 +25,7 @@ class SingularGramError(ValueError):
 
 
 class ConvergenceError(RuntimeError):
-    """An iteration stopped before it reached its accuracy; the message names residual and condition."""
+    """A solve did not reach its accuracy, or float64 does not; the message names residual and condition."""
 
 
 class CorruptResultError(ValueError):

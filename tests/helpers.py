@@ -34,9 +34,10 @@ def rows(prediction):
 
 
 def weights(lam, N, d):
-    """Lam as a vector: 1 for every value, lambda for every derivative."""
-    lam = np.broadcast_to(lam, (N,))
-    return np.concatenate([np.ones((N, 1)), np.repeat(lam[:, None], d, axis=1)], axis=1).ravel()
+    """Lam as a vector: 1 for every value, lambda for every derivative, a number, (N,), (1, d) or (N, d)."""
+    lam = np.asarray(lam)
+    lam = np.broadcast_to(lam[:, None] if lam.ndim == 1 else lam, (N, d))
+    return np.concatenate([np.ones((N, 1)), lam], axis=1).ravel()
 
 
 def some_network(Z):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from jacntk_lib import activations
@@ -26,6 +27,16 @@ def test_frozen_hashable_and_converted():
     assert hash(mlp) == hash(MLP(depth=3, kappa=1.0))
     with pytest.raises(dataclasses.FrozenInstanceError):
         mlp.depth = 4
+
+
+def test_one_input_scale_per_column():
+    mlp = MLP(2, input_scale=np.array([0.5, 2.0]))
+    assert mlp.input_scale == (0.5, 2.0)
+    assert hash(mlp) == hash(MLP(2, input_scale=[0.5, 2]))
+    assert mlp.column_scales(2).tolist() == [0.5, 2.0]
+    assert mlp.common_scale == 1.0
+    assert MLP(2, input_scale=0.5).column_scales(7) is None
+    assert MLP(2, input_scale=np.float64(0.5)).common_scale == 0.5
 
 
 def test_own_activation():

@@ -14,6 +14,7 @@ NETWORKS = [
     MLP(2, "gelu", normalise=False, sigma_w=1.3),
     MLP(5, "gelu", input_scale=0.7),
     MLP(3, "sin", sigma_b=0.1),
+    MLP(2, "gelu", input_scale=(0.7, 1.5, 0.2)),
 ]
 
 

@@ -11,11 +11,14 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from jacntk_lib import (
     MLP,
+    JacobianGaussianProcessRegressor,
     JacobianKernelRegressor,
     RobustFlow,
     activations,
@@ -47,6 +50,8 @@ from jacntk_lib.training import max_learning_rate, train
 
 X, Y = np.eye(3), np.array([1.0, -1.0, 0.5])
 SIGNS = np.array([1.0, -1.0, 1.0])
+MASKED = np.ma.array(X, mask=X == 1)
+TABLE = pd.DataFrame(X, columns=["a", "b", "c"])
 NAN, INF = np.full((3, 3), np.nan), np.full((3, 3), np.inf)
 
 
@@ -61,6 +66,10 @@ def twice(y):
 
 def fit(**parameters):
     return JacobianKernelRegressor(**parameters).fit(X, Y)
+
+
+def process(X=X, y=Y, jacobian=None, **parameters):
+    return JacobianGaussianProcessRegressor(**{"optimizer": None, **parameters}).fit(X, y, jacobian=jacobian)
 
 
 def network(**options):
@@ -131,6 +140,15 @@ LIST = {
         (lambda: MLP(2, sigma_w=math.inf), V, "sigma_w must be finite, got inf"),
         (lambda: MLP(2, sigma_b=-0.1), V, "sigma_b must not be negative, got -0.1"),
         (lambda: MLP(2, input_scale=0.0), V, "input_scale must be positive, got 0"),
+        (lambda: MLP(2, input_scale=[1.0, -2.0]), V, r"input_scale\[1\] must be positive, got -2"),
+        (lambda: MLP(2, input_scale=()), V, "input_scale is empty: give a positive number, or one per column"),
+        (lambda: MLP(2, input_scale=[[1.0]]), T, r"input_scale\[0\] must be a real number"),
+        (lambda: jacobian_ntk(MLP(2, input_scale=(1, 2)), X), V, "has 2 numbers, one per column, but .* have 3"),
+        (lambda: FiniteMLP(MLP(2, input_scale=(1, 2)), 4, 3), V, "has 2 numbers, one per column, but .* have 3"),
+        (lambda: MLP(2, sigma_w=1e200), V, r"sigma_w must be between 1e-75 and 1e\+75 in size, .*; got 1e\+200"),
+        (lambda: MLP(2, sigma_w=1e-200), V, "sigma_w must be between 1e-75 and .* got 1e-200"),
+        (lambda: MLP(2, sigma_w=10**400), V, "sigma_w must be finite, got inf"),
+        (lambda: MLP(10**30), V, r"depth must be below 2\*\*63, got an integer of 100 bits"),
         (lambda: MLP(2, normalise=1), T, "normalise must be True or False, got 1"),
     ],
     "activations": [
@@ -183,8 +201,31 @@ LIST = {
         (lambda: jacobian_ntk(MLP(2), NAN), V, r"X contains 9 non-finite value.* nan at index \(0, 0\); remove or"),
         (lambda: jacobian_ntk(MLP(2), [[1.0, np.inf]]), V, r"inf at index \(0, 1\); remove or impute"),
         (lambda: jacobian_ntk(MLP(2), X * 1j), T, "X has dtype complex128: real numbers are needed"),
-        (lambda: jacobian_ntk(MLP(2), X.astype(object)), T, "X has dtype object: real numbers are needed"),
-        (lambda: jacobian_ntk(MLP(2), [["a", "b"]]), T, "X has dtype <U1: real numbers are needed"),
+        (lambda: jacobian_ntk(MLP(2), [[1.0, 1j, None]]), T, "X has dtype object: real numbers are needed"),
+        (lambda: jacobian_ntk(MLP(2), [["1", "2"]]), T, "X has dtype <U1 and holds text: real numbers are needed"),
+        (lambda: jacobian_ntk(MLP(2), np.array([[1, "2"]], dtype=object)), T, "dtype object and holds text: real"),
+        (lambda: jacobian_ntk(MLP(2), [[10**400]]), V, "X holds an integer beyond the range of float64"),
+        (
+            lambda: jacobian_ntk(MLP(2), csr_array(X)),
+            T,
+            r"X is sparse \(csr_array\): a dense array is needed; pass X.toa",
+        ),
+        (
+            lambda: jacobian_ntk(MLP(2), MASKED),
+            V,
+            "X has 3 masked entries, behind which are numbers .* remove or impute",
+        ),
+        (
+            lambda: jacobian_ntk(MLP(2), X * 1e160),
+            V,
+            r"X has entries up to 1.0e\+160 in size: between 1e-75 and 1e\+75",
+        ),
+        (lambda: jacobian_ntk(MLP(2), X * 1e-160), V, "X has entries up to 1.0e-160 in size: between"),
+        (
+            lambda: jacobian_ntk(MLP(2), TABLE, TABLE[["b", "a", "c"]]),
+            V,
+            "column 0 of X2 is 'b', but .* is 'a': give both",
+        ),
         (lambda: jacobian_ntk(MLP(2), [[1.0], [1.0, 2.0]]), T, "X cannot be turned into a NumPy array.*pass a rect"),
         (lambda: jacobian_ntk(MLP(2), None), T, "X has dtype object"),
         (lambda: jacobian_ntk(MLP(2), X, X[:, :2]), V, "X2 has 2 input dimensions but the other points have 3: give"),
@@ -201,7 +242,13 @@ LIST = {
         (lambda: jacobian_ntk(MLP(2), X, memory=8).on(), V, "3 x 3 points do not fit in memory=.*raise memory"),
         (lambda: G.scaled(-1.0), V, "lam must not be negative, got -1"),
         (lambda: G.scaled([1.0, -2.0, 1.0]), V, "lam must not be negative, got -2.0 at index 1"),
-        (lambda: G.scaled([1.0, 2.0]), V, r"lam has shape \(2,\), but shape \(3,\) is needed"),
+        (
+            lambda: G.scaled([1.0, 2.0]),
+            V,
+            r"lam has shape \(2,\), but a number, shape \(3,\) .one per point., \(1, 3\)",
+        ),
+        (lambda: G.scaled([[1.0, -2.0, 1.0]]), V, r"lam must not be negative, got -2.0 at index \(0, 1\)"),
+        (lambda: jacobian_ntk(MLP(2, input_scale=(1, 2, 3)), X).rotated(X), V, "scaled by column cannot be rotat"),
         (lambda: jacobian_ntk(MLP(2), X, X[:2]).scaled(X[0]), V, "one lambda per point needs a symmetric"),
         (lambda: jacobian_ntk(MLP(2), X, X[:2]).diagonal(), V, r"shape \(12, 8\) has no diagonal: it needs"),
     ],
@@ -259,11 +306,25 @@ LIST = {
         (lambda: flow(y=Y * np.inf), V, "y contains 3 non-finite"),
         (lambda: flow(y=1.0), V, r"y has shape \(\)"),
         (lambda: flow(y=["a", "b", "c"]), T, "y has dtype <U1"),
+        (lambda: flow(X=MASKED), V, "X has 3 masked entries"),
+        (lambda: flow(y=csr_array(Y)), T, r"y is sparse .*; pass y.toarray\(\)"),
+        (lambda: flow(y=Y * 4e307), V, r"y has entries up to 4.0e\+307 in size: between 1e-75 and 1e\+75 is needed"),
+        (lambda: flow(y=Y * 1e-300), V, "y has entries up to 1.0e-300 in size: between"),
+        (lambda: flow(jacobian_targets=X * 1e200), V, r"jacobian_targets has entries up to 1.0e\+200"),
+        (
+            lambda: flow(X=TABLE).at(1.0, TABLE[["c", "b", "a"]]),
+            V,
+            "column 0 of X_new is 'c', but .* is 'a': give both",
+        ),
         (lambda: flow(lam=-0.1), V, "lam must not be negative, got -0.1"),
         (lambda: flow(lam=[0.1, -0.1, 0.0]), V, "lam must not be negative, got -0.1 at index 1"),
-        (lambda: flow(lam=[0.1, 0.1]), V, r"lam has shape \(2,\), but shape \(3,\) is needed"),
+        (lambda: flow(lam=[0.1, 0.1]), V, r"lam has shape \(2,\), but a number, shape \(3,\) .one per point."),
+        (lambda: flow(y=Y * np.nan), V, "y contains 3 non-finite"),
+        (lambda: flow(y=Y * np.nan, jacobian_targets=NAN), V, "point 0 has neither a value nor a derivative"),
+        (lambda: flow(y=Y * np.nan, jacobian_targets=X, lam=0), V, "no target has any weight: every value is NaN"),
+        (lambda: flow(jacobian_targets=INF), V, "jacobian_targets contains 9 non-finite"),
         (lambda: flow(lam=math.nan), V, "lam must be finite, got nan"),
-        (lambda: flow(lam="0.1"), T, "lam has dtype <U3"),
+        (lambda: flow(lam="0.1"), T, "lam must be a real number, got '0.1'"),
         (lambda: flow(ridge=-1.0), V, "ridge must not be negative, got -1"),
         (
             lambda: flow(solver=Iterative(devices="gpuu")),
@@ -292,6 +353,13 @@ LIST = {
         (lambda: flow().at(1.0, None, lambda Z: Z), V, r"what initial returned has shape \(3, 3\), but shape \(3, 4\)"),
         (lambda: flow().after(-1, 0.1), V, "steps must be at least 0, got -1"),
         (lambda: flow().after(1.5, 0.1), T, "steps must be an integer, got 1.5"),
+        (lambda: flow().after(10**400, 0.1), V, r"steps must be below 2\*\*63"),
+        (lambda: flow().at(10**400), V, "t must be finite, got inf"),
+        (
+            lambda: flow().at(1.0, None, lambda Z: 1e200 * slope(Z)),
+            V,
+            r"what initial returned has entries up to 1.0e\+200",
+        ),
         (lambda: flow().after(1, 0.0), V, "learning_rate must be positive, got 0"),
         (lambda: flow().after(1, 1e6), V, "diverges at learning_rate=1e[+]06: stability needs less than"),
         (lambda: flow().after(10**6, 1e6, allow_unstable=True), V, "grown beyond float64"),
@@ -319,10 +387,76 @@ LIST = {
         (lambda: fit(solver=Iterative(devices="gpuu")), V, "no device of platform 'gpuu' here"),
         (lambda: fit(solver="fast"), V, "solver must be 'auto', 'exact', 'iterative', or an Exact .* got 'fast'"),
         (lambda: fit().sample(X, 0), V, "n_samples must be at least 1, got 0"),
+        (lambda: JacobianKernelRegressor().fit(X * 1e160, Y), V, r"X has entries up to 1.0e\+160 in size: between"),
+        (lambda: JacobianKernelRegressor().fit(X * 1e-160, Y), V, "X has entries up to 1.0e-160 in size: between"),
+        (lambda: JacobianKernelRegressor().fit(X, Y * 4e307), V, r"y has entries up to 4.0e\+307 in size: between"),
+        (lambda: JacobianKernelRegressor().fit(MASKED, Y), V, "X has 3 masked entries"),
+        (lambda: JacobianKernelRegressor().fit(X, np.ma.array(Y, mask=Y < 0)), V, "y has 1 masked entries"),
+        (lambda: fit().predict(MASKED), V, "X has 3 masked entries"),
+        (lambda: JacobianKernelRegressor().fit(X.astype(str), Y), T, "X has dtype <U32 and holds text: real numbers"),
+        (lambda: JacobianKernelRegressor().fit(X.astype(str).astype(object), Y), T, "dtype object and holds text"),
+        (lambda: JacobianKernelRegressor().fit(X, Y.astype(str)), T, "y has dtype <U32 and holds text"),
+        (lambda: fit().predict(X.astype(str)), T, "X has dtype <U32 and holds text"),
+        (lambda: JacobianKernelRegressor().fit(csr_array(X), Y), T, r"X is sparse \(csr_array\)"),
+        (
+            lambda: JacobianKernelRegressor().fit([[10**400]], [1.0]),
+            V,
+            "X holds an integer beyond the range of float64",
+        ),
         (lambda: JacobianKernelRegressor().fit(X * 1j, Y), V, "Complex data not supported"),
         (lambda: JacobianKernelRegressor().fit(NAN, Y), V, "Input X contains NaN"),
         (lambda: fit().predict(X[:, :2]), V, "X has 2 features, but .* is expecting 3"),
         (lambda: JacobianKernelRegressor().predict(X), V, "is not fitted yet. Call 'fit'"),
+    ],
+    "gaussian": [
+        (lambda: process(kernel="rbf"), V, "kernel must be 'nngp' or 'ntk', got 'rbf'"),
+        (lambda: process(depth=0), V, "depth must be at least 1, got 0"),
+        (lambda: process(metric="full"), V, "metric must be one of auto, standard, .* got 'full'"),
+        (lambda: process(metric="gradient"), V, "metric='gradient' needs gradients: .* pass jacobian="),
+        (lambda: process(metric="likelihood"), V, "metric='likelihood' fits scales: give it an optimizer"),
+        (lambda: process(scale=0.0), V, "scale must be positive, got 0"),
+        (lambda: process(scale_bounds=(1.0,)), T, r"scale_bounds must be 'fixed' or a pair .* got \(1.0,\)"),
+        (lambda: process(scale_bounds=(2.0, 1.0)), V, r"scale_bounds must be \(low, high\) with low <= high"),
+        (lambda: process(sigma_b=-1.0), V, "sigma_b must be positive, got -1"),
+        (lambda: process(amplitude="best"), V, "amplitude must be 'auto' or a positive number, got 'best'"),
+        (lambda: process(noise="none"), V, "noise must be 'auto' or a standard deviation, got 'none'"),
+        (lambda: process(noise=-1.0), V, "noise must not be negative, got -1"),
+        (lambda: process(noise=[1.0, 2.0]), V, r"noise has shape \(2,\), but .* \(3,\) is needed"),
+        (lambda: process(noise_gradient=[[1.0, -2.0, 0.0]]), V, "noise_gradient must not be negative, got -2"),
+        (lambda: process(optimizer="adam"), V, "optimizer must be 'fmin_l_bfgs_b', a function or None, got 'adam'"),
+        (lambda: process(n_restarts_optimizer=-1), V, "n_restarts_optimizer must be at least 0, got -1"),
+        (lambda: process(jacobian=X[:2]), V, r"jacobian has shape \(2, 3\), but X needs \(3, 3\)"),
+        (lambda: process(jacobian=np.ma.masked_array(X, X > 0)), T, "jacobian is a masked array: give NaN"),
+        (lambda: process(X=np.ma.masked_array(X, X > 0)), T, "X is a masked array, .* remove what is masked"),
+        (
+            lambda: process(pd.DataFrame(X, columns=[*"abc"]), jacobian=pd.DataFrame(X, columns=[*"acb"])),
+            V,
+            r"jacobian has the columns \['a', 'c', 'b'\]: give it those of X, in their order",
+        ),
+        (lambda: process(depth=500, metric="standard"), S, "no Cholesky factor in float64 .at pre-.* depth"),
+        (lambda: process(jacobian=INF), V, r"jacobian is infinite at index \(0, 0\): give NaN"),
+        (lambda: process(jacobian="slopes"), T, "jacobian cannot be turned into an array of real numbers .* pass"),
+        (lambda: process(y=[1.0, np.nan, 2.0]), V, "Input y contains NaN at point 1, and no derivative .* remove"),
+        (lambda: process(X=NAN), V, "Input X contains NaN"),
+        (
+            lambda: process(np.ones((5, 3001)), np.ones(5), np.ones((5, 3001))),
+            V,
+            "15010 observed numbers need a dense .* take JacobianKernelRegressor",
+        ),
+        (
+            lambda: process(activation=quadrature().activation, optimizer="fmin_l_bfgs_b"),
+            V,
+            "'own' has no closed form.*optimizer=None",
+        ),
+        (lambda: process().predict(X, return_std=True, return_cov=True), V, "return_std and return_cov exclude"),
+        (lambda: process().log_marginal_likelihood([0.0]), V, r"theta has shape \(1,\), but \(0,\) is needed"),
+        (lambda: process().sample_y(X, 0), V, "n_samples must be at least 1, got 0"),
+        (lambda: JacobianGaussianProcessRegressor().predict(X), V, "is not fitted yet. Call 'fit'"),
+        (
+            lambda: process(np.concatenate([X, X]), np.arange(6.0), noise=0.0, metric="standard"),
+            C,
+            "relative residual of .* raise noise",
+        ),
     ],
     "networks": [
         (lambda: network(mlp="erf"), T, "mlp must be a jacntk_lib.MLP, got 'erf' of type str"),

@@ -55,6 +55,11 @@ def test_the_still_picture_is_the_last_frame_and_says_so():
     assert "too far" not in html
 
 
+def test_the_slider_begins_at_the_first_frame():
+    slider = re.search(r"<input [^>]*>", a_film()._repr_html_()).group()
+    assert 'min="0" max="1" value="0"' in slider
+
+
 def test_every_style_is_drawn_in_its_own_way_in_the_picture_and_in_the_key():
     """Two curves of one colour are told apart by their style alone: in grey, and by those who see few colours."""
     styles = ("line", "dashed", "dotted", "band")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import unit_points as points
+from helpers import weights as by_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +52,8 @@ def test_forty_digits(activation, depth):
 def kernel_of_points(mlp, x, y, tangent):
     """Sigma_00 or Theta_00 of one pair, composed layer by layer from K00 and K11 alone."""
     formulas = mlp.phi.formulas_for(1.0)
-    first, gain, bias = (mlp.sigma_w * mlp.input_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
+    x, y = (jnp.asarray(mlp.input_scale) * z for z in (x, y))
+    first, gain, bias = mlp.sigma_w**2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
     a, b, c = (first * jnp.dot(u, v) + bias for u, v in ((x, x), (y, y), (x, y)))
     theta = c
     for _ in range(mlp.depth):
@@ -84,6 +86,7 @@ SETTINGS = [
     {"depth": 2, "sigma_b": 0.5, "sigma_w": 1.2, "normalise": False},
     {"depth": 3, "input_scale": 1.7},
     {"depth": 2, "sigma_b": 0.1, "sigma_w": 0.8, "input_scale": 0.3},
+    {"depth": 2, "sigma_b": 0.2, "sigma_w": 1.1, "input_scale": (0.5, 2.0, 1.3)},
 ]
 
 
@@ -229,11 +232,13 @@ def test_duplicates_give_equal_rows():
     np.testing.assert_allclose(D[0], D[2], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("lam", [0.0, 0.01, 2.5, np.array([0.0, 1.0, 0.3])], ids=str)
+LAMBDAS = [0.0, 0.01, 2.5, np.array([0.0, 1.0, 0.3]), np.array([[0.2, 0.7]]), np.arange(6.0).reshape(3, 2)]
+
+
+@pytest.mark.parametrize("lam", LAMBDAS, ids=lambda lam: str(np.shape(lam) or lam))
 def test_scaled(lam):
     G = jacobian_ntk(MLP(2, sigma_b=0.1), points(3, 2))
-    root = np.sqrt(np.broadcast_to(lam, (3,)))
-    weights = np.stack([np.ones(3), root, root], axis=1).ravel()
+    weights = np.sqrt(by_row(lam, 3, 2))
     S = G.scaled(lam)
     expected = weights[:, None] * G.dense() * weights
     np.testing.assert_allclose(S.dense(), expected, atol=1e-14)
@@ -262,6 +267,31 @@ def test_value_rows_are_those_of_the_dense_matrix():
     np.testing.assert_allclose(scaled.value_rows(), scaled.blocks()[:, 0], rtol=1e-12, atol=1e-15)
     recomputed = jacobian_ntk(MLP(2), X, X2, memory=1)  # no scalars are kept
     np.testing.assert_allclose(recomputed.value_rows(), recomputed.blocks()[:, 0], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "mlp", [MLP(2, "gelu"), MLP(2, "gelu", input_scale=(0.5, 2.0))], ids=["one scale", "per column"]
+)
+def test_every_form_of_a_matrix_is_the_dense_one(mlp):
+    """Per column of the inputs and per derivative: diagonal, products, transposes, rows, columns, parts, placement."""
+    X, Y, rng = points(70, 2), points(4, 2, seed=1), np.random.default_rng(0)
+    lam, kept = rng.random((70, 2)), rng.random(210) < 0.3
+    lam[3] = 0.0
+    for G in (jacobian_ntk(mlp, X), jacobian_ntk(mlp, X).scaled(lam), jacobian_ntk(mlp, X, memory=1).scaled(lam)):
+        D, v = G.dense(), rng.standard_normal((210, 2))
+        for got, expected in (
+            (G.diagonal(), np.diag(D)),
+            (G @ v, D @ v),
+            (G.on("cpu") @ v, D @ v) if G.source else (v.T @ G, v.T @ D),
+            (G.value_rows().reshape(70, -1), D[::3]),
+            (G.rows_of(slice(2, 9)).dense(), D[6:27]),
+            (G.submatrix(kept), D[kept][:, kept]),
+            (G.row_factors.ravel() ** 2, np.diag(D) / jacobian_ntk(MLP(2, "gelu"), G.Z).diagonal()),
+        ):
+            np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+    R = jacobian_ntk(mlp, X, Y).scaled(0.3)
+    np.testing.assert_allclose(R.T.dense(), R.dense().T, atol=1e-13)
+    np.testing.assert_allclose(R.T @ v, R.dense().T @ v, atol=1e-12)
 
 
 def test_kappa_is_not_in_a_kernel():

@@ -7,7 +7,11 @@ from jacntk_lib import MLP, datasets, jacobian_nngp, jacobian_ntk
 from jacntk_lib.spectrum.imprecise import gram_in_float32
 
 X = datasets.sphere_net(8, 3, seed=0)
-NETWORKS = [MLP(1, "erf"), MLP(3, "gelu"), MLP(2, "sin", sigma_b=0.4, sigma_w=1.2, input_scale=0.8, normalise=False)]
+NETWORKS = [
+    MLP(1, "erf"),
+    MLP(3, "gelu", input_scale=(1.2, 0.7, 1.0)),
+    MLP(2, "sin", sigma_b=0.4, sigma_w=1.2, input_scale=0.8, normalise=False),
+]
 
 
 @pytest.mark.parametrize("mlp", NETWORKS, ids=str)

@@ -9,6 +9,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse.linalg
 from helpers import unit_points as points
+from helpers import weights
 from numpy.testing import assert_allclose
 
 from jacntk_lib import MLP, jacobian_ntk
@@ -37,7 +38,12 @@ def problem(case):
         case["jacobian_targets"] = rng.standard_normal((N, K, d))
     if case.pop("origin", False):
         X[0] = 0.0
-    return {"mlp": MLP(case.pop("depth", 2), case.pop("activation", "erf")), "X": X, "y": y, "ridge": 1e-3, **case}
+    if case.pop("missing", False):
+        y[::3] = np.nan
+        case["jacobian_targets"][1::6] = np.nan
+        case["jacobian_targets"][2::3, :, :2] = np.nan
+    mlp = MLP(case.pop("depth", 2), case.pop("activation", "erf"), input_scale=case.pop("scale", 1.0))
+    return {"mlp": mlp, "X": X, "y": y, "ridge": 1e-3, **case}
 
 
 CASES = {
@@ -45,6 +51,9 @@ CASES = {
     "gelu": {"shape": (24, 4, 1), "activation": "gelu", "ridge": 1e-2, "lam": 0.1},
     "more dimensions than points": {"shape": (7, 20, 2), "sobolev": True},
     "no penalty": {"shape": (24, 3, 2), "lam": 0.0},
+    "one lambda per column": {"shape": (20, 3, 2), "lam": np.array([[0.2, 0.0, 1.0]])},
+    "a third not observed": {"shape": (20, 4, 2), "lam": 0.1, "missing": True, "sobolev": True},
+    "a scale per column": {"shape": (20, 3, 2), "scale": (0.5, 2.0, 1.0), "ties": True},
     "one lambda per point": {"shape": (20, 3, 2), "lam": np.r_[np.zeros(5), np.linspace(0.01, 1, 15)]},
     "duplicates and antipodes": {"shape": (24, 4, 2), "ties": True},
     "a point at the origin": {"shape": (16, 3, 2), "origin": True},
@@ -279,28 +288,46 @@ def test_memory_reaches_the_flow_and_the_regressor():
 
 
 def weighted(N=9, d=3, activation="erf", lam=0.1):
-    return WeightedGram(jacobian_ntk(MLP(2, activation), points(N, d)), np.ones(N), np.full(N, lam))
+    return WeightedGram(jacobian_ntk(MLP(2, activation), points(N, d)), weights(lam, N, d).reshape(N, 1 + d))
 
 
+@pytest.mark.parametrize("by_column", [[1.0, 1.0, 1.0], [1.5, 0.5, 1.0]], ids=str)
 @pytest.mark.parametrize("rows", [9, 9 + 3, 9 + 6 * 3, 9 + 9 * 3])
-def test_preconditioner_is_what_it_says(rows):
+def test_preconditioner_is_what_it_says(rows, by_column):
     """Exact among values and the leading u_p tensored with R^d, k_C on the rest; from the dense matrix."""
     N, d, ridge = 9, 3, 0.01
     slopes = np.sqrt(np.linspace(0.05, 0.2, N))
     gram = jacobian_ntk(MLP(2), points(N, d))
-    root = np.concatenate([np.ones((N, 1)), np.repeat(slopes[:, None], d, axis=1)], axis=1).ravel()
-    S = root[:, None] * gram.dense() * root
-    approximate = Preconditioner(gram, np.ones(N), slopes, rows)
+    by_column = np.array(by_column) / np.sqrt(np.mean(np.square(by_column)))  # so that slopes alone weigh k_C
+    root = np.concatenate([np.ones((N, 1)), slopes[:, None] * by_column], axis=1)
+    approximate = Preconditioner(gram, root, rows)
     assert approximate.exact_rows == rows
+    root = root.ravel()
+    S = root[:, None] * gram.dense() * root
     e, U = np.linalg.eigh(slopes[:, None] * gram.k_C * slopes)
     basis = np.zeros((N, 1 + d, N + N * d))
     basis[:, 0, :N] = np.eye(N)
     basis[:, 1:, N:] = np.einsum("np,ab->napb", U[:, ::-1], np.eye(d)).reshape(N, d, N * d)
     basis = basis.reshape(N * (1 + d), -1)
-    expected = np.diag(np.concatenate([np.zeros(N), np.repeat(e[::-1], d)]))
+    expected = np.diag(np.concatenate([np.zeros(N), np.outer(e[::-1], by_column**2).ravel()]))
     expected[:rows, :rows] = (basis.T @ S @ basis)[:rows, :rows]
     inverse = basis @ np.linalg.inv(expected + ridge * np.eye(len(S))) @ basis.T
     assert_allclose(approximate.at(ridge)(np.eye(len(S))), inverse, atol=1e-10 * np.abs(inverse).max())
+
+
+def test_preconditioner_of_what_was_observed_is_that_of_all_rows_restricted():
+    """P_RR^{-1}, with the P of weights that are a product, which those that were observed determine."""
+    N, d, ridge = 9, 3, 0.01
+    gram, rng = jacobian_ntk(MLP(2), points(N, d)), np.random.default_rng(0)
+    root = np.insert(np.outer(np.linspace(0.2, 0.4, N), [1.5, 0.5, 1.0]), 0, 1.0, axis=1)
+    whole = Preconditioner(gram, root, 9 + 2 * 3).at(ridge)(np.eye(N * (1 + d)))
+    observed = rng.random(root.shape) < 0.7
+    observed[:, 0] = True
+    seen = observed.ravel()
+    expected = np.linalg.inv(np.linalg.inv(whole)[seen][:, seen])
+    got = Preconditioner(gram, root * observed, 9 + 2 * 3).at(ridge)(np.eye(N * (1 + d))[:, seen])
+    assert_allclose(got[seen], expected, atol=1e-6 * np.abs(expected).max())
+    assert not got[~seen].any()
 
 
 def count(system, b, tolerance, precondition, ridge=1e-3):
@@ -382,7 +409,7 @@ def test_scipys_own_solvers_take_the_operator():
 def test_the_preconditioner_keeps_leading_eigenvectors_where_values_alone_are_many(monkeypatch):
     monkeypatch.setattr(preconditioner, "EXACT_ROWS", 20)
     gram = jacobian_ntk(MLP(3), points(24, 5))
-    assert Preconditioner(gram, np.ones(24), np.full(24, 0.1)).exact_rows == 24 + 4 * 5
+    assert Preconditioner(gram, weights(0.1, 24, 5).reshape(24, 6)).exact_rows == 24 + 4 * 5
 
 
 def test_the_preconditioner_asks_a_recomputed_kernel_twice(monkeypatch):
@@ -391,6 +418,7 @@ def test_the_preconditioner_asks_a_recomputed_kernel_twice(monkeypatch):
     monkeypatch.setattr(scalars, "between", lambda *args, **more: calls.append(1) or original(*args, **more))
     stored, tight = (jacobian_ntk(MLP(3), points(24, 5), memory=memory) for memory in (1 << 20, 1))
     x = np.random.default_rng(0).standard_normal((24 * 6, 2))
-    one, other = (Preconditioner(gram, np.ones(24), np.full(24, 0.1)).at(1e-3)(x) for gram in (stored, tight))
+    root = weights(0.1, 24, 5).reshape(24, 6)
+    one, other = (Preconditioner(gram, root).at(1e-3)(x) for gram in (stored, tight))
     assert_allclose(other, one, atol=1e-9 * np.abs(one).max())
     assert len(calls) == 2  # k_C for its eigenvectors, and everything else in one pass

@@ -137,8 +137,8 @@ def test_the_table_of_contents_lists_every_page_once():
 
 
 KEPT = """
-MLP jacobian_nngp jacobian_ntk JacobianGram RobustFlow JacobianKernelRegressor networks.FiniteMLP
-finite.jacobian_ntk finite.jacobian_nngp training.train training.max_learning_rate
+MLP jacobian_nngp jacobian_ntk JacobianGram RobustFlow JacobianKernelRegressor JacobianGaussianProcessRegressor
+networks.FiniteMLP finite.jacobian_ntk finite.jacobian_nngp training.train training.max_learning_rate
 datasets.load datasets.sphere_net datasets.split dynamics.RobustFlow
 spectrum.smallest_eigenvalue spectrum.extreme_eigenvalues robustness.attack robustness.accuracy_under_attack
 results.load experiments.figure experiments.figure1 experiments.figure6 activations.Activation

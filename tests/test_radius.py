@@ -122,3 +122,11 @@ def test_norm_is_that_of_the_interpolant_of_its_own_values(t, lam):
     single = RobustFlow(MLP(2, kappa=1.0), X, y, lam=lam)
     assert isinstance(single.kernel_norm(t), float)
     assert_allclose(single.kernel_norm(t), expected[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"standardise": True}, {"input_scale": (0.5, 1.0, 2.0)}])
+def test_columns_that_the_model_scales_by_themselves_are_refused(options):
+    X, y, Z = problem()
+    model = JacobianKernelRegressor(depth=2, lam=0.0, ridge=1e-2, **options).fit(X, y)
+    with pytest.raises(ValueError, match=r"scales each column by itself.*scale the columns beforehand"):
+        certified_radius(model, Z, np.sign(model.predict(Z)))

@@ -20,10 +20,10 @@ trapezoidal rule of :mod:`jacntk_lib.activations.quadrature`.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._float64 import float64
 from .parts import parts
 from .quadrature import Formulas, GaussianRule
 
@@ -93,7 +93,7 @@ class Activation:
             )
         rule = GaussianRule(name, derivatives)
         rule.check_derivatives()
-        with jax.enable_x64(True):
+        with float64():
             second_moment = float(rule.formulas_for(1.0).moment(jnp.ones(()))[0])
         if second_moment == 0.0:
             raise ValueError(

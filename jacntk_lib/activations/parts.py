@@ -28,9 +28,10 @@ to twelve, a statement is demanded. What a user states is checked in the same wa
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from .._float64 import float64
 
 _NEGLIGIBLE = 1e-10
 _POINTS = 6 * np.cos(np.pi * (np.arange(48) + 0.5) / 96)  # Chebyshev's, positive; their mirror images come along
@@ -58,7 +59,7 @@ class _Sample(NamedTuple):
 
     @classmethod
     def of(cls, derivatives):
-        with jax.enable_x64(True):
+        with float64():
             jets = np.stack([[np.asarray(f(jnp.asarray(z))) for z in (_POINTS, -_POINTS)] for f in derivatives])
             at_zero = [float(f(jnp.zeros(()))) for f in derivatives]
         near = np.abs(jets[:, :, np.abs(_POINTS) <= 1]).max(axis=(1, 2))

@@ -27,6 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._float64 import float64
+
 RANGE = 9.5  # exp(-RANGE^2 / 2) = 2.5e-20: what lies outside is below rounding for functions of polynomial growth
 NODE_COUNTS = (33, 49, 65, 97, 129, 193, 257, 385, 513)  # the cost of a kernel grows with the square
 TOLERANCE = 1e-12  # relative to the size of the integrand, between one node count and the next
@@ -95,7 +97,7 @@ class GaussianRule:
         for n, reached in sorted(self._variance_reached.items()):
             if variance <= reached:
                 return n
-        with jax.enable_x64(True):
+        with float64():
             for n, finer in pairwise(NODE_COUNTS):
                 error = _disagreement(self.derivatives, n, finer, variance)
                 if error <= TOLERANCE:
@@ -111,7 +113,7 @@ class GaussianRule:
     def check_derivatives(self):
         """Refuse derivatives that break Stein's identity E[z f(m + z)] = E[f'(m + z)]."""
         s, w = _nodes(self._count_for(1.0))
-        with jax.enable_x64(True):
+        with float64():
             for order, (f, df) in enumerate(pairwise(self.derivatives)):
                 left, right = float(jnp.sum(w * s * f(0.3 + s))), float(jnp.sum(w * df(0.3 + s)))
                 if not abs(left - right) <= 1e-7 * (1 + abs(left)):

@@ -1,7 +1,8 @@
 """A line chart under a slider: pictures that move in the page, with no kernel and nothing loaded from elsewhere.
 
 All frames are computed beforehand and embedded as whole-number coordinates of an SVG picture, which are short and the
-same on every machine. The slider works with mouse and arrow keys; without JavaScript, and on paper, one frame stands.
+same on every machine. A film begins at its first frame; the slider works with mouse and arrow keys. Without JavaScript,
+and on paper, the last frame stands, which shows where it leads.
 
 >>> frames = [Frame(f"t = {t}", f"At time {t}.", [np.array([0.0, t, 0.0])]) for t in (0.0, 1.0)]
 >>> Film("bump", np.arange(3), frames, [Curve("height", "#1b1b1b")], "A bump grows.", "Time",
@@ -59,7 +60,7 @@ class Film:
     ----------
     name : letters, digits and hyphens; the id of the element, so one of its kind on a page.
     x : (n,) abscissae, shared by all curves and frames.
-    frames : at least two :class:`Frame`; the last is the one that stands still.
+    frames : at least two :class:`Frame`: it begins with the first, and the last is the one that stands still.
     curves : what is drawn, in this order, the first at the bottom.
     description : what the picture shows, for those who cannot see it.
     slider : what the slider sets, as "Training step".
@@ -147,7 +148,7 @@ class Film:
 <button type="button" style="min-width:5rem;padding:.35rem .8rem;font:inherit;color:{_INK};background:#eee;border:1px
  solid #555;border-radius:.25rem">Play</button>
 <label for="{name}-slider">{escape(self.slider)}</label>
-<input id="{name}-slider" type="range" min="0" max="{last}" value="{last}" style="flex:1;min-width:8rem">
+<input id="{name}-slider" type="range" min="0" max="{last}" value="0" style="flex:1;min-width:8rem">
 </div>
 <output aria-live="off" style="display:block">{escape(self.frames[last].caption)}</output>
 <div style="font-size:.85em">{key}</div>

@@ -38,7 +38,7 @@ class WeightedSpectrum:
     >>> from jacntk_lib import MLP, jacobian_ntk
     >>> from jacntk_lib.dynamics.weighted import WeightedGram
     >>> G = jacobian_ntk(MLP(depth=2), np.eye(5)[:2])  # two points in R^5: 12 unknowns, 6 + 2 after reduction
-    >>> spectrum = WeightedSpectrum(WeightedGram(G, np.ones(2), np.full(2, 0.1)))
+    >>> spectrum = WeightedSpectrum(WeightedGram(G, np.tile([1.0, *[0.1] * 5], (2, 1))))
     >>> bool(np.allclose(spectrum.eigenvalues[::-1], np.linalg.eigvalsh(G.scaled(0.1).dense())))
     True
     """
@@ -165,7 +165,16 @@ def default_cutoff(n):
 def _eigh(matrix):
     if not matrix.size:
         return np.zeros(0), np.zeros((0, 0))
+    _require_finite(matrix)
     return scipy.linalg.eigh(matrix, driver="evd", overwrite_a=True, check_finite=False)
+
+
+def _require_finite(matrix):
+    if not np.isfinite(matrix).all():
+        raise ValueError(
+            "the weighted kernel among the training points leaves the range of float64; reduce lam, depth, sigma_w, "
+            "sigma_b, input_scale or the length of the inputs"
+        )
 
 
 def _cholesky(matrix, ridge):
@@ -173,6 +182,7 @@ def _cholesky(matrix, ridge):
     if not matrix.size:
         return (matrix, True), 1.0
     matrix[np.diag_indices(len(matrix))] += ridge
+    _require_finite(matrix)
     norm = float(np.abs(matrix).sum(axis=0).max())
     factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
     reciprocal, _ = scipy.linalg.lapack.dpocon(factor[0], norm, uplo="L")

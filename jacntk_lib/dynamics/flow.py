@@ -27,8 +27,18 @@ import numbers
 
 import numpy as np
 
-from .._validation import as_array, as_points, integer, non_negative_number, positive_number
+from .._validation import (
+    as_array,
+    as_points,
+    columns_of,
+    integer,
+    non_negative_number,
+    positive_number,
+    require_moderate,
+    row_weights,
+)
 from ..architecture import MLP
+from ..errors import warn
 from ..kernels import jacobian_nngp, jacobian_ntk
 from ..kernels.scalars import slices
 from ..solve import EPS, semidefinite_factor, solver_named
@@ -52,11 +62,14 @@ class RobustFlow:
     ----------
     mlp : the network; its kappa sets the time scale (only kappa^2 t enters) and the spread of initialisations.
     X : training points, (N, d).
-    y : label targets, (N,) or (N, K). Outputs are independent of each other.
-    lam : lambda >= 0, weight of the squared Jacobian; a number, or one per point (N,). 0 is the ordinary NTK at every
-        time. At infinite time every lambda > 0 gives one and the same answer (where Theta is regular and there is no
-        ridge), and that is another one: the limits lambda -> 0 and t -> infinity do not commute.
-    jacobian_targets : (N, d) or (N, K, d); ``None`` is zero. Others are Sobolev training.
+    y : label targets, (N,) or (N, K). Outputs are independent of each other. NaN where only derivatives
+        were observed, for all outputs alike: the value's square is left out of the loss (N stays the number of points).
+    lam : lambda >= 0, weight of the squared Jacobian; a number, or one per point (N,), per column (1, d) or per
+        derivative (N, d), 0 where a derivative was not observed. 0 everywhere is the ordinary NTK at every time. At
+        infinite time every lambda > 0 gives one and the same answer (where Theta is regular and there is no ridge), and
+        that is another one: the limits lambda -> 0 and t -> infinity do not commute.
+    jacobian_targets : (N, d) or (N, K, d); ``None`` is zero. Others are Sobolev training, NaN where a derivative was
+        not observed, for all outputs alike: its lambda is then 0.
     ridge : rho >= 0, absolute, in units of Theta (see the module's text).
     solver : a :class:`~jacntk_lib.solve.Exact`, which factorises dense matrices; an
         :class:`~jacntk_lib.solve.Iterative`, which uses products with the kernel alone, in O(N^2 + N d) memory, and
@@ -67,7 +80,8 @@ class RobustFlow:
 
     Attributes
     ----------
-    mlp, X, y, ridge : as given; ``lam`` one per point.
+    mlp, X, y, ridge : as given.
+    lam : one per point, (N,), or where columns differ one per derivative, (N, d); 0 where none was observed.
     solver : the Exact or Iterative in use.
     cutoff : eigenvalues at or below ``cutoff`` times the largest are unresolved; as given to Exact, or its default.
     eigenvalues : (p,), descending: w + ridge on the distinct points, on the rows that carry weight.
@@ -76,7 +90,8 @@ class RobustFlow:
 
     Raises
     ------
-    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda or ridge; an unknown solver.
+    TypeError, ValueError : wrong types, shapes, non-finite entries, negative lambda or ridge; an unknown solver; in a
+        table of new points, other names of columns than in X. Warns of Jacobian targets without weight (lam = 0).
 
     Examples
     --------
@@ -91,36 +106,32 @@ class RobustFlow:
     ((1,), (1, 2))
     """
 
-    def __init__(
-        self,
-        mlp,
-        X,
-        y,
-        lam=0.01,
-        jacobian_targets=None,
-        ridge=0.0,
-        *,
-        solver="auto",
-    ):
+    def __init__(self, mlp, X, y, lam=0.01, jacobian_targets=None, ridge=0.0, *, solver="auto"):
         if not isinstance(mlp, MLP):
             raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
         self.mlp = mlp
-        self.X = as_points(X, "X")
+        self._columns, self.X = columns_of(X), as_points(X, "X")
         N, d = self.X.shape
-        self.y = as_array(y, "y", (N,) if np.ndim(y) == 1 else (N, *np.shape(y)[1:2]))
+        shape = (N,) if np.ndim(y) == 1 else (N, *np.shape(y)[1:2])
+        self.y = as_array(y, "y", shape, missing=jacobian_targets is not None)
         if 0 in self.y.shape:
             raise ValueError(f"y has shape {self.y.shape}: at least one output is needed")
         self._outputs = self.y.shape[1:]  # () or (K,)
         K = self.y.size // N
-        self.lam = _per_point(lam, N)
         targets = np.zeros((N, 1 + d, K))
         targets[:, 0] = self.y.reshape(N, K)
         if jacobian_targets is not None:
-            jacobian_targets = as_array(jacobian_targets, "jacobian_targets", (N, *self._outputs, d))
+            jacobian_targets = as_array(jacobian_targets, "jacobian_targets", (N, *self._outputs, d), missing=True)
             targets[:, 1:] = np.moveaxis(jacobian_targets.reshape(N, K, d), 1, 2)
-        self._targets = targets
+        weights = row_weights(lam, targets)
+        self.lam = weights[:, 1] if (weights[:, 1:] == weights[:, 1:2]).all() else weights[:, 1:]
+        if jacobian_targets is not None and not self.lam.any():
+            warn("jacobian_targets have no weight, because lam is 0: they are ignored; give a lam above 0")
+        self._targets = np.nan_to_num(targets)
+        require_moderate(self._targets[:, 0], "y")
+        require_moderate(self._targets[:, 1:], "jacobian_targets")
         self.ridge = non_negative_number(ridge, "ridge")
-        self._system = LinearSystem(mlp, self.X, self.lam, self.ridge, solver_named(solver))
+        self._system = LinearSystem(mlp, self.X, weights, self.ridge, solver_named(solver))
         self.solver = self._system.solver
         self._last = None  # the last schedule from the zero function, its coefficients and report
 
@@ -172,7 +183,8 @@ class RobustFlow:
         Raises
         ------
         SingularGramError : infinite time without ridge, and tied points have targets that contradict each other.
-        ConvergenceError : the iterative solver did not reach its tolerance; names residual and condition.
+        ConvergenceError : the iterative solver did not reach its tolerance, or float64 is too coarse for the ridge
+            (relative residual above 1e-2); names residual and condition.
         TypeError, ValueError : bad t, points or start.
 
         Warns
@@ -180,7 +192,7 @@ class RobustFlow:
         UserWarning : infinite time without ridge and some points are tied, with consistent targets: the answer is
             the minimum-norm one.
         scipy.linalg.LinAlgWarning : float64 does not determine the answer: relative residual above 1e-6 at infinite
-            time without ridge, or a time beyond ``horizon`` with targets in unresolved directions.
+            time, or a time beyond ``horizon`` with targets in unresolved directions.
         """
         return self._predict(self._flow(t), X_new, initial)
 
@@ -222,20 +234,35 @@ class RobustFlow:
         """Mean and covariance over initialisations after gradient descent; see :meth:`after` and :meth:`ensemble`."""
         return self._ensemble(self._descent(steps, learning_rate, allow_unstable), X_new)
 
+    def value_mean(self, t, X_new=None):
+        """The mean over initialisations of the values at time t of gradient flow, (M,) or (M, K).
+
+        ``at(t, X_new).value``, but no derivative is computed, which costs less; errors and warnings as there.
+        """
+        coefficients, _ = self._mean_coefficients(self._flow(t))
+        values = self._system.values(self._points(X_new), coefficients)
+        return values.reshape(len(values), *self._outputs)
+
     def value_std(self, t, X_new=None):
         """Standard deviation of the values over initialisations, (M,), in batches: no matrix of all new points.
 
-        The diagonal of the value rows of :meth:`ensemble`'s covariance; same for all outputs.
+        The diagonal of the value rows of :meth:`ensemble`'s covariance; same for all outputs. Errors and warnings as
+        in :meth:`at`.
         """
         schedule, X, system = self._flow(t), self._points(X_new), self._system
+        self._mean_coefficients(schedule)  # for its errors and warnings
         U = system.U
         prior = jacobian_nngp(self.mlp, U)
         n = prior.shape[0]
         variance = np.empty(len(X))
-        for rows in slices(len(X), max(1, _ENTRIES_AT_ONCE // (n * (1 + X.shape[1])))):
-            theta = jacobian_ntk(self.mlp, U, X[rows]).blocks()[:, :, :, 0]
-            A = system.apply(schedule, theta).reshape(n, -1)  # transposed: one column per new point
-            cross = jacobian_nngp(self.mlp, U, X[rows]).blocks()[:, :, :, 0].reshape(A.shape)
+        for rows in slices(len(X), max(1, _ENTRIES_AT_ONCE // n)):
+            # transposed: one column per new point
+            theta, cross = (
+                np.ascontiguousarray(kernel(self.mlp, X[rows], U).value_rows().transpose(1, 2, 0))
+                for kernel in (jacobian_ntk, jacobian_nngp)
+            )
+            A = system.apply(schedule, theta).reshape(n, -1)
+            cross = cross.reshape(A.shape)
             own = jacobian_nngp(self.mlp, X[rows]).k.diagonal()
             variance[rows] = own + np.einsum("nm,nm->m", A, prior @ A - 2 * cross)
         return self.mlp.kappa * np.sqrt(np.maximum(variance, 0.0))
@@ -274,7 +301,7 @@ class RobustFlow:
         self._mean_coefficients(schedule)  # for its errors and warnings
         eigenvalues, summands = system.spectrum.split(
             system.tau(schedule),
-            system.distinct.mean(self._targets, self.lam),
+            system.distinct.mean(self._targets, system.weights),
             gap=16 * EPS * system.spectrum.largest,
         )
         return FeatureFunctions(system, eigenvalues + self.ridge, summands, self._outputs)
@@ -299,7 +326,7 @@ class RobustFlow:
             theta=np.concatenate([jacobian_ntk(self.mlp, Z, self.X).dense() for Z in (self.X, points)]),
             start=np.concatenate([self._start(initial, Z) for Z in (self.X, points)]),
             targets=self._targets,
-            lam=self.lam,
+            weights=self._system.weights,
             rate=self._system.rate,
             ridge=self.ridge,
             t=t,
@@ -314,7 +341,7 @@ class RobustFlow:
     def _flow(self, t):
         if isinstance(t, numbers.Real) and t == math.inf:
             return Limit()
-        return GradientFlow(non_negative_number(t, "t") * self._system.rate)
+        return GradientFlow(non_negative_number(t, "t", moderate=False) * self._system.rate)
 
     def _descent(self, steps, learning_rate, allow_unstable):
         steps = integer(steps, "steps", at_least=0)
@@ -327,7 +354,7 @@ class RobustFlow:
         return GradientDescent(steps, learning_rate * self._system.rate)
 
     def _points(self, X_new):
-        return self.X if X_new is None else as_points(X_new, "X_new", dimension=self.X.shape[1])
+        return self.X if X_new is None else as_points(X_new, "X_new", self.X.shape[1], self._columns)
 
     def _start(self, initial, points):
         """The network at t = 0 on some points, (M, 1+d, K)."""
@@ -341,6 +368,7 @@ class RobustFlow:
         if hasattr(rows, "detach"):  # a torch tensor, without importing torch
             rows = rows.detach().cpu().numpy()
         rows = as_array(rows, "what initial returned", (M, *self._outputs, d1))
+        require_moderate(rows, "what initial returned")
         return np.moveaxis(rows.reshape(M, K, d1), 1, 2)
 
     def _mean_coefficients(self, schedule):
@@ -381,12 +409,3 @@ class RobustFlow:
             factor = system.distinct.spread(factor.reshape(P, d1, -1)).reshape(len(self.X) * d1, -1)
         mean = system.evaluate(X_new, coefficients)
         return Ensemble(mean.reshape(len(factor), *self._outputs), factor)
-
-
-def _per_point(lam, N):
-    if isinstance(lam, numbers.Real):
-        return np.full(N, non_negative_number(lam, "lam"))
-    lam = as_array(lam, "lam", (N,))
-    if (lam < 0).any():
-        raise ValueError(f"lam must not be negative, got {lam.min()} at index {int(lam.argmin())}")
-    return lam

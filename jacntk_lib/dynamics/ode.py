@@ -1,22 +1,21 @@
 """The linear ODE by an ODE solver. The only module that imports diffrax; used to check the closed form."""
 
 import diffrax
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._float64 import float64
 from ..errors import ConvergenceError
 
 
-def integrate(*, theta, start, targets, lam, rate, ridge, t, rtol, atol, max_steps):
+def integrate(*, theta, start, targets, weights, rate, ridge, t, rtol, atol, max_steps):
     """Rows (N+M, 1+d, K) at time t of ``z' = -rate [Theta Lam (u - y*) + ridge (z - z_0)]``, u the first N of them.
 
-    theta is ((N+M)(1+d), N(1+d)), start (N+M, 1+d, K), targets (N, 1+d, K), lam (N,).
+    theta is ((N+M)(1+d), N(1+d)), start (N+M, 1+d, K), targets (N, 1+d, K), weights (N, 1+d), the diagonal of Lam.
     """
     N, d1, K = targets.shape
-    weight = np.concatenate([np.ones((N, 1)), np.repeat(lam[:, None], d1 - 1, axis=1)], axis=1).reshape(-1, 1)
-    with jax.enable_x64(True):
-        theta, weight, ridge = jnp.asarray(theta), jnp.asarray(weight), jnp.asarray(ridge)
+    with float64():
+        theta, weight, ridge = jnp.asarray(theta), jnp.asarray(weights.reshape(-1, 1)), jnp.asarray(ridge)
         targets = jnp.asarray(targets.reshape(-1, K))
         start = jnp.asarray(start.reshape(-1, K))
 

@@ -49,12 +49,6 @@ class KrylovSolver:
         self._weighted, self._ridge, self._options = weighted, ridge, options
         self._factor = None  # the last ridge and the preconditioner for it
 
-    def __getstate__(self):
-        """What is pickled: not the preconditioner, which is a function and soon made again."""
-        state = dict(vars(self), _factor=None)
-        state.pop("_preconditioner", None)
-        return state
-
     @cached_property
     def largest(self):
         """The largest eigenvalue of S, by Lanczos to ten digits (from below).
@@ -94,7 +88,15 @@ class KrylovSolver:
             w, V = self._outside
             floor = default_cutoff(len(w)) * max(self.largest, w.max(initial=0.0))
             coordinates = np.tensordot(V, outside, axes=(0, 0))
-            factors = schedule(np.maximum(w, 0.0) + self._ridge, floor)
+            w = np.maximum(w, 0.0) + self._ridge
+            left, whole = np.linalg.norm(coordinates[w <= floor]), np.linalg.norm(coordinates)
+            if schedule.elapsed * floor > 1 and left > self._options.tolerance * whole:
+                raise ConvergenceError(
+                    f"{left / whole:.1e} of the Jacobian targets orthogonal to the span of the points lie in "
+                    f"directions that float64 does not resolve with a ridge of {self._ridge:.1e}; take a larger ridge "
+                    "or a shorter time"
+                )
+            factors = schedule(w, floor)
             outside = np.tensordot(V, factors[:, None, None] * coordinates, axes=1)
         return self._weighted.scatter(inside, outside), report
 
@@ -150,7 +152,7 @@ class KrylovSolver:
         for m in range(1, steps + 1):
             image, report = self._solve(self._ridge + 1.0 / gamma, basis[-1], aim=0.1)
             products, solved = products + report.products + 1, max(solved, report.residual)
-            image /= gamma
+            reach = np.linalg.norm(image, axis=0)
             for _ in range(2):  # twice is enough for orthogonality to rounding
                 for j, v in enumerate(basis):
                     overlap = np.einsum("nk,nk->k", v, image)
@@ -164,7 +166,7 @@ class KrylovSolver:
             before, change = change, float(max(outputs.max(), inputs.max()))
             error = max(change, 0.1 * before)
             norms = np.linalg.norm(image, axis=0)
-            norms[norms < 1e-14] = 0.0  # the space of that output holds everything there is
+            norms[norms < 1e-14 * reach] = 0.0  # the space of that output holds everything there is
             whole = m == len(b) or not norms.any()
             if whole or error <= self._options.tolerance:
                 break
@@ -183,8 +185,9 @@ class KrylovSolver:
 
 
 def _function_of_inverse(schedule, T, gamma, ridge):
-    """tau(w) of the matrices that T (K, m, m) is Z of, times the first unit vector: (K, m)."""
+    """tau(w) of the matrices that T (K, m, m) is gamma Z of, times the first unit vector: (K, m)."""
     theta, Y = np.linalg.eigh((T + T.transpose(0, 2, 1)) / 2)
-    w = np.maximum((1.0 / np.clip(theta, 1e-18, 1.0) - 1.0) / gamma, ridge)
+    theta = np.maximum(theta, 1e-18 * theta.max(axis=1, keepdims=True))  # 1 / (w + 1/gamma), which is positive
+    w = np.maximum(1.0 / theta - 1.0 / gamma, ridge)
     tau = schedule(w.ravel(), 0.0).reshape(w.shape)
     return np.einsum("kij,kj->ki", Y, tau * Y[:, 0])

@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
-from ..errors import SingularGramError, warn
-from ..kernels import MEMORY, jacobian_ntk
-from ..kernels.scalars import slices
+from ..errors import ConvergenceError, SingularGramError, warn
+from ..kernels import jacobian_ntk
+from ..kernels.scalars import slices, value_products
 from ..solve import Exact, Iterative, Report, relative_norm
 from ..spectrum import positivity
 from .dense import WeightedCholesky, WeightedSpectrum
@@ -20,34 +20,54 @@ from .weighted import WeightedGram
 _PAIRS_AT_ONCE = 1 << 20  # pairs of points per batch of a prediction: 64 MiB of kernel scalars
 EXACT_UP_TO = 8192  # unknowns that solver="auto" solves by dense matrices: 0.5 GB each, minutes for all eigenvectors
 _POORLY_SOLVED = 1e-6  # relative residual above which an infinite-time answer comes with a warning
+_NOT_SOLVED = 1e-2  # relative residual above which a system with ridge, which has a solution, counts as not solved
+_WHAT_GROWS = "lam, depth, sigma_w, sigma_b, input_scale or the length of the inputs"
 
 
 class LinearSystem:
-    r"""Theta on the training points, tied points merged, with weights Lam; applies
+    r"""Theta on the training points, tied points merged, with weights Lam; it applies
     :math:`G = \Lambda^{1/2} V\, diag(\tau)\, V^\top \Lambda^{1/2}` and products with Theta_{*X}.
 
-    mlp, X (N, d), lam (N,) and ridge are validated by the caller. Targets and starts are (N, 1+d, K) with N rows of
+    mlp, X (N, d), weights (N, 1+d) and ridge are validated by the caller; a weight of 0 says that nothing was observed
+    in that row. Targets and starts are (N, 1+d, K) with N rows of
     points as the caller gave them; coefficients are (P, 1+d, C), on the P distinct points ``U``.
 
     ``solver`` is an Exact, an Iterative, or ``None`` for Exact up to EXACT_UP_TO unknowns and Iterative beyond.
     """
 
-    def __init__(self, mlp, X, lam, ridge, solver):
-        self.mlp, self.X, self.lam, self.ridge = mlp, X, lam, ridge
+    def __init__(self, mlp, X, weights, ridge, solver):
+        self.mlp, self.X, self.weights, self.ridge = mlp, X, weights, ridge
         self.distinct = Distinct.among(mlp, X)
         self.U = X[self.distinct.first]
-        iterates = isinstance(solver, Iterative)
-        self.gram = jacobian_ntk(mlp, self.U, memory=solver.memory if iterates else MEMORY)
-        if iterates and solver.devices is not None:
-            self.gram = self.gram.on(solver.devices)
-        self._weights = self.distinct.sum(np.ones(len(X))), self.distinct.sum(lam)
-        self._weighted = WeightedGram(self.gram, *self._weights)
-        self.solver = solver or (Exact() if self._weighted.unknowns <= EXACT_UP_TO else Iterative())
-        self._krylov = None
-        if isinstance(self.solver, Iterative):
-            self._krylov = KrylovSolver(self._weighted, ridge, self.solver)
+        self.solver = solver
+        unknowns = self._weighted.unknowns  # the kernel is made here, so that what is wrong with it is said here
+        self.solver = solver or (Exact() if unknowns <= EXACT_UP_TO else Iterative())
         self._cross = None  # the kernel to the last new points
         self._projected = None  # the last right-hand side and its coordinates in the eigenvectors
+
+    def __getstate__(self):
+        """What is pickled: not the kernel, nor what was factorised; both are made again when they are needed."""
+        made = [name for name, value in vars(type(self)).items() if isinstance(value, cached_property)]
+        kept = {name: value for name, value in vars(self).items() if name not in made}
+        return kept | {"_cross": None, "_projected": None}
+
+    @cached_property
+    def gram(self):
+        """Theta among the distinct points."""
+        if not isinstance(self.solver, Iterative):
+            return jacobian_ntk(self.mlp, self.U)
+        gram = jacobian_ntk(self.mlp, self.U, memory=self.solver.memory)
+        return gram if self.solver.devices is None else gram.on(self.solver.devices)
+
+    @cached_property
+    def _weighted(self):
+        return WeightedGram(self.gram, self.distinct.sum(self.weights))
+
+    @cached_property
+    def _krylov(self):
+        """The solver by products, or ``None``."""
+        iterates = isinstance(self.solver, Iterative)
+        return KrylovSolver(self._weighted, self.ridge, self.solver) if iterates else None
 
     @cached_property
     def spectrum(self):
@@ -113,15 +133,23 @@ class LinearSystem:
 
     def coefficients(self, schedule, R):
         """G R for R = y* - u_0 (N, 1+d, K): coefficients with ``v = v_0 + Theta_*U coefficients``, and a report."""
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+            coefficients, report = self._coefficients(schedule, R)
+        self._require_finite(coefficients, "the solution")
+        return coefficients, report
+
+    def _coefficients(self, schedule, R):
         limit = isinstance(schedule, Limit)
         if limit and self.ridge == 0:
             self._check_ties(R)
-        R = self.distinct.mean(R, self.lam)
+        R = self.distinct.mean(R, self.weights)
         if self._krylov is not None:
             return self._krylov.apply(schedule, R)
         if self._solves_by_cholesky(schedule):
             coefficients = self._cholesky.apply(R)
-            return coefficients, self._report(coefficients, R, self._cholesky.condition, 0)
+            report = self._report(coefficients, R, self._cholesky.condition, 0)
+            self._judge(report)
+            return coefficients, report
         coordinates = self._project(R)
         coefficients = self.spectrum.weigh(self.tau(schedule), coordinates)
         if not limit:
@@ -130,8 +158,7 @@ class LinearSystem:
             return coefficients, None
         unresolved = int((self.eigenvalues <= self.spectrum.floor).sum())
         report = self._report(coefficients, R, self.spectrum.condition(self.ridge), unresolved)
-        if self.ridge == 0 and report.residual > _POORLY_SOLVED:
-            self._warn_of_residual(report)
+        self._judge(report)
         return coefficients, report
 
     def _project(self, R):
@@ -145,6 +172,12 @@ class LinearSystem:
 
         ``X_new=None`` stands for the training points.
         """
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+            rows = self._evaluate(X_new, coefficients)
+        self._require_finite(rows, "the prediction")
+        return rows
+
+    def _evaluate(self, X_new, coefficients):
         P, d1, C = coefficients.shape
         flat = coefficients.reshape(P * d1, C)
         if X_new is None:
@@ -157,6 +190,16 @@ class LinearSystem:
             out[rows] = (jacobian_ntk(self.mlp, X_new[rows], self.U) @ flat).reshape(-1, d1, C)
         return out
 
+    def values(self, X_new, coefficients):
+        """The value rows of :meth:`evaluate`, (M, C), without the derivatives and for less."""
+        U, scale = self.U, self.mlp.column_scales(self.X.shape[1])
+        if scale is not None:
+            X_new, U, coefficients = X_new * scale, U * scale, np.insert(scale, 0, 1.0)[:, None] * coefficients
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+            values = value_products(self.mlp, X_new, U, coefficients[:, 0], coefficients[:, 1:], tangent=True)
+        self._require_finite(values, "the prediction")
+        return values
+
     def _kernel_to(self, X_new):
         """The kernel between new points and training points; kept, because the next time is often asked at them too."""
         if self._cross is None or not np.array_equal(self._cross.X, X_new):
@@ -166,16 +209,17 @@ class LinearSystem:
     # ---------------------------------------------------------------- what can be wrong
 
     def _check_ties(self, R):
-        pair = self.distinct.conflict(R, self.lam)
-        if pair is not None:
-            i, j = pair
+        found = self.distinct.conflict(R, self.weights)
+        if found is not None:
+            i, j, a = found
+            what = f"derivatives by input {a - 1}" if a else "values"
             relation = "equal" if self.distinct.sign[i] == self.distinct.sign[j] else "antipodes (x and -x)"
             raise SingularGramError(
                 f"training points {i} and {j} are {relation}, which ties the network there, but their targets "
-                f"(less the start) contradict each other: values {R[i, 0]} and {R[j, 0]}. At infinite time without "
+                f"(less the start) contradict each other: {what} {R[i, a]} and {R[j, a]}. At infinite time without "
                 "ridge no network meets both; use a finite time, a positive ridge, or consistent targets"
             )
-        silent = self._weighted.silent & (np.abs(self.distinct.mean(R, self.lam)).max(axis=2) > 0)
+        silent = self._weighted.silent & (np.abs(self.distinct.mean(R, self.weights)).max(axis=2) > 0)
         if silent.any():
             p, a = np.argwhere(silent)[0]
             i = int(self.distinct.first[p])
@@ -197,22 +241,44 @@ class LinearSystem:
                 "the minimum-norm solution is returned",
             )
 
+    def _require_finite(self, rows, what):
+        if not np.isfinite(rows).all():
+            raise ConvergenceError(
+                f"{what} leaves the range of float64: the kernel is too large or too small beside the targets and a "
+                f"ridge of {self.ridge:.1e}; reduce {_WHAT_GROWS}, or take a larger ridge"
+            )
+
     def _report(self, coefficients, R, condition, unresolved):
-        weight = np.concatenate([self._weights[0][:, None], np.repeat(self._weights[1][:, None], R.shape[1] - 1, 1)], 1)
-        root = np.where(self._weighted.silent, 0.0, np.sqrt(weight))[:, :, None]
+        root = np.where(self._weighted.silent, 0.0, np.sqrt(self.distinct.sum(self.weights)))[:, :, None]
+        self._require_finite(coefficients, "the solution")
         fitted = (self.gram @ coefficients.reshape(-1, R.shape[2])).reshape(R.shape)
         q = np.divide(coefficients, root, out=np.zeros_like(R), where=root > 0)
         residual = relative_norm(root * (fitted - R) + self.ridge * q, root * R)
         return Report(residual, condition, unresolved)
 
-    def _warn_of_residual(self, report):
-        warn(
+    def _judge(self, report):
+        """Warn of an inaccurate solution at infinite time; with ridge, where there is one, refuse a wrong one."""
+        if report.residual <= _POORLY_SOLVED:
+            return
+        missed = (
             f"the infinite-time answer misses its targets by {report.residual:.1e} (relative): condition number "
-            f"{report.condition:.1e}, {report.unresolved} of {len(self.eigenvalues)} eigenvalues left out as below "
-            f"{self.spectrum.cutoff:.1e} of the largest{self._why_singular()}; a finite time or a positive ridge is "
-            "better determined",
-            scipy.linalg.LinAlgWarning,
+            f"{report.condition:.1e}"
         )
+        if report.unresolved:
+            missed += (
+                f", {report.unresolved} of {len(self.eigenvalues)} eigenvalues left out as below "
+                f"{self.spectrum.cutoff:.1e} of the largest{self._why_singular()}"
+            )
+        if self.ridge == 0 and not math.isnan(report.residual):
+            warn(f"{missed}; a finite time or a positive ridge is better determined", scipy.linalg.LinAlgWarning)
+            return
+        missed += (
+            f"; beside a kernel of that size float64 does not see a ridge of {self.ridge:.1e}: take one of 1e-12 times "
+            f"the largest eigenvalue or more, or reduce {_WHAT_GROWS}"
+        )
+        if not report.residual <= _NOT_SOLVED:
+            raise ConvergenceError(missed)
+        warn(missed, scipy.linalg.LinAlgWarning)
 
     def _why_singular(self):
         """In words, where the kernel is singular and not merely ill-conditioned; a polynomial phi takes too long."""

@@ -45,15 +45,13 @@ class Distinct(Ties):
         np.add.at(out, self.group, values)
         return out
 
-    def mean(self, R, lam):
-        """Weighted means of R (N, 1+d, K) over ties, (P, 1+d, K); 0 on Jacobian rows without weight."""
+    def mean(self, R, weights):
+        """Means of R (N, 1+d, K), weighted by (N, 1+d), over ties, (P, 1+d, K); 0 on rows without weight."""
         if len(self.first) == len(self.group):
             return R
-        R = self._aligned(R)
-        value = self.sum(R[:, :1]) / self.sum(np.ones(len(R)))[:, None, None]
-        weight = self.sum(lam)[:, None, None]
-        slopes = self.sum(lam[:, None, None] * R[:, 1:])
-        return np.concatenate([value, np.divide(slopes, weight, np.zeros_like(slopes), where=weight > 0)], axis=1)
+        weight = self.sum(weights)[:, :, None]
+        total = self.sum(weights[:, :, None] * self._aligned(R))
+        return np.divide(total, weight, np.zeros_like(total), where=weight > 0)
 
     def spread(self, rows):
         """From the first points to all: (P, 1+d, ...) -> (N, 1+d, ...)."""
@@ -64,19 +62,25 @@ class Distinct(Ties):
         later = np.setdiff1d(np.arange(len(self.group)), self.first)
         return (int(self.first[self.group[later[0]]]), int(later[0])) if later.size else None
 
-    def conflict(self, R, lam):
-        """Two tied points (i, j) whose targets R (N, 1+d, K) contradict each other, or ``None``."""
+    def conflict(self, R, weights):
+        """``(i, j, a)`` where the targets R (N, 1+d, K) of tied points i < j contradict each other most, in row a, or
+        ``None``. Only what carries weight (N, 1+d) counts.
+        """
+        if len(self.first) == len(self.group):
+            return None
+        observed = np.broadcast_to(weights[:, :, None] > 0, R.shape)
         R = self._aligned(R)
-        R = np.concatenate([R[:, :1], np.where(lam[:, None, None] > 0, R[:, 1:], np.nan)], axis=1)
-        bound = _AGREE * np.nanmax(np.abs(R))
-        weighted = {}  # the first point of each tie, and the first whose Jacobian carries weight
-        for j, p in enumerate(self.group):
-            for i in weighted.setdefault(p, []):
-                if np.nanmax(np.abs(R[i] - R[j]), initial=0.0) > bound:
-                    return i, j
-            if not weighted[p] or (lam[j] > 0 and not any(lam[i] > 0 for i in weighted[p])):
-                weighted[p].append(j)
-        return None
+        highest, lowest = np.full((2, len(self.first), *R.shape[1:]), np.array([-np.inf, np.inf])[:, None, None, None])
+        np.maximum.at(highest, self.group, np.where(observed, R, -np.inf))
+        np.minimum.at(lowest, self.group, np.where(observed, R, np.inf))
+        bound = _AGREE * np.abs(R[observed]).max(initial=0.0)
+        apart = highest - lowest
+        p, a, k = np.unravel_index(apart.argmax(), apart.shape)
+        if not apart[p, a, k] > bound:
+            return None
+        tied = np.flatnonzero((self.group == p) & observed[:, a, k])
+        i, j = sorted((tied[R[tied, a, k].argmin()], tied[R[tied, a, k].argmax()]))
+        return int(i), int(j), int(a)
 
     def _aligned(self, rows):
         """Values, or derivatives if phi is even, multiplied by the sign; its own inverse."""

@@ -4,7 +4,8 @@ With Q an orthonormal basis of the span of the points (r columns), rotating ever
 
 .. math:: \Theta(X) \cong \Theta(XQ) \oplus k_C \otimes I_{d-r},
 
-so that N(1+d) unknowns become N(1+r), *inside* the span, plus d - r copies of one N x N problem *outside* it.
+so that N(1+d) unknowns become N(1+r), *inside* the span, plus d - r copies of one N x N problem *outside* it. Weights
+that differ from column to column, or an ``input_scale`` per column, leave no such rotation; then all N(1+d) stay.
 """
 
 import numpy as np
@@ -17,13 +18,13 @@ from ..solve.preconditioner import Preconditioner
 class WeightedGram:
     r"""The two matrices, inside and outside the span, and the maps between them and arrays (P, 1+d, K).
 
-    Rows without weight and rows that vanish identically (f(0) of a network without bias and with phi(0) = 0) are
-    left out.
+    Rows without weight (nothing was observed there) and rows that vanish identically (f(0) of a network without bias
+    and with phi(0) = 0) are left out.
 
     Parameters
     ----------
     gram : symmetric and unscaled, P points in R^d.
-    value_weights, jacobian_weights : D per point, on the value and on each of the d derivatives; (P,), >= 0.
+    weights : D, (P, 1+d), >= 0, on the value and on each of the d derivatives.
     reduce : take the span of the points out first. ``False`` is for tests: the results are the same.
 
     Attributes
@@ -33,33 +34,32 @@ class WeightedGram:
     silent : bool (P, 1+d), rows that carry weight but vanish identically.
     """
 
-    def __init__(self, gram, value_weights, jacobian_weights, *, reduce=True):
+    def __init__(self, gram, weights, *, reduce=True):
         require_symmetric(gram)
         points = len(gram.X)
-        values = np.sqrt(as_array(value_weights, "value_weights", (points,)))
-        slopes = np.sqrt(as_array(jacobian_weights, "jacobian_weights", (points,)))
-        self.basis = span(gram.X) if reduce else None
+        root = np.sqrt(as_array(weights, "weights", (points, 1 + gram.d)))
+        slope = root[:, 1]
+        alike = gram.scale is None and bool((root[:, 1:] == slope[:, None]).all())
+        self.basis = span(gram.X) if reduce and alike else None
         self.copies = 0 if self.basis is None else gram.d - self.basis.shape[1]
-        self.silent = (gram.diagonal().reshape(points, -1) == 0.0) & (_by_row(values, slopes, gram.d) > 0)
+        self.silent = (gram.diagonal().reshape(points, -1) == 0.0) & (root > 0)
+        self._values_only = not root[:, 1:].any()
         self._gram = gram
         if self.basis is not None:
             self._gram = gram.rotated(self.basis)
-        root = _by_row(values, slopes, self._gram.d)
+            root = root[:, : 1 + self._gram.d]
         self._rows = ((root > 0) & (self._gram.diagonal().reshape(root.shape) > 0)).ravel()
         self._root = root.ravel()[self._rows]
-        self._rows_out = slopes > 0 if self.copies else np.zeros(points, dtype=bool)
-        self._root_out = slopes[self._rows_out]
-        self._values_only = not slopes.any()
+        self._rows_out = slope > 0 if self.copies else np.zeros(points, dtype=bool)
+        self._root_out = slope[self._rows_out]
 
     def inside(self):
         """S on the active rows of values and Jacobian components in the span, (n, n)."""
-        rows = self._rows
         if self._values_only:  # no penalty at all: the ordinary kernel, and no need to form the rest
-            matrix, rows = self._gram.values(), rows.reshape(len(self._gram.X), -1)[:, 0]
+            rows = self._rows.reshape(len(self._gram.X), -1)[:, 0]
+            matrix = self._gram.values() if rows.all() else self._gram.values()[np.ix_(rows, rows)]
         else:
-            matrix = self._gram.dense()
-        if not rows.all():
-            matrix = matrix[np.ix_(rows, rows)]
+            matrix = self._gram.submatrix(self._rows)
         matrix *= self._root[:, None]
         matrix *= self._root[None, :]
         return matrix
@@ -84,8 +84,7 @@ class WeightedGram:
         """A function from the ridge to an approximate inverse of S + ridge I, x -> (n, K) for x (n, K)."""
         root = np.zeros(len(self._rows))
         root[self._rows] = self._root
-        root = root.reshape(len(self._gram.X), -1)
-        whole = Preconditioner(self._gram, root[:, 0], root[:, 1:].max(axis=1))  # on all rows
+        whole = Preconditioner(self._gram, root.reshape(len(self._gram.X), -1) * self._gram.row_factors)  # on all rows
 
         def at(ridge):
             precondition = whole.at(ridge)
@@ -133,8 +132,3 @@ def span(X):
     _, extents, directions = np.linalg.svd(X, full_matrices=False)
     r = max(1, int((extents > extents[0] * max(X.shape) * EPS).sum()))  # all points at the origin: any direction
     return None if r == X.shape[1] else np.ascontiguousarray(directions[:r].T)
-
-
-def _by_row(values, slopes, d):
-    """One number per point for the value and one for each derivative, as (P, 1+d)."""
-    return np.concatenate([values[:, None], np.repeat(slopes[:, None], d, axis=1)], axis=1)

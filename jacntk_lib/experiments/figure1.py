@@ -44,6 +44,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import kernels
+from .._float64 import float64
 from ..activations.quadrature import Formulas
 from . import grid
 from .experiment import Experiment
@@ -182,7 +183,7 @@ def covariance_gap(mlp, X, width, networks, seed=0):
         for depth in range(1, mlp.depth)
     ]
     total, squares = np.zeros(shape), np.zeros(shape)
-    with jax.enable_x64(True), torch.no_grad():
+    with float64(), torch.no_grad():
         for k in range(networks):
             net = FiniteMLP(mlp, width, d, seed + k)
             features = factors(net, net.as_input(X), cotangents=False).h[1:-1]

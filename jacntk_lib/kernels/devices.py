@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from .._float64 import float64
 from .recursion import Jet
 from .scalars import Scalars
 
@@ -77,7 +78,7 @@ class Placed(Scalars):
 
     def multiply(self, X, Y, v0, V, out):
         """As that of :class:`Scalars`, but one column at a time."""
-        with jax.enable_x64(True):
+        with float64():
             X, Y = self._by_rows(X), jax.device_put(Y, self._whole)
             columns = [
                 _column(self._jet, X, Y, *jax.device_put((v0[:, column], V[:, :, column]), self._whole))
@@ -88,7 +89,7 @@ class Placed(Scalars):
                 out[:, 1:, column] = np.asarray(slopes)[: len(out)]
 
     def colocated(self, matrix):
-        with jax.enable_x64(True):
+        with float64():
             return _PlacedMatrix(self._by_rows(matrix), len(matrix), self._whole)
 
     def _by_rows(self, x):
@@ -96,7 +97,7 @@ class Placed(Scalars):
         missing = -len(x) % len(self.devices)
         if missing:
             x = np.concatenate([x, np.zeros((missing, *x.shape[1:]))])
-        with jax.enable_x64(True):
+        with float64():
             return jax.device_put(np.ascontiguousarray(x), self._split)
 
 
@@ -105,7 +106,7 @@ class _PlacedMatrix:
         self._matrix, self._rows, self._whole = matrix, rows, whole
 
     def __matmul__(self, x):
-        with jax.enable_x64(True):
+        with float64():
             return np.asarray(_matmul(self._matrix, jax.device_put(x, self._whole)))[: self._rows]
 
 

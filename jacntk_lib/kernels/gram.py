@@ -8,12 +8,14 @@ With the kernel k(A, B, C), A = |x|^2, B = |x'|^2, C = <x, x'>, subscripts for d
     k_{ab} &= 4 k_{AB} x_a x'_b + 2 k_{AC} x_a x_b + 2 k_{BC} x'_a x'_b + k_{CC} x'_a x_b + k_C \delta_{ab}.
 
 So N points in R^d need O(N^2) numbers and O(N^2 d) time per product in place of (N(1+d))^2 for both.
+
+An ``input_scale`` per column makes it the kernel at z = s * x, with row and column a multiplied by s_a.
 """
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from .._validation import as_array, as_points, integer, non_negative_number
+from .._validation import as_array, as_points, columns_of, integer, jacobian_weights
 from ..architecture import MLP
 from .devices import Placed
 from .scalars import ROWS_AT_ONCE, Recomputed, Stored, between, slices, within
@@ -50,8 +52,10 @@ def jacobian_nngp(mlp: MLP, X, X2=None, *, memory=MEMORY) -> "JacobianGram":
     Raises
     ------
     TypeError : points that are not real numbers, or a jax tracer; ``mlp`` not an MLP.
-    ValueError : a wrong shape, no points, NaN or infinity; an activation without closed form whose quadrature does
-        not reach its accuracy at these variances.
+    ValueError : a wrong shape, no points, NaN or infinity; tables with different columns; a pre-activation variance
+        above 1e7, where float64 is too coarse for the derivatives, or one at which the quadrature of an activation
+        without closed form does not reach its accuracy; derivatives beyond float64.
+    RuntimeError : this process was forked from one that had computed a kernel.
 
     Examples
     --------
@@ -94,17 +98,19 @@ def _gram(mlp, X, X2, memory, *, tangent):
     if not isinstance(mlp, MLP):
         raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
     memory = integer(memory, "memory", at_least=1)
-    X = as_points(X, "X")
+    columns, X = columns_of(X), as_points(X, "X")
     if X2 is not None:
-        X2 = as_points(X2, "X2", dimension=X.shape[1])
+        X2 = as_points(X2, "X2", X.shape[1], columns)
+    scale = mlp.column_scales(X.shape[1])
+    Z, Z2 = (Y if scale is None or Y is None else Y * scale for Y in (X, X2))
     needed = 48 * len(X) ** 2 if X2 is None else 64 * len(X) * len(X2)
     if needed > memory:
-        scalars = Recomputed(mlp, tangent, X, X if X2 is None else X2)
+        scalars = Recomputed(mlp, tangent, Z, Z if X2 is None else Z2)
     elif X2 is None:
-        scalars = Stored(within(mlp, X, tangent=tangent))
+        scalars = Stored(within(mlp, Z, tangent=tangent))
     else:
-        scalars = Stored(between(mlp, X, X2, tangent=tangent))
-    return JacobianGram(X, X2, scalars, source=(mlp, tangent))
+        scalars = Stored(between(mlp, Z, Z2, tangent=tangent))
+    return JacobianGram(X, X2, scalars, source=(mlp, tangent), scale=scale)
 
 
 class JacobianGram(LinearOperator):
@@ -117,6 +123,8 @@ class JacobianGram(LinearOperator):
     Attributes
     ----------
     X, X2 : the points, (N, d) and (M, d); the same array where the matrix is symmetric.
+    scale : ``input_scale`` where it is one number per column, (d,), else ``None``.
+    Z, Z2 : the points times ``scale``: what the scalars are computed from.
     d : the input dimension.
     symmetric : whether it was made with ``X2=None``.
     k, k_A, k_B, k_C, k_AB, k_AC, k_BC, k_CC : the scalars, each (N, M).
@@ -134,14 +142,18 @@ class JacobianGram(LinearOperator):
 
     __array_ufunc__ = None  # so that ``array @ G`` reaches __rmatmul__ instead of looping over entries
 
-    def __init__(self, X, X2, scalars, left=None, right=None, source=None):
+    def __init__(self, X, X2, scalars, left=None, right=None, source=None, scale=None):
         self.X = X
         self.X2 = X if X2 is None else X2
         self.symmetric = X2 is None
         self.d = X.shape[1]
+        self.scale = scale
+        self.Z = X if scale is None else X * scale
+        self.Z2 = self.Z if X2 is None else X2 if scale is None else X2 * scale
         self._scalars = scalars
-        # square roots of lambda on the derivative rows and columns, one per point; None where all are 1
+        # square roots of lambda by row and by column, (N, 1+d) and (M, 1+d), and times scale; None where all are 1
         self._left, self._right = left, right
+        self._rows, self._columns = _times(left, scale, len(X)), _times(right, scale, len(self.X2))
         self.source = source
         super().__init__(np.float64, (len(self.X) * (1 + self.d), len(self.X2) * (1 + self.d)))
 
@@ -159,7 +171,8 @@ class JacobianGram(LinearOperator):
         """The transpose, sharing its memory."""
         if self.symmetric:
             return self
-        return JacobianGram(self.X2, self.X, self._scalars.transposed(), self._right, self._left)
+        transposed = self._scalars.transposed()
+        return JacobianGram(self.X2, self.X, transposed, self._right, self._left, scale=self.scale)
 
     def _adjoint(self):
         return self.T
@@ -184,10 +197,12 @@ class JacobianGram(LinearOperator):
         if len(self.X) != len(self.X2):
             raise ValueError(f"a matrix of shape {self.shape} has no diagonal: it needs as many points in X as in X2")
         k, _, _, C, AB, AC, BC, CC = (x[:, None] for x in self._scalars.diagonal())
-        X, Y = self.X, self.X2
+        X, Y = self.Z, self.Z2
         slopes = 4 * AB * X * Y + 2 * AC * X * X + 2 * BC * Y * Y + CC * Y * X + C
-        slopes *= _column(self._left) * _column(self._right)
-        return np.concatenate([k, slopes], axis=1).ravel()
+        entries = np.concatenate([k, slopes], axis=1)
+        if self._rows is not None:
+            entries *= self._rows * self._columns
+        return entries.ravel()
 
     def value_rows(self) -> np.ndarray:
         """The rows of values alone, ``blocks()[:, 0]`` as (N, M, 1+d): what a prediction of values is made of.
@@ -195,8 +210,8 @@ class JacobianGram(LinearOperator):
         O(N M d) in place of O(N M d^2).
         """
         k, _, B, C = (x[:, :, None] for x in self.scalars()[:4])
-        slopes = 2 * B * self.X2 + C * self.X[:, None]
-        return np.concatenate([k, slopes if self._right is None else slopes * self._right[None, :, None]], axis=2)
+        rows = np.concatenate([k, 2 * B * self.Z2 + C * self.Z[:, None]], axis=2)
+        return rows if self._columns is None else rows * self._columns
 
     def blocks(self) -> np.ndarray:
         """The dense matrix as (N, 1+d, M, 1+d)."""
@@ -204,22 +219,34 @@ class JacobianGram(LinearOperator):
 
     def dense(self) -> np.ndarray:
         """The matrix itself, (N(1+d), M(1+d)); exactly symmetric where it is symmetric."""
-        N, M, d1 = len(self.X), len(self.X2), 1 + self.d
-        out = np.empty((N * d1, M * d1))
-        for rows in slices(N, ROWS_AT_ONCE):
-            cols = slice(rows.start, M) if self.symmetric else slice(0, M)
-            slab = self._slab(rows, cols)
-            out[rows.start * d1 : rows.stop * d1, cols.start * d1 :] = slab
-            if self.symmetric:
-                n = slab.shape[0]
-                square = slab[:, :n]
-                out[rows.start * d1 : rows.stop * d1, rows.start * d1 : rows.stop * d1] = (square + square.T) / 2
-                out[rows.stop * d1 :, rows.start * d1 : rows.stop * d1] = slab[:, n:].T
+        if self.symmetric:
+            return self.submatrix(np.ones(self.shape[0], dtype=bool))
+        out, d1 = np.empty(self.shape), 1 + self.d
+        for rows in slices(len(self.X), ROWS_AT_ONCE):
+            out[rows.start * d1 : rows.stop * d1] = self._slab(rows, slice(0, len(self.X2)))
+        return out
+
+    def submatrix(self, kept) -> np.ndarray:
+        """Those rows of a symmetric matrix that ``kept`` (N(1+d),) is true for, and the same columns, dense."""
+        N, d1 = len(self.X), 1 + self.d
+        before = np.concatenate([[0], np.cumsum(kept)])  # how many rows are kept before each
+        out = np.empty((before[-1], before[-1]))
+        for points in slices(N, ROWS_AT_ONCE):
+            here, later = kept[points.start * d1 : points.stop * d1], kept[points.start * d1 :]
+            start, stop = before[points.start * d1], before[points.stop * d1]
+            if start == stop:
+                continue
+            slab = self._slab(points, slice(points.start, N))
+            slab = slab if later.all() else slab[here][:, later]
+            square = slab[:, : stop - start]
+            out[start:stop, stop:] = slab[:, stop - start :]
+            out[stop:, start:stop] = slab[:, stop - start :].T
+            out[start:stop, start:stop] = (square + square.T) / 2
         return out
 
     def _slab(self, rows, cols):
         """Some rows of points against some columns of points, dense."""
-        X, Y = self.X[rows], self.X2[cols]
+        X, Y = self.Z[rows], self.Z2[cols]
         k, A, B, C, AB, AC, BC, CC = (x[:, :, None] for x in self.scalars(rows, cols))
         n, m, d = len(X), len(Y), self.d
         slab = np.empty((n, 1 + d, m, 1 + d))
@@ -233,58 +260,55 @@ class JacobianGram(LinearOperator):
             np.multiply(along_x, X[:, None, a, None], out=row)
             row += along_y * Y[None, :, a, None]
             row[:, :, a] += C[..., 0]
-        if self._left is not None:
-            slab[:, 1:] *= self._left[rows, None, None, None]
-        if self._right is not None:
-            slab[:, :, :, 1:] *= self._right[None, None, cols, None]
+        if self._rows is not None:
+            slab *= self._rows[rows, :, None, None]
+            slab *= self._columns[cols]
         return slab.reshape(n * (1 + d), m * (1 + d))
 
     def scaled(self, lam) -> "JacobianGram":
-        """``Lam^{1/2} G Lam^{1/2}`` with Lam = diag(1, lambda, ..., lambda) per point, sharing the scalars.
+        """``Lam^{1/2} G Lam^{1/2}`` with Lam = diag(1, lambda_1, ..., lambda_d) per point, sharing the scalars.
 
         Parameters
         ----------
-        lam : lambda >= 0, a number, or one per point (N,) for a symmetric matrix. The attributes k, k_A, ... stay those
-            of the unscaled kernel; ``dense``, ``diagonal`` and products are scaled.
+        lam : lambda >= 0, a number; for a symmetric matrix also one per point (N,), per column (1, d) or per derivative
+            (N, d). The attributes k, k_A, ... stay those of the unscaled kernel; ``dense``, ``diagonal`` and products
+            are scaled.
 
         Raises
         ------
-        ValueError : a negative lambda, or one per point for a matrix between two sets of points.
+        ValueError : a negative lambda, or other than a number for a matrix between two sets of points.
         """
-        if np.ndim(lam) == 0:
-            root = np.sqrt(non_negative_number(lam, "lam"))
-            left, right = np.full(len(self.X), root), np.full(len(self.X2), root)
-        else:
-            if not self.symmetric:
-                raise ValueError(
-                    "one lambda per point needs a symmetric Gram matrix (made with X2=None); pass a number"
-                )
-            lam = as_array(lam, "lam", (len(self.X),))
-            if (lam < 0).any():
-                raise ValueError(f"lam must not be negative, got {lam.min()} at index {int(lam.argmin())}")
-            left = right = np.sqrt(lam)
+        if np.ndim(lam) > 0 and not self.symmetric:
+            raise ValueError("one lambda per point needs a symmetric Gram matrix (made with X2=None); pass a number")
+        left, right = (
+            np.sqrt(np.insert(jacobian_weights(lam, len(points), self.d), 0, 1.0, axis=1))
+            for points in (self.X, self.X2)
+        )
         left, right = (new if old is None else old * new for old, new in ((self._left, left), (self._right, right)))
-        return JacobianGram(self.X, None if self.symmetric else self.X2, self._scalars, left, right)
-
-    def unscaled(self) -> "JacobianGram":
-        """The matrix that :meth:`scaled` was applied to, sharing the scalars."""
-        return JacobianGram(self.X, None if self.symmetric else self.X2, self._scalars)
+        X2 = None if self.symmetric else self.X2
+        return JacobianGram(self.X, X2, self._scalars, left, right, scale=self.scale)
 
     @property
-    def root_lam(self) -> np.ndarray:
-        """Square roots of lambda of the rows' points, (N,); ones where the matrix is not scaled."""
-        return np.ones(len(self.X)) if self._left is None else self._left
+    def row_factors(self) -> np.ndarray:
+        """What the rows of the kernel at ``Z`` are multiplied by, (N, 1+d): root lambda times ``scale``."""
+        return np.ones((len(self.X), 1 + self.d)) if self._rows is None else self._rows
 
     def rows_of(self, points) -> "JacobianGram":
         """The rows of some of the points X (a slice) against all of X2: shares memory, computes nothing."""
         left = None if self._left is None else self._left[points]
-        return JacobianGram(self.X[points], self.X2, Stored(self.scalars(points)), left, self._right)
+        return JacobianGram(self.X[points], self.X2, Stored(self.scalars(points)), left, self._right, scale=self.scale)
 
     def rotated(self, basis) -> "JacobianGram":
         """The same kernel with derivatives along the columns of ``basis`` (d, r), orthonormal and spanning X.
 
         The scalars see only inner products of points, which such a change of coordinates leaves alone.
+
+        Raises
+        ------
+        ValueError : columns are scaled one by one, so that no rotation of them keeps the form.
         """
+        if self._rows is not None:
+            raise ValueError("derivatives that are scaled by column cannot be rotated: take the unscaled matrix")
         return JacobianGram(self.X @ basis, None if self.symmetric else self.X2 @ basis, self._scalars)
 
     def colocated(self, matrix):
@@ -314,7 +338,8 @@ class JacobianGram(LinearOperator):
         True
         """
         placed = Placed(self._scalars.stored(), devices)
-        return JacobianGram(self.X, None if self.symmetric else self.X2, placed, self._left, self._right, self.source)
+        X2 = None if self.symmetric else self.X2
+        return JacobianGram(self.X, X2, placed, self._left, self._right, self.source, self.scale)
 
     def __matmul__(self, v):
         """``G @ v`` for v of shape (M(1+d),) or (M(1+d), K): O(N M d) per column, nothing dense."""
@@ -329,10 +354,10 @@ class JacobianGram(LinearOperator):
         v = as_array(v, "v", v.shape)
         V = v.reshape(len(self.X2), 1 + self.d, -1)
         out = np.empty((len(self.X), 1 + self.d, V.shape[2]))
-        slopes = V[:, 1:] if self._right is None else self._right[:, None, None] * V[:, 1:]
-        self._scalars.multiply(self.X, self.X2, V[:, 0], slopes, out)
-        if self._left is not None:
-            out[:, 1:] *= self._left[:, None, None]
+        V = V if self._columns is None else self._columns[:, :, None] * V
+        self._scalars.multiply(self.Z, self.Z2, V[:, 0], V[:, 1:], out)
+        if self._rows is not None:
+            out *= self._rows[:, :, None]
         return out.reshape(self.shape[0], *v.shape[1:])
 
     def _matmat(self, v):
@@ -355,5 +380,9 @@ class JacobianGram(LinearOperator):
         return f"JacobianGram({points}, dimension={self.d}, shape={self.shape})"
 
 
-def _column(root_lam):
-    return 1.0 if root_lam is None else root_lam[:, None]
+def _times(roots, scale, points):
+    """Root lambda (points, 1+d), or ``None`` for ones, times the scales of the columns; ``None`` where all are 1."""
+    if scale is None:
+        return roots
+    factors = np.insert(scale, 0, 1.0)
+    return np.tile(factors, (points, 1)) if roots is None else roots * factors

@@ -13,6 +13,7 @@ makes the first call of later processes a few times faster.
 Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +21,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._float64 import float64
+
+LARGEST_VARIANCE = 1e7
+"""Of a pre-activation, in any layer; beyond it closed forms are refused. Derivatives by |x|^2, |x'|^2 and <x, x'> are
+larger than those by x by a factor of the variance, and cancel: what is left errs by about 10 eps times the variance,
+relative to the square roots of the diagonal (measured against high precision, for every closed form)."""
+
+VALUE_FIELDS = ("k", "B", "C")  # of the jet below: what the values of a prediction are made of
 SIDE = 64  # points with as many others in a compiled call, whatever N and M: a fixed shape means one compilation
 
 
@@ -81,33 +90,46 @@ def affine(g, jet, offset):
     return jet._replace(k=jet.k + offset)
 
 
-@partial(jax.jit, static_argnames=("formulas", "tangent"))
-def jets(formulas, tangent, A, B, C, depth, first, gain, bias):
-    """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
-
-    What belongs to one point, its variances and their slopes a, p or b, r, is computed once per point and not once per
-    pair. ``first`` = (s_w input_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth`` are
-    traced, so that a new depth or sigma compiles nothing.
-    """
+def first_layer(A, B, C, first, bias):
+    """What the layers below act on: variances a, b, their slopes p, r, and the jet of Sigma^0; see :func:`jets`."""
     zero = jnp.zeros_like(C)
     a, b = first * A + bias, first * B + bias
     p, r = jnp.full_like(a, first), jnp.full_like(b, first)
     S = Jet(first * C + bias, zero, zero, zero + first, zero, zero, zero, zero)
+    return a, b, p, r, S
+
+
+def hidden_layer(formulas, tangent, gain, bias, state):
+    """One more layer: ``(a, b, p, r, S, T)`` from that of the layer before, T that of Theta or ``None``."""
+    a, b, p, r, S, T = state
+    K = formulas.expectations(a, b, S.k)
+    # by Price: d/da K^ij = K^{i+2,j}/2, d/db K^ij = K^{i,j+2}/2, d/dc K^ij = K^{i+1,j+1}
+    N = compose(K.k00, K.k20 / 2, K.k02 / 2, K.k11, K.k22 / 4, K.k31 / 2, K.k13 / 2, K.k22, p, r, S)
+    if tangent:
+        M = compose(K.k11, K.k31 / 2, K.k13 / 2, K.k22, K.k33 / 4, K.k42 / 2, K.k24 / 2, K.k33, p, r, S)
+        T = affine(gain, Jet(*map(jnp.add, N, product(T, M))), bias)
+    ma, dma = formulas.moment(a)
+    mb, dmb = formulas.moment(b)
+    return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, affine(gain, N, bias), T
+
+
+@partial(jax.jit, static_argnames=("formulas", "tangent", "fields"))
+def jets(formulas, tangent, A, B, C, depth, first, gain, bias, fields=Jet._fields):
+    """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
+
+    What belongs to one point, its variances and their slopes a, p or b, r, is computed once per point and not once per
+    pair. ``first`` = (s_w common_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth``
+    are traced, so that a new depth or sigma compiles nothing. What is not among ``fields`` is ``None``, and what they
+    do not need is not computed: XLA leaves it out of the loop.
+    """
 
     def layer(_, state):
-        a, b, p, r, S, T = state
-        K = formulas.expectations(a, b, S.k)
-        # by Price: d/da K^ij = K^{i+2,j}/2, d/db K^ij = K^{i,j+2}/2, d/dc K^ij = K^{i+1,j+1}
-        N = compose(K.k00, K.k20 / 2, K.k02 / 2, K.k11, K.k22 / 4, K.k31 / 2, K.k13 / 2, K.k22, p, r, S)
-        if tangent:
-            M = compose(K.k11, K.k31 / 2, K.k13 / 2, K.k22, K.k33 / 4, K.k42 / 2, K.k24 / 2, K.k33, p, r, S)
-            T = affine(gain, Jet(*map(jnp.add, N, product(T, M))), bias)
-        ma, dma = formulas.moment(a)
-        mb, dmb = formulas.moment(b)
-        return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, affine(gain, N, bias), T
+        return hidden_layer(formulas, tangent, gain, bias, state)
 
-    *_, S, T = jax.lax.fori_loop(0, depth, layer, (a, b, p, r, S, S if tangent else None))
-    return T if tangent else S
+    *points, S = first_layer(A, B, C, first, bias)
+    *_, S, T = jax.lax.fori_loop(0, depth, layer, (*points, S, S if tangent else None))
+    jet = T if tangent else S
+    return Jet(*(x if name in fields else None for name, x in zip(Jet._fields, jet, strict=True)))
 
 
 @partial(jax.jit, static_argnames=("formulas",))
@@ -119,35 +141,71 @@ def variances(mlp, squared_lengths) -> np.ndarray:
     """Pre-activation variances Sigma^l_00(x, x), l = 0..depth-1, as an array (depth, N) from |x|^2 (N,)."""
     first, gain, bias = _constants(mlp)
     rows = [first * np.asarray(squared_lengths, dtype=np.float64) + bias]
-    with jax.enable_x64(True):
+    with float64():
         for _ in range(mlp.depth - 1):
             formulas = mlp.phi.formulas_for(rows[-1])
             rows.append(gain * np.asarray(_layer_moment(formulas, rows[-1])) + bias)
     return np.array(rows)
 
 
+def _require_small_variances(mlp, longest, constants):
+    """Refuse variances beyond LARGEST_VARIANCE where phi has a closed form, from the largest |x|^2."""
+    first, gain, bias = constants
+    bound = first * longest + bias
+    for _ in range(mlp.depth - 1):  # E[phi(u)^2] <= 4 a / pi, because |phi(z)| <= 2 |z| / sqrt(pi) for all three
+        if bound > LARGEST_VARIANCE:
+            break
+        bound = 4 / math.pi * gain * bound + bias
+    if bound <= LARGEST_VARIANCE:
+        return
+    largest = variances(mlp, [longest]).max()  # E[phi(u)^2] grows with the variance of u
+    if not largest <= LARGEST_VARIANCE:
+        raise ValueError(
+            f"at pre-activation variance {largest:.3g} float64 gives the derivatives of a kernel only to about "
+            f"{2e-15 * largest:.0e} of their size, and its positive eigenvalues may come out negative: at most "
+            f"{LARGEST_VARIANCE:.0e} is needed; reduce sigma_w, sigma_b, input_scale, depth or the length of the inputs"
+        )
+
+
 def _constants(mlp):
-    return (mlp.sigma_w * mlp.input_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
+    """``first``, ``gain`` and ``bias`` of :func:`jets`."""
+    return (mlp.sigma_w * mlp.common_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
 
 
-def on_tiles(mlp, squared_lengths, *, tangent):
+def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     """Theta (``tangent=True``) or Sigma of a few points with a few others: ``(side, tile)``.
 
+    Where ``input_scale`` is one number per column, the points are those already scaled.
+
     ``tile(A, B, C)`` takes |x|^2 (n,), |x'|^2 (m,) and <x, x'> (n, m), float64 and n, m <= ``side``, and returns a
-    :class:`Jet` of arrays (n, m). ``squared_lengths`` are those of all points that will come. A tile may run in any
-    thread, and XLA releases the interpreter lock.
+    :class:`Jet` of arrays (n, m), ``None`` for what is not among ``fields``. ``squared_lengths`` are those of all
+    points that will come. A tile may run in any thread, and XLA releases the interpreter lock.
     """
     closed = mlp.phi.has_closed_form
-    side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
-    with jax.enable_x64(True):
-        formulas = mlp.phi.formulas_for(0.0 if closed else variances(mlp, np.unique(squared_lengths)))
     constants = _constants(mlp)
+    side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
+    side *= 2 if fields == VALUE_FIELDS else 1  # little is computed, so that a call is long enough only with more pairs
+    if closed:
+        formulas = mlp.phi.formulas_for(0.0)
+        _require_small_variances(mlp, squared_lengths.max(), constants)
+    else:
+        with float64():
+            formulas = mlp.phi.formulas_for(variances(mlp, np.unique(squared_lengths)))
 
     def tile(A, B, C):
         n, m = C.shape
         A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
-        with jax.enable_x64(True):
-            jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants)
-            return Jet(*(np.asarray(x)[:n, :m] for x in jet))
+        with float64():
+            jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants, fields)
+        jet = Jet(*(x if x is None else np.asarray(x) for x in jet))
+        # what leaves float64 does so in the highest derivatives first, and BLAS sees every number of two of them in a
+        # microsecond or two
+        if not math.isfinite(sum(np.vdot(x, x) for x in ((jet.AB, jet.CC) if jet.CC is not None else (jet.B, jet.C)))):
+            raise ValueError(
+                f"the kernel of {mlp} leaves the range of float64 at points of length up to "
+                f"{math.sqrt(max(A.max(), B.max())):.3g}: smaller numbers are needed; reduce depth, sigma_w, sigma_b, "
+                "input_scale or the length of the inputs"
+            )
+        return Jet(*(x if x is None else x[:n, :m] for x in jet))
 
     return side, tile

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .recursion import Jet, on_tiles
+from .recursion import VALUE_FIELDS, Jet, on_tiles
 
 ROWS_AT_ONCE = 64  # points per slab of a dense matrix, or of a product: bounds the temporaries
 _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at some 200 MiB
@@ -135,6 +135,28 @@ def between(mlp, X, X2, *, tangent) -> Jet:
 
     _on_all_cores(fill, [(rows, cols) for rows in slices(len(X), side) for cols in slices(len(X2), side)])
     return jet
+
+
+def value_products(mlp, X, X2, v0, V, *, tangent) -> np.ndarray:
+    """The value rows of :meth:`Scalars.multiply`, (N, K), from three of the eight scalars, tile by tile.
+
+    With s_j = <x'_j, V_j> it is ``k v_0 + 2 k_B s + rowsum(X (k_C V))``: no pair is kept, no derivative computed.
+    """
+    A, B = _squares(X), _squares(X2)
+    M, d, K = V.shape
+    flat, twice = V.reshape(M, d * K), 2 * np.einsum("jd,jdk->jk", X2, V)
+    out = np.zeros((len(X), K))
+    side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent, fields=VALUE_FIELDS)
+
+    def fill(rows):
+        x = X[rows]
+        for cols in slices(M, side):
+            jet = tile(A[rows], B[cols], x @ X2[cols].T)
+            slopes = (jet.C @ flat[cols]).reshape(len(x), d, K)
+            out[rows] += jet.k @ v0[cols] + jet.B @ twice[cols] + np.einsum("nd,ndk->nk", x, slopes)
+
+    _on_all_cores(fill, [(rows,) for rows in slices(len(X), side)])
+    return out
 
 
 def within(mlp, X, *, tangent) -> Jet:

@@ -75,6 +75,7 @@ class FiniteMLP(torch.nn.Module):
         self.mlp = mlp
         self.widths = layer_widths(mlp, width)
         self.input_dim = integer(input_dim, "input_dim", at_least=1)
+        mlp.column_scales(self.input_dim)  # refuses other than one number per column
         self.seed = check_seed(seed)
         place = {"dtype": check_dtype(dtype), "device": check_device(device)}
         outputs, inputs = (*self.widths, 1), (self.input_dim, *self.widths)
@@ -150,7 +151,7 @@ class FiniteMLP(torch.nn.Module):
 
 def first_layer(X, scale, weight):
     """g_0 of shape (N, n) without its bias and, of shape (1, d, n), the tangents that all points share."""
-    return (scale * X) @ weight.T, (scale * weight.T)[None]
+    return (scale * X) @ weight.T, (scale * weight).T[None]
 
 
 def scaled_jet(mlp, scale, g0, order):
@@ -160,9 +161,11 @@ def scaled_jet(mlp, scale, g0, order):
 
 
 def feature_scales(net):
-    """What the features h^0, ..., h^L are multiplied by; ``net`` has ``mlp`` and ``widths``."""
+    """What the features h^0, ..., h^L are multiplied by: numbers, the first a tensor (d,) if columns have their own."""
     mlp = net.mlp
-    return (mlp.sigma_w * mlp.input_scale, *(mlp.sigma_w / math.sqrt(n) for n in net.widths))
+    scale = mlp.column_scales(net.input_dim)
+    scale = mlp.input_scale if scale is None else torch.from_numpy(scale).to(net.device, net.dtype)
+    return (mlp.sigma_w * scale, *(mlp.sigma_w / math.sqrt(n) for n in net.widths))
 
 
 def bytes_per_point(widths, X):

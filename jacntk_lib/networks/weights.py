@@ -16,11 +16,8 @@ BLOCK = 2**20
 
 
 def check_seed(seed):
-    """``seed`` as an int that fits a Philox key."""
-    seed = integer(seed, "seed", at_least=0)
-    if seed >= 2**64:
-        raise ValueError(f"seed must be below 2**64 (it is one word of a Philox key), got {seed}")
-    return seed
+    """``seed`` as an int that fits a Philox key, one word of 64 bits."""
+    return integer(seed, "seed", at_least=0, bits=64)
 
 
 def draw_weights(seed, layer, shape, *, dtype=torch.float64, device="cpu"):

@@ -248,7 +248,7 @@ def _as_function(model):
         from sklearn.utils.validation import check_is_fitted
 
         check_is_fitted(model)
-        return lambda Z: model.flow_.at(model.time_, Z)
+        return model.prediction
     torch = sys.modules.get("torch")  # a module exists only where torch was imported
     if torch is not None and isinstance(model, torch.nn.Module):
         return lambda Z: _by_autograd(torch, model, Z)

@@ -66,8 +66,8 @@ def certified_radius(model, X, y) -> np.ndarray:
 
     Raises
     ------
-    TypeError, ValueError : another model (a finite network has no such norm), more than one output, bad points or
-        labels.
+    TypeError, ValueError : another model (a finite network has no such norm), one that scales columns by themselves,
+        more than one output, bad points or labels.
 
     Examples
     --------
@@ -159,6 +159,11 @@ def _flow_of(model):
         if len(model.args) != 1 or model.keywords:
             raise TypeError(f"pass functools.partial(flow.at, t), with the time t and nothing else, got {model!r}")
         (time,) = model.args
+    if getattr(model, "standardise", False) or isinstance(flow.mlp.input_scale, tuple):
+        raise ValueError(
+            "the model scales each column by itself, so that a ball is none for its kernel: scale the columns "
+            "beforehand, and read the radius in those units"
+        )
     if flow.y.ndim != 1:
         raise ValueError(f"one output is needed, but the targets have shape {flow.y.shape}: fit one column at a time")
     return flow, time

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validation import as_array, integer, non_negative_number, positive_number
+from .._validation import as_array, integer, non_negative_number, positive_number, require_moderate
 from ..kernels import MEMORY, JacobianGram
 from .conjugate_gradients import solve_shifted
 from .preconditioner import Preconditioner
@@ -97,12 +97,13 @@ class Iterative:
         ConvergenceError : the tolerance was not reached; names the residual and the condition number.
         """
         require_symmetric(gram)
-        n, N = gram.shape[0], len(gram.X)
+        n = gram.shape[0]
         ridge = non_negative_number(ridge, "ridge")
         b = as_array(b, "b", (n,) if np.ndim(b) == 1 else (n, *np.shape(b)[1:2]))
+        require_moderate(b, "b")
         precondition = np.copy
         if self.preconditioned:
-            precondition = Preconditioner(gram.unscaled(), np.ones(N), gram.root_lam).at(ridge)
+            precondition = Preconditioner(gram, gram.row_factors).at(ridge)
         x, report = solve_shifted(
             gram.__matmul__,
             b.reshape(n, -1),

@@ -141,7 +141,7 @@ class Recursion:
     def __init__(self, mlp, field, *, tangent):
         self.depth, self.field, self.tangent = mlp.depth, field, tangent
         self.expectations, self.moment = CLOSED_FORMS[mlp.phi.name]
-        weight, scale, bias = (field.exact(x) for x in (mlp.sigma_w, mlp.input_scale, mlp.sigma_b))
+        weight, scale, bias = (field.exact(x) for x in (mlp.sigma_w, mlp.common_scale, mlp.sigma_b))
         self.gain, self.bias = weight * weight, bias * bias
         self.first = self.gain * scale * scale
         if mlp.normalise:
@@ -170,15 +170,29 @@ class Recursion:
         return T if self.tangent else S
 
 
-def _block(s, x, y):
-    """The (1+d) x (1+d) block of a pair as nested lists, from its eight scalars and the coordinates of both points."""
+def _scales(mlp, field, d):
+    """``input_scale`` per column in the field; an empty list where it is a single number."""
+    return [] if mlp.column_scales(d) is None else [field.exact(s) for s in mlp.input_scale]
+
+
+def _scaled(x, scale):
+    return [s * c for s, c in zip(scale, x, strict=True)] if scale else x
+
+
+def _block(s, x, y, scale):
+    """The (1+d) x (1+d) block of a pair as nested lists, from its eight scalars and the coordinates of both points.
+
+    ``scale``, from :func:`_scales`, has multiplied the coordinates and multiplies the derivatives.
+    """
     rows = [[s.k] + [2 * s.B * yb + s.C * xb for xb, yb in zip(x, y, strict=True)]]
     for a, (xa, ya) in enumerate(zip(x, y, strict=True)):
         left, right = 4 * s.AB * xa + 2 * s.BC * ya, 2 * s.AC * xa + s.CC * ya
         row = [2 * s.A * xa + s.C * ya] + [left * yb + right * xb for xb, yb in zip(x, y, strict=True)]
         row[1 + a] = row[1 + a] + s.C
         rows.append(row)
-    return rows
+    if not scale:
+        return rows
+    return [_scaled(row, [p, *(p * q for q in scale)]) for p, row in zip([1, *scale], rows, strict=True)]
 
 
 def gram_in_float64(mlp, X, *, tangent, values_only=False):
@@ -208,12 +222,13 @@ def gram(mlp, X, field, *, parts, tangent, values_only=False):
     N, d = X.shape
     recursion = Recursion(mlp, field, tangent=tangent)
     i, j = np.triu_indices(N)
-    columns = [field.exact(X[:, a]) for a in range(d)]
+    scale = _scales(mlp, field, d)
+    columns = _scaled([field.exact(X[:, a]) for a in range(d)], scale)
     layers = recursion.along(sum(c * c for c in columns))
     along = [[(a[k], p if np.ndim(parts[0](p)) == 0 else p[k]) for a, p in layers] for k in (i, j)]
     x, y = [c[i] for c in columns], [c[j] for c in columns]
     scalars = recursion.scalars(*along, sum(u * v for u, v in zip(x, y, strict=True)))
-    rows = [[scalars.k]] if values_only else _block(scalars, x, y)
+    rows = [[scalars.k]] if values_only else _block(scalars, x, y, scale)
     size = len(rows)
     matrices = [np.empty((N, size, N, size), dtype=parts[0](scalars.k).dtype) for _ in parts]
     for a, row in enumerate(rows):
@@ -237,7 +252,8 @@ def gram_in_arb(mlp, X, *, tangent, values_only=False):
     field = arb.field()
     recursion = Recursion(mlp, field, tangent=tangent)
     N, d = X.shape
-    points = [[field.exact(float(value)) for value in row] for row in X]
+    scale = _scales(mlp, field, d)
+    points = [_scaled([field.exact(float(value)) for value in row], scale) for row in X]
     along = [recursion.along(sum(v * v for v in x)) for x in points]
     size = 1 if values_only else 1 + d
     table = [[None] * (N * size) for _ in range(N * size)]
@@ -245,7 +261,7 @@ def gram_in_arb(mlp, X, *, tangent, values_only=False):
         for j in range(i + 1):
             y = points[j]
             s = recursion.scalars(along[i], along[j], sum(u * v for u, v in zip(x, y, strict=True)))
-            for a, row in enumerate([[s.k]] if values_only else _block(s, x, y)):
+            for a, row in enumerate([[s.k]] if values_only else _block(s, x, y, scale)):
                 for b, entry in enumerate(row):
                     table[i * size + a][j * size + b] = table[j * size + b][i * size + a] = entry
     return arb.load().arb_mat(table)

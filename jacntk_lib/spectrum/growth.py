@@ -16,9 +16,9 @@ tensor signs, and that sum is a quadratic form of each point's (c_i, v_i) alone:
 
 from dataclasses import replace
 
-import jax
 import numpy as np
 
+from .._float64 import float64
 from .._validation import as_points
 from ..architecture import MLP
 from ..kernels import jacobian_nngp
@@ -67,7 +67,7 @@ def depth_gain(mlp: MLP, X) -> float:
     X = as_points(X)
     S = np.array([jacobian_nngp(replace(mlp, depth=mlp.depth - 1), x[None]).dense() for x in X])  # (N, 1+d, 1+d)
     a = S[:, 0, 0]
-    with jax.enable_x64(True):
+    with float64():
         K = mlp.phi.formulas_for(a).expectations(a, a, a)
     first, second, third = (np.asarray(x)[:, None, None] for x in (K.k11, K.k22 + K.k31, K.k33 + K.k42))
     slopes = S[:, :1, 1:]  # (N, 1, d)

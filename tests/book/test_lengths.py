@@ -19,7 +19,12 @@ WORDS = {
     "04-jntk-at-initialisation": 1500,
     "05-smallest-eigenvalue": 2000,
     "06-constancy": 1800,
+    "07-linear-ode": 1800,
+    "08-kernel-regression": 1800,
     "09-accuracy-and-robustness": 2000,
+    "11-scale": 1500,
+    "12-your-own-data": 1200,
+    "benchmarks": 1000,
 }
 LINES = 20  # of a visible cell
 

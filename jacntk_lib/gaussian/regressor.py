@@ -1,0 +1,319 @@
+"""Gaussian process regression on values and gradients as a scikit-learn estimator."""
+
+import math
+
+import numpy as np
+import scipy.linalg
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._validation import integer, positive_number
+from ..errors import ConvergenceError, SingularGramError
+from ..solve import semidefinite_factor
+from .likelihood import Family, Observations
+from .metrics import METRICS
+from .posterior import Posterior
+from .search import AMPLITUDE_BOUNDS, NOISE_BOUNDS, NOISE_START, Search, chosen, likelihood
+from .units import Units, as_jacobian, as_noise
+
+MAX_UNKNOWNS = 15000  # observed values and derivatives: their dense covariance matrix takes 1.8 GB
+_RESIDUAL = 1e-5  # relative, beyond which a solve says nothing
+
+
+class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
+    r"""A Gaussian process whose covariance is that of a wide network, given values, gradients, or both.
+
+    f has covariance :math:`a^2 \Sigma` (``kernel="nngp"``, the untrained network) or :math:`a^2 \Theta` (``"ntk"``),
+    of values and derivatives jointly (Kim and Yang 2024, Theorems 3.1 and 4.3), of the inputs z = (x - mean) L.
+    Observed are y = f(x) and any of its derivatives, each with Gaussian noise. The prediction is the posterior mean
+
+    .. math:: f(x) = k_*^\top (K + D)^{-1} t, \qquad \operatorname{var} f(x) = a^2 [k_{**} - k_*^\top (K + D)^{-1} k_*],
+
+    K the kernel's matrix of what was observed, D the noise's variances over a^2. In
+    :class:`~jacntk_lib.JacobianKernelRegressor` the value noise is ``ridge`` and the gradient noise ``ridge / lam``:
+    lam is a ratio of two noises. **The standard deviation here is not the spread of trained networks over
+    initialisations** that ``JacobianKernelRegressor.predict`` returns: it says what the observations leave open if f
+    is a draw from the prior. It does not include the noise.
+
+    Columns of X are standardised and y is centred and scaled inside, gradients with them. Everything goes in and comes
+    out in the user's units. What is not given is chosen by marginal likelihood with exact gradients, on at most 600
+    observed numbers; ``metric="auto"`` then takes the metric of smallest mean absolute leave-one-out error.
+
+    Parameters
+    ----------
+    kernel : "nngp" or "ntk".
+    depth, activation : of the network, see :class:`~jacntk_lib.MLP`; s_w is 1.
+    metric : the linear map L, see :mod:`jacntk_lib.gaussian.metrics`: "standard", "gradient", "gradient-full",
+        "likelihood", "likelihood-full" or "auto". Without gradients only "standard" and "likelihood" apply.
+    scale : where the common scale of L starts, at 1 for mapped inputs of root mean square length 1.
+    scale_bounds : of the scale, or of every scale; "fixed" keeps ``scale``.
+    sigma_b, sigma_b_bounds : likewise, of the biases' standard deviation.
+    amplitude : a > 0 in units of y; "auto" is the value of largest likelihood.
+    noise : standard deviation of y in its units, a number or one per point (N,), 0 for none; "auto" is fitted. At least
+        n eps times the largest diagonal entry of K, n observed numbers, is always added to K.
+    noise_gradient : the same of gradients, in their units: a number, one per column (d,), or one per entry (N, d);
+        "auto" is one number for standardised columns.
+    optimizer : "fmin_l_bfgs_b", or a function as for scikit-learn's GaussianProcessRegressor; ``None`` keeps scale and
+        sigma_b, and takes 1e-6 a^2 for the variance of noise that is "auto". Needs an activation with closed form.
+    n_restarts_optimizer : further starts, uniform within the bounds in logarithms.
+    random_state : of restarts, and of the points that hyperparameters are chosen on where not all are.
+
+    Attributes
+    ----------
+    metric_ : the metric used.
+    linear_map_ : L (d, d), with its scales: z = (x - mean) L.
+    hyperparameters_ : scale, sigma_b, noise and noise_gradient, the noises as variances over a^2 in standardised units.
+    theta_ : logarithms of those that were fitted.
+    amplitude_ : a in units of y.
+    noise_, noise_gradient_ : standard deviations in the user's units, (N,) and (N, d).
+    log_marginal_likelihood_value_ : of the standardised observations.
+    posterior_ : the posterior in standardised units.
+    n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
+
+    Raises
+    ------
+    TypeError, ValueError : at ``fit``, a parameter out of range, data of a wrong shape or infinite, nothing observed at
+        a point, or more than 15,000 observed numbers.
+    SingularGramError, ConvergenceError : at ``fit``, no Cholesky factor, or a solve with a large residual: the noise is
+        too small for float64.
+
+    Examples
+    --------
+    >>> X = np.linspace(0, 6, 7)[:, None]
+    >>> values = JacobianGaussianProcessRegressor().fit(X, np.sin(X[:, 0]))
+    >>> both = JacobianGaussianProcessRegressor().fit(X, np.sin(X[:, 0]), jacobian=np.cos(X))
+    >>> mean, std = both.predict([[2.5]], return_std=True)
+    >>> bool(abs(mean[0] - np.sin(2.5)) < 0.01), bool(std[0] < values.predict([[2.5]], return_std=True)[1][0])
+    (True, True)
+    >>> slope = both.predict_jacobian([[2.5]])
+    >>> bool(abs(slope[0, 0] - np.cos(2.5)) < 0.05)
+    True
+
+    In a search, let gradients be divided with the points: ``sklearn.set_config(enable_metadata_routing=True)``, then
+    ``GridSearchCV(JacobianGaussianProcessRegressor().set_fit_request(jacobian=True), ...).fit(X, y, jacobian=J)``.
+    """
+
+    def __init__(
+        self,
+        kernel="nngp",
+        depth=2,
+        activation="gelu",
+        *,
+        metric="auto",
+        scale=0.5,
+        scale_bounds=(1e-2, 1e1),
+        sigma_b=2.0,
+        sigma_b_bounds=(1e-1, 2e1),
+        amplitude="auto",
+        noise="auto",
+        noise_gradient="auto",
+        optimizer="fmin_l_bfgs_b",
+        n_restarts_optimizer=0,
+        random_state=0,
+    ):
+        self.kernel = kernel
+        self.depth = depth
+        self.activation = activation
+        self.metric = metric
+        self.scale = scale
+        self.scale_bounds = scale_bounds
+        self.sigma_b = sigma_b
+        self.sigma_b_bounds = sigma_b_bounds
+        self.amplitude = amplitude
+        self.noise = noise
+        self.noise_gradient = noise_gradient
+        self.optimizer = optimizer
+        self.n_restarts_optimizer = n_restarts_optimizer
+        self.random_state = random_state
+
+    def fit(self, X, y, jacobian=None):
+        """Fit to inputs X (N, d), values y (N,) and gradients ``jacobian`` (N, d).
+
+        NaN in y or in ``jacobian`` is what was not observed: whole gradients, single derivatives, or the value where
+        the gradient is known. O(n^3) for n observed numbers.
+        """
+        for name, given in (("X", X), ("y", y)):
+            if np.ma.isMaskedArray(given):
+                raise TypeError(f"{name} is a masked array, whose mask would be lost: remove what is masked")
+        check_y = {"ensure_2d": False, "ensure_all_finite": "allow-nan", "dtype": np.float64}
+        X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64}, check_y))
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        self._check_names()
+        columns = getattr(jacobian, "columns", None)
+        if columns is not None and hasattr(self, "feature_names_in_") and list(columns) != list(self.feature_names_in_):
+            raise ValueError(f"jacobian has the columns {list(columns)}: give it those of X, in their order")
+        jacobian = as_jacobian(jacobian, X.shape)
+        self._refuse_if_too_few_or_too_many(y, jacobian)
+        self.units_ = Units.of(X, y, jacobian)
+        self._observations = observations = self._observe(X, y, jacobian)
+        self.metric_, self._family = chosen(self._search(observations), self.metric, observations)
+        values = self._family.start
+        try:
+            self.posterior_ = Posterior(observations, self._family.covariance(values), values)
+        except scipy.linalg.LinAlgError as error:
+            raise SingularGramError(
+                f"the covariance matrix of {observations.seen.sum()} observed numbers has no Cholesky factor in "
+                f"float64 ({error}): give or raise noise and noise_gradient, or merge points that nearly coincide"
+            ) from None
+        if not self.posterior_.residual < _RESIDUAL:
+            raise ConvergenceError(
+                f"the solve with the covariance matrix has a relative residual of {self.posterior_.residual:.1e} "
+                f"(below {_RESIDUAL:g} is needed): it is too close to singular; give or raise noise and noise_gradient"
+            )
+        self._describe(observations)
+        return self
+
+    def predict(self, X, return_std=False, return_cov=False):
+        """Posterior mean of f (M,); with ``return_std`` also standard deviations (M,), or the covariance (M, M).
+
+        They are of f itself, without the noise of an observation, and in units of y.
+        """
+        if return_std and return_cov:
+            raise ValueError(
+                "return_std and return_cov exclude each other: take the covariance, whose diagonal is std squared"
+            )
+        U, units = self._new(X), self.units_
+        mean = units.y_mean + units.y_std * self.posterior_.mean(U)
+        if return_std:
+            return mean, units.y_std * self.posterior_.value_std(U)
+        return (mean, units.y_std**2 * self.posterior_.value_cov(U)) if return_cov else mean
+
+    def predict_jacobian(self, X, return_std=False):
+        """Posterior mean of the derivatives by the columns of X (M, d), with ``return_std`` also their deviations."""
+        U, slope = self._new(X), self.units_.slope
+        mean = slope * self.posterior_.slopes(U)
+        return (mean, slope * self.posterior_.slope_std(U)) if return_std else mean
+
+    def sample_y(self, X, n_samples=1, random_state=0):
+        """Functions drawn from the posterior at X: (M, n_samples)."""
+        n_samples = integer(n_samples, "n_samples", at_least=1)
+        mean, covariance = self.predict(X, return_cov=True)
+        factor = semidefinite_factor(np.asfortranarray(covariance))
+        return mean[:, None] + factor @ check_random_state(random_state).standard_normal((factor.shape[1], n_samples))
+
+    def log_marginal_likelihood(self, theta=None, eval_gradient=False):
+        """Of the standardised observations, at ``theta`` (logarithms, as ``theta_``) or as fitted.
+
+        The amplitude is the best one there unless it is given or part of theta, as it is where noise is given. With
+        ``eval_gradient`` also the gradient by theta.
+        """
+        check_is_fitted(self)
+        if theta is None:
+            theta = self.theta_
+        theta = np.asarray(theta, dtype=np.float64)
+        if theta.shape != self.theta_.shape:
+            raise ValueError(f"theta has shape {theta.shape}, but {self.theta_.shape} is needed, as theta_")
+        value, slope = likelihood(self._family, self._observations, theta, eval_gradient)
+        return (value, slope) if eval_gradient else value
+
+    def leave_one_out(self):
+        """Residuals of the observed values, each predicted without its whole point, and their deviations: (N,), (N,).
+
+        In closed form at the fitted hyperparameters, gradient left out with the value; units of y. The deviation is of
+        the residual, so that it includes the noise. NaN where no value was observed.
+        """
+        check_is_fitted(self)
+        residual, std = self.posterior_.leave_one_out()
+        return self.units_.y_std * residual, self.units_.y_std * std
+
+    def _new(self, X):
+        check_is_fitted(self)
+        return self.units_.inputs(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def _refuse_if_too_few_or_too_many(self, y, jacobian):
+        empty = np.flatnonzero(np.isnan(y) & np.isnan(jacobian).all(axis=1))
+        if empty.size:
+            raise ValueError(
+                f"Input y contains NaN at point {empty[0]}, and no derivative is given there: remove points where "
+                "nothing was observed"
+            )
+        n = int((~np.isnan(y)).sum() + (~np.isnan(jacobian)).sum())
+        if n > MAX_UNKNOWNS:
+            raise ValueError(
+                f"{n} observed numbers need a dense covariance matrix of {8e-9 * n * n:.0f} GB (at most {MAX_UNKNOWNS} "
+                "are accepted): give fewer points or derivatives, or take JacobianKernelRegressor, which iterates"
+            )
+
+    def _check_names(self):
+        if self.kernel not in ("nngp", "ntk"):
+            raise ValueError(f"kernel must be 'nngp' or 'ntk', got {self.kernel!r}")
+        if self.metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
+        if not (self.optimizer in (None, "fmin_l_bfgs_b") or callable(self.optimizer)):
+            raise ValueError(f"optimizer must be 'fmin_l_bfgs_b', a function or None, got {self.optimizer!r}")
+
+    def _observe(self, X, y, jacobian):
+        """The observations in standardised units, given noise with them."""
+        units, D = self.units_, np.zeros((len(y), 1 + X.shape[1]))
+        noise = as_noise(self.noise, "noise", y.shape)
+        noise_gradient = as_noise(self.noise_gradient, "noise_gradient", X.shape)
+        if noise is not None:
+            D[:, 0] = (noise / units.y_std) ** 2
+        if noise_gradient is not None:
+            D[:, 1:] = (noise_gradient / units.slope) ** 2
+        return Observations(units.inputs(X), units.targets(y, jacobian), D)
+
+    def _search(self, observations):
+        """What is to be chosen, from where and within which bounds."""
+        gradients = observations.seen.shape[1] > 1
+        bounds = {
+            "scale": _bounds(self.scale_bounds, "scale_bounds"),
+            "sigma_b": _bounds(self.sigma_b_bounds, "sigma_b_bounds"),
+            "amplitude": AMPLITUDE_BOUNDS if _is_auto(self.amplitude) and observations.D.any() else None,
+            "noise": NOISE_BOUNDS if _is_auto(self.noise) else None,
+            "noise_gradient": NOISE_BOUNDS if _is_auto(self.noise_gradient) and gradients else None,
+        }
+        if self.optimizer is None:
+            bounds = {name: box if name == "amplitude" else None for name, box in bounds.items()}
+        start = {
+            "scale": np.array([positive_number(self.scale, "scale")]),
+            "sigma_b": positive_number(self.sigma_b, "sigma_b"),
+            "amplitude": self._amplitude(bounds["amplitude"] is not None),
+            "noise": NOISE_START if _is_auto(self.noise) else 0.0,
+            "noise_gradient": NOISE_START if _is_auto(self.noise_gradient) else 0.0,
+        }
+        free = tuple(name for name, box in bounds.items() if box is not None)
+        d = observations.U.shape[1]
+        family = Family(self.depth, self.activation, self.kernel == "ntk", np.eye(d), start, free)
+        restarts = integer(self.n_restarts_optimizer, "n_restarts_optimizer", at_least=0)
+        return Search(family, bounds, self.optimizer, restarts, check_random_state(self.random_state))
+
+    def _amplitude(self, fitted):
+        """In units of the spread of y; ``None`` for the best one in closed form."""
+        if _is_auto(self.amplitude):
+            return 1.0 if fitted else None
+        if isinstance(self.amplitude, str):
+            raise ValueError(f"amplitude must be 'auto' or a positive number, got {self.amplitude!r}")
+        return positive_number(self.amplitude, "amplitude") / self.units_.y_std
+
+    def _describe(self, observations):
+        units, values, amplitude = self.units_, self._family.start, self.posterior_.amplitude
+        self.hyperparameters_ = {name: values[name] for name in ("scale", "sigma_b", "noise", "noise_gradient")}
+        self.theta_ = self._family.pack(values) if self._family.free else np.zeros(0)
+        self.log_marginal_likelihood_value_ = self.posterior_.log_likelihood
+        self.linear_map_ = self._family.covariance(values).L / units.std[:, None]
+        self.amplitude_ = amplitude * units.y_std
+        fitted = np.r_[values["noise"], np.full(len(units.std), values["noise_gradient"])]
+        variance = observations.D + amplitude**2 * fitted
+        self.noise_ = units.y_std * np.sqrt(variance[:, 0])
+        self.noise_gradient_ = units.slope * np.sqrt(variance[:, 1:])
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
+
+
+def _bounds(bounds, name):
+    """(low, high), or ``None`` for "fixed"."""
+    if isinstance(bounds, str) and bounds == "fixed":
+        return None
+    try:
+        low, high = bounds
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be 'fixed' or a pair of positive numbers, got {bounds!r}") from None
+    low, high = positive_number(low, name), positive_number(high, name)
+    if low > high or not math.isfinite(high):
+        raise ValueError(f"{name} must be (low, high) with low <= high, got {bounds!r}")
+    return low, high

@@ -1,0 +1,148 @@
+"""The choice of hyperparameters by likelihood, and of a metric by leave-one-out, on as many points as keep it quick."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg
+from scipy.optimize import minimize
+
+from .likelihood import Factor, Family, Observations
+from .metrics import linear_map
+from .posterior import Posterior
+
+SEARCH_UNKNOWNS = 600  # observed values and derivatives of the points on which likelihoods are maximised
+CHOICE_UNKNOWNS = 2000  # and of those on which metrics are compared
+NOISE_BOUNDS = 1e-12, 1.0  # of fitted noise: variances over the squared amplitude
+NOISE_START = 1e-6
+AMPLITUDE_BOUNDS = 1e-3, 1e6  # in units of the spread of y
+_IMPOSSIBLE = 1e25  # minus the log likelihood where rounding leaves no Cholesky factor
+_SHARED = ("standard", "gradient", "gradient-full")  # metrics with one scale for all columns
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What :func:`chosen` needs besides the observations.
+
+    ``family`` is without a base: every metric brings its own. ``bounds`` has (low, high) per free hyperparameter, and
+    optimizer, restarts and random are as in the estimator; without an optimizer only an amplitude is fitted.
+    """
+
+    family: Family
+    bounds: dict
+    optimizer: object
+    restarts: int
+    random: np.random.RandomState
+
+    def likely(self, family, observations):
+        """The family started at its hyperparameters of largest likelihood, and that likelihood."""
+
+        def minus(theta, eval_gradient=True):
+            try:
+                value, slope = likelihood(family, observations, theta, eval_gradient)
+            except scipy.linalg.LinAlgError:
+                value, slope = -_IMPOSSIBLE, np.zeros_like(theta)
+            return (-value, -slope) if eval_gradient else -value
+
+        if not family.free:
+            return family, -minus(np.zeros(0), False)
+        sizes = [np.size(family.start[name]) for name in family.free]
+        box = np.log(np.repeat([self.bounds[name] for name in family.free], sizes, axis=0))
+        starts = [np.clip(family.pack(family.start), *box.T)]
+        starts += list(self.random.uniform(*box.T, size=(self.restarts, len(box))))
+        ends = [self._minimised(minus, start, box) for start in starts]
+        theta, least = min(ends, key=lambda end: end[1])
+        return replace(family, start=family.values(theta)), -least
+
+    def _minimised(self, function, start, box):
+        if callable(self.optimizer):
+            theta, value = self.optimizer(function, start, bounds=box)
+            return np.asarray(theta, dtype=np.float64), float(value)
+        options = {"maxiter": 100, "ftol": 1e-6}
+        found = minimize(function, start, jac=True, bounds=box, method="L-BFGS-B", options=options)
+        return found.x, float(found.fun)
+
+
+def likelihood(family, observations, theta, eval_gradient):
+    """The log likelihood at theta, and its gradient or ``None``."""
+    values = family.values(theta)
+    factor = Factor(observations, family.covariance(values), values)
+    return factor.log_likelihood, factor.gradient(family) if eval_gradient else None
+
+
+def sample_of(observations, unknowns, random):
+    """All points, or so many random ones as make ``unknowns`` observed values and derivatives."""
+    sizes = observations.seen.sum(axis=1)
+    if sizes.sum() <= unknowns:
+        return observations
+    order = random.permutation(len(sizes))
+    count = max(2, int(np.searchsorted(np.cumsum(sizes[order]), unknowns, side="right")))
+    return Observations(*(array[np.sort(order[:count])] for array in observations))
+
+
+def chosen(search, metric, observations):
+    """``(metric, family)``: the metric asked for, or the best, with its hyperparameters as the family's start.
+
+    Metrics with one scale first; the better of the diagonal ones, and the full one, are the starts of those with a
+    scale per column or direction. "auto" compares by the mean of the absolute leave-one-out residuals of values, which
+    far points decide less than their squares, or by likelihood where fewer than two values were observed.
+
+    Raises
+    ------
+    ValueError : the observed gradients do not determine the metric, or its scales are fixed.
+    """
+    few = sample_of(observations, SEARCH_UNKNOWNS, search.random)
+    fitted = {}
+    for name in _first(metric):
+        base = linear_map(name, observations.U, observations.T[:, 1:])
+        if base is not None:
+            fitted[name] = search.likely(replace(search.family, base=base), few)
+    free = "scale" in search.family.free
+    if metric not in ("auto", *_SHARED) and not free:
+        raise ValueError(f"metric={metric!r} fits scales: give it an optimizer and scale_bounds, or another metric")
+    diagonal = [name for name in ("standard", "gradient") if name in fitted]
+    if free and metric in ("auto", "likelihood"):
+        best = max(diagonal, key=lambda name: fitted[name][1])
+        fitted["likelihood"] = search.likely(_by_column(fitted[best][0]), few)
+    if free and metric in ("auto", "likelihood-full") and "gradient-full" in fitted:
+        fitted["likelihood-full"] = search.likely(_by_direction(fitted["gradient-full"][0]), few)
+    if metric != "auto":
+        if metric not in fitted:
+            raise ValueError(
+                f"metric={metric!r} needs gradients: at least one observed derivative in every column, for a full "
+                "metric as many complete gradients as columns; pass jacobian=, or take 'standard' or 'likelihood'"
+            )
+        return metric, fitted[metric][0]
+    return _best(fitted, sample_of(observations, CHOICE_UNKNOWNS, search.random))
+
+
+def _first(metric):
+    """The metrics with one scale that a metric starts from."""
+    return {"auto": _SHARED, "likelihood": _SHARED[:2], "likelihood-full": _SHARED[2:]}.get(metric, (metric,))
+
+
+def _by_column(family):
+    """The same hyperparameters, with a scale of its own for every column."""
+    return replace(
+        family,
+        base=np.eye(len(family.base)),
+        start=family.start | {"scale": np.diagonal(family.base) * family.start["scale"]},
+    )
+
+
+def _by_direction(family):
+    return replace(family, start=family.start | {"scale": np.repeat(family.start["scale"], len(family.base))})
+
+
+def _best(fitted, observations):
+    if np.isfinite(observations.T[:, 0]).sum() < 2:
+        name = max(fitted, key=lambda name: fitted[name][1])
+        return name, fitted[name][0]
+    errors = {}
+    for name, (family, _) in fitted.items():
+        try:
+            residual, _ = Posterior(observations, family.covariance(family.start), family.start).leave_one_out()
+        except scipy.linalg.LinAlgError:
+            continue
+        errors[name] = np.nanmean(np.abs(residual))
+    name = min(errors, key=errors.get) if errors else next(iter(fitted))
+    return name, fitted[name][0]

@@ -1,0 +1,74 @@
+r"""Derivatives of sums over a kernel by what the kernel depends on, for choosing hyperparameters by gradients.
+
+The recursion of :mod:`jacntk_lib.kernels.recursion` in reverse, by jax. Its closed forms have no square root of
+``ab - c^2``, so that x = x' is an ordinary point of them; a quadrature has one, and is refused.
+"""
+
+from functools import partial
+
+import jax
+import numpy as np
+
+from .._float64 import float64
+from .recursion import SIDE, Jet, _constants, jets
+from .scalars import _on_all_cores, slices
+
+
+@partial(jax.jit, static_argnames=("formulas", "tangent", "depth"))
+def _pull_back(formulas, tangent, depth, A, B, C, first, gain, bias, weights):
+    """The depth is static here: a loop of unknown length has no derivative in reverse."""
+
+    def scalars(A, B, C, bias):
+        return jets.__wrapped__(formulas, tangent, A, B, C, depth, first, gain, bias)
+
+    return jax.vjp(scalars, A, B, C, bias)[1](weights)
+
+
+def pull_back(mlp, A, C, weights, *, tangent):
+    r"""Derivatives of :math:`F = \sum_{ij} \sum_s w^s_{ij}\, s(A_i, A_j, C_{ij})` over the eight scalars s.
+
+    Parameters
+    ----------
+    mlp : the network; its activation has closed forms.
+    A, C : squared lengths (N,) and inner products (N, N) of N points.
+    weights : a :class:`~jacntk_lib.kernels.recursion.Jet` of (N, N) arrays, equal to its own ``transposed()``.
+    tangent : True for Theta, False for Sigma.
+
+    Returns
+    -------
+    dF/dA (N,), both places of A together; dF/dC (N, N), symmetric; and dF/d(log sigma_b).
+
+    Raises
+    ------
+    ValueError : the activation has no closed form.
+    """
+    if not mlp.phi.has_closed_form:
+        raise ValueError(
+            f"activation {mlp.phi.name!r} has no closed form, and its quadrature has no derivative at x = x': take "
+            "'erf', 'gelu' or 'sin', or keep the hyperparameters as they are (optimizer=None)"
+        )
+    N, (first, gain, bias) = len(A), _constants(mlp)
+    formulas, parts = mlp.phi.formulas_for(0.0), {}
+
+    def fill(rows, cols):
+        down, across = (0, SIDE - len(A[rows])), (0, SIDE - len(A[cols]))  # padding has weight 0
+        a, b = np.pad(A[rows], down)[:, None], np.pad(A[cols], across)[None]
+        c, *w = (np.pad(x[rows, cols], (down, across)) for x in (C, *weights))
+        with float64():
+            back = _pull_back(formulas, tangent, mlp.depth, a, b, c, first, gain, bias, Jet(*w))
+            parts[rows.start, cols.start] = [np.asarray(x) for x in back]
+
+    steps = slices(N, SIDE)
+    tiles = [(rows, cols) for i, rows in enumerate(steps) for cols in steps[i:]]
+    _on_all_cores(fill, tiles)
+    by_length, by_product, by_bias = np.zeros(N), np.empty((N, N)), 0.0
+    for rows, cols in tiles:
+        a, b, c, bias_slope = parts[rows.start, cols.start]
+        n, m = len(A[rows]), len(A[cols])
+        copies = 1 if rows == cols else 2  # the mirrored tile, which is not computed, says the same
+        by_length[rows] += copies * a[:n, 0]
+        by_length[cols] += copies * b[0, :m]
+        by_product[cols, rows] = c[:n, :m].T
+        by_product[rows, cols] = c[:n, :m]
+        by_bias += copies * float(bias_slope)
+    return by_length, by_product, 2 * bias * by_bias
