@@ -68,7 +68,7 @@ class Config:
     eps: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
     chosen_for: float = 0.2
     attack_steps: int = 10
-    network_splits: int = 3
+    network_splits: int = 10
     networks: int = 2
     width: int = 256
     network_time: float = 100.0

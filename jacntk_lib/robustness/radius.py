@@ -50,7 +50,8 @@ def certified_radius(model, X, y) -> np.ndarray:
               \qquad m = y f(x)
 
     (see the module's text), so a lower bound of the distance to the nearest point of the other sign, where
-    :func:`.attack` gives an upper bound. About 10 ms for each distinct length |x| and each power of two among radii.
+    :func:`.attack` gives an upper bound. It takes milliseconds for each distinct length |x| and each power of two
+    among the radii.
 
     Parameters
     ----------

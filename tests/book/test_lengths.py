@@ -21,6 +21,7 @@ WORDS = {
     "06-constancy": 1800,
     "07-linear-ode": 1800,
     "08-kernel-regression": 1800,
+    "09-accuracy-and-robustness": 2000,
     "11-scale": 1500,
     "12-your-own-data": 1200,
     "benchmarks": 1000,
