@@ -193,7 +193,7 @@ def test_cells_of_another_library_are_refused(computed, tmp_path, capsys):
         (2, {"seeds": [1, 2]}, "grid.json: seeds must be an integer, got (1, 2)"),
         (4, {"shares": 0.2}, "shares must be a list of values, got 0.2"),
         ("B9", {"data": "iris"}, "unknown data set 'iris'; known are"),
-        (5, {"lams": [0.1], "splits": 10**30}, "too large"),
+        (5, {"lams": [0.1], "splits": 10**30}, "splits must be below 2**63"),
     ],
 )
 def test_own_grid_that_is_none(tmp_path, capsys, grid, number, fields, message):
