@@ -256,7 +256,7 @@ def test_own_grid_too_small_to_draw(tmp_path, capsys, grid):
         (["cells", "2", "--preset", "cpu", "--config", "grid.json"], "not allowed with argument --preset"),
         (["figure", "9"], f"invalid choice: 9 (choose from {', '.join(map(repr, EVERY_FIGURE))})"),
         (["figure", "two"], "invalid choice: 'two' (choose from 1, 2, "),
-        (["figure"], "the following arguments are required: number"),
+        (["figure"], "the following arguments are required: FIGURE"),
         (["figure", "2", "--preset", "huge"], "figure 2 has no preset huge; it has demo, cpu, paper"),
         (["figure", "2", "--device", "quantum"], "unknown device 'quantum'"),
         (["figure", "2", "--device", "cuda:99"], "device 'cuda:99' is not there: torch sees"),
