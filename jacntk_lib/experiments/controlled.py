@@ -226,7 +226,7 @@ def accuracy(result, data, model, how, eps):
 
 
 def gain(result, data, how, eps):
-    """Penalised less plain, paired by split: mean and 95 % interval over splits, :class:`.fragility.OverSplits`."""
+    """Penalised less plain, paired by split: mean and 95 % interval over splits, as ``OverSplits``."""
     penalised, plain = (accuracy(result, data, model, how, eps) for model in reversed(MODELS))
     return over_splits(penalised - plain)
 
