@@ -6,15 +6,14 @@ The recursion of :mod:`jacntk_lib.kernels.recursion` in reverse, by jax. Its clo
 
 from functools import partial
 
-import jax
 import numpy as np
 
-from .._float64 import float64
+from .._float64 import float64, jax, jitted
 from .recursion import SIDE, Jet, _constants, jets
 from .scalars import _on_all_cores, slices
 
 
-@partial(jax.jit, static_argnames=("formulas", "tangent", "depth"))
+@partial(jitted, static_argnames=("formulas", "tangent", "depth"))
 def _pull_back(formulas, tangent, depth, A, B, C, first, gain, bias, weights):
     """The depth is static here: a loop of unknown length has no derivative in reverse."""
 

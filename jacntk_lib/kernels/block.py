@@ -1,7 +1,6 @@
 r"""The kernel of one pair of points as a pure jax function, for those who compute with jax themselves."""
 
-import jax.numpy as jnp
-
+from .._float64 import jnp
 from ..architecture import MLP
 from .recursion import _constants, first_layer, hidden_layer
 
