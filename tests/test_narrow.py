@@ -55,6 +55,15 @@ def test_pictures_of_matrices_stay_side_by_side():
     assert figure.get_size_inches() == pytest.approx([narrow.WIDTH, narrow.WIDTH / 2])
 
 
+def test_depths_stay_whole_numbers():
+    figure, (left, right) = plt.subplots(1, 2)
+    left.plot(range(1, 15), range(14))
+    right.plot([0.0, 0.9], [0.0, 0.9])
+    boxes(figure)
+    assert (left.get_xticks() % 1 == 0).all()
+    assert not (right.get_xticks() % 1 == 0).all()
+
+
 @pytest.mark.parametrize("count", [3, 5])
 def test_a_legend_takes_as_many_lines_as_it_needs(count):
     figure, axes = plt.subplots(1, 2)
@@ -67,6 +76,16 @@ def test_a_legend_takes_as_many_lines_as_it_needs(count):
     assert (extent.x0 >= 0, extent.x1 <= figure.bbox.width, extent.y1 <= bottom) == (True, True, True)
     assert [text.get_text() for text in legend.get_texts()] == [f"networks of layer {k}" for k in range(count)]
     assert legend.get_title().get_text() == "which"
+
+
+@pytest.mark.parametrize(("label", "below"), [("a", 0), ("the largest entry of the error", 1)])
+def test_a_large_legend_leaves_its_panel(label, below):
+    figure, ax = plt.subplots()
+    for k in range(4):
+        ax.plot([0, k], label=f"{label} {k}")
+    ax.legend()
+    boxes(figure)
+    assert (len(figure.legends), ax.get_legend() is None) == (below, bool(below))
 
 
 def test_panels_of_unequal_height_keep_their_proportion():

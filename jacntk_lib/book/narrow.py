@@ -7,8 +7,10 @@ stores carries a second one in its metadata, :data:`WIDTH` inches wide, which th
 
 from functools import partial
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["KEY", "WIDTH", "register", "restack"]
 
@@ -18,10 +20,11 @@ WIDTH = 3.4
 """Inches of a narrow figure; a telephone's text column at the 100 dots per inch of a figure."""
 _TALLEST = 2.7  # inches of a panel
 _LINE = 0.25  # inches of a line of the legend
+_SHARE = 0.13  # of a panel; a legend that takes more goes below
 
 
 def restack(figure):
-    """Lay ``figure`` out for a narrow page: one panel below the other, column by column, the legend below all of them.
+    """Lay ``figure`` out for a narrow page: one panel below the other, column by column, a large legend below them.
 
     Panels without tick labels, as pictures of matrices are, keep their places. A panel that had its scale beside it, at
     the left of its row, gets the numbers and the label itself. The figure is changed.
@@ -29,22 +32,38 @@ def restack(figure):
     Parameters
     ----------
     figure : matplotlib Figure whose panels stand in one grid; others only become narrower.
+
+    Returns
+    -------
+    Whether panels that were side by side are now one below the other.
     """
     panels = [ax for ax in figure.axes if ax.get_subplotspec() is not None]
+    _keep_whole_numbers(panels)
     width, height = figure.get_size_inches()
     grids = {ax.get_gridspec() for ax in panels}
     if len(grids) != 1:
         figure.set_size_inches(WIDTH, height * min(1, 1.4 * WIDTH / width))
-        return
+        return False
     (grid,) = grids
     rows, columns = grid.nrows, grid.ncols
     if all(not ax.axison or len(ax.get_xticks()) + len(ax.get_yticks()) == 0 for ax in panels):
         figure.set_size_inches(WIDTH, height * WIDTH / width)
-        return
+        return False
     if columns > 1:
         _one_column(figure, panels, rows, columns)
-    lines = _legend_below(figure)
-    figure.set_size_inches(WIDTH, rows * columns * min(height / rows, _TALLEST) + lines * _LINE)
+    tall = min(height / rows, _TALLEST)
+    lines = _legends_below(figure, [*figure.legends, *_covering(figure, panels, tall)])
+    figure.set_size_inches(WIDTH, rows * columns * tall + lines * _LINE)
+    return columns > 1
+
+
+def _keep_whole_numbers(panels):
+    """Let axes whose numbers are whole, as depths, have no others where there is less room."""
+    for ax in panels:
+        for axis, ticks in ((ax.xaxis, ax.get_xticks()), (ax.yaxis, ax.get_yticks())):
+            locator = axis.get_major_locator()
+            if isinstance(locator, MaxNLocator) and np.array_equal(ticks, np.round(ticks)):
+                locator.set_params(integer=True)
 
 
 def _one_column(figure, panels, rows, columns):
@@ -61,10 +80,19 @@ def _one_column(figure, panels, rows, columns):
         ax.set_subplotspec(column[place.colspan.start * rows + place.rowspan.start])
 
 
-def _legend_below(figure):
-    """Move the legend of the figure below it, with as many columns as there is room for; returns its lines."""
+def _covering(figure, panels, tall):
+    """The legend inside the only panel that has one, where it would take much of a panel of that height in inches."""
+    inside = [legend for legend in (ax.get_legend() for ax in panels) if legend is not None]
+    if len(inside) != 1:
+        return []
+    box = inside[0].get_window_extent()
+    return inside if box.width * box.height > _SHARE * WIDTH * tall * figure.dpi**2 else []
+
+
+def _legends_below(figure, legends):
+    """Move ``legends`` below the figure, with as many columns as there is room for; returns their lines."""
     lines = 0
-    for old in list(figure.legends):
+    for old in legends:
         handles, names = old.legend_handles, [text.get_text() for text in old.get_texts()]
         title = old.get_title().get_text() or None
         old.remove()
@@ -82,9 +110,9 @@ def _png(figure, print_wide):
     if wide is None:  # an empty figure
         return None
     data, metadata = wide
-    restack(figure)
+    stacked = restack(figure)
     narrow, size = print_wide(figure)
-    return data, {**metadata, KEY: {"png": narrow, "width": size["width"]}}
+    return data, {**metadata, KEY: {"png": narrow, "width": size["width"], "stacked": stacked}}
 
 
 def register(shell):

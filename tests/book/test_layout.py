@@ -1,7 +1,6 @@
 """What the pages get for narrow screens: a second picture, and formulas that keep their commas."""
 
 import hashlib
-import json
 import sys
 from base64 import b64encode
 from pathlib import Path
@@ -17,39 +16,62 @@ import jacntk_layout  # noqa: E402
 
 from jacntk_lib.book import narrow  # noqa: E402
 
-WIDE, SMALL, ALONE = b"the wide picture", b"the narrow one", b"a picture without a narrow one"
+SMALL = b"the narrow picture"
+SAID = "Left: a curve that bends to the right. The law (right, dotted)."
 HTML, LATEX = (SimpleNamespace(builder=SimpleNamespace(format=form)) for form in ("html", "latex"))
 
 
-def file_name(picture):
-    return f"{hashlib.sha256(picture).hexdigest()}.png"
+class Renderer:
+    """MyST-NB's, as far as it concerns a picture."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def write_file(self, path, content, overwrite=False, exists_ok=False):
+        (self.folder / path[0]).write_bytes(content)
+        return f"/_build/{path[0]}"
+
+    def render_image(self, data):
+        return [nodes.image(uri="/_build/wide.png", alt=SAID, width="700px", height="300px")]
 
 
-def output(picture, **metadata):
-    data = {"image/png": b64encode(picture).decode()}
-    return {"output_type": "display_data", "data": data, "metadata": {"image/png": {"width": 700, **metadata}}}
+def output(**metadata):
+    return SimpleNamespace(mime_type="image/png", output_metadata={"image/png": {"width": 700, **metadata}})
 
 
 @pytest.fixture
 def page(tmp_path):
-    """A page with two pictures of an executed notebook, of which one has a narrow one."""
-    small = {narrow.KEY: {"png": b64encode(SMALL).decode(), "width": 340}}
-    cells = [{"cell_type": "markdown"}, {"outputs": [output(WIDE, **small), output(ALONE)]}]
-    (tmp_path / "page.ipynb").write_text(json.dumps({"cells": cells}))
+    """A page with two pictures, of which one has a narrow one with its panels below each other."""
+    small = {"png": b64encode(SMALL).decode(), "width": 340, "stacked": True}
+    render, renderer = jacntk_layout.with_narrow_picture(Renderer.render_image), Renderer(tmp_path)
     document = new_document("page")
-    for picture in (WIDE, ALONE):
-        document += nodes.image(uri=f"_build/{file_name(picture)}", alt="Two curves.", width="700px", height="300px")
-    settings = SimpleNamespace(docname="page", mystnb_config=SimpleNamespace(output_folder=str(tmp_path)))
-    jacntk_layout.add_narrow_pictures(SimpleNamespace(env=settings), document)
+    for data in (output(**{narrow.KEY: small}), output()):
+        document += nodes.figure("", nodes.container("", *render(renderer, data)), nodes.caption(SAID, SAID))
+    jacntk_layout.name_sides(HTML, document)
     return document
 
 
 def test_a_picture_stands_beside_its_narrow_one(page, tmp_path):
     wide, small, alone = page.findall(nodes.image)
-    assert (wide["classes"], small["classes"], alone["classes"]) == (["wide"], ["narrow"], [])
-    assert small["uri"] == f"_build/{file_name(SMALL)}"
-    assert (tmp_path / file_name(SMALL)).read_bytes() == SMALL
-    assert (small["alt"], small["width"], small.get("height")) == ("Two curves.", "340px", None)
+    assert (wide["classes"], small["classes"], alone["classes"]) == (["wide"], ["narrow", "stacked"], [])
+    name = f"{hashlib.sha256(SMALL).hexdigest()}.png"
+    assert small["uri"] == f"/_build/{name}"
+    assert (tmp_path / name).read_bytes() == SMALL
+    assert (small["width"], small.get("height")) == ("340px", None)
+
+
+def test_a_caption_says_where_the_panels_are(page):
+    _, small, alone = page.findall(nodes.image)
+    assert small["alt"] == "Top: a curve that bends to the right. The law (bottom, dotted)."
+    assert alone["alt"] == SAID
+    stacked, beside = page.findall(nodes.caption)
+    words = {
+        kind: [one.astext() for one in stacked.findall(nodes.inline) if kind in one["classes"]]
+        for kind in ("wide", "narrow")
+    }
+    assert words == {"wide": ["Left", "right"], "narrow": ["Top", "bottom"]}
+    jacntk_layout.only_on_pages(LATEX, page, "page")
+    assert stacked.astext() == beside.astext() == SAID
 
 
 @pytest.mark.parametrize(("app", "count"), [(HTML, 3), (LATEX, 2)])
