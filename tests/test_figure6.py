@@ -148,7 +148,7 @@ def test_summary_and_picture(result):
     assert "algerian_forest_fires gelu JNTK: certified positive at 2 of 2 depths; float64" in text
     assert "in float32 throughout" in text
     picture = figure6.plot(result)
-    titles = [f"{data}, {activation}" for data in ("algerian forest fires", "banknote authentication")
+    titles = [f"{data}, {activation}" for data in ("Algerian forest fires", "Banknote authentication")
               for activation in ("GELU", "erf")]  # fmt: skip
     assert [ax.get_title() for ax in picture.axes] == titles
     plt.close(picture)
@@ -164,12 +164,12 @@ def test_the_picture_bears_the_marks_of_the_paper():
                 marks[ax.get_title(), line.get_marker()] = list(line.get_xdata())
     plt.close(picture)
     assert marks == {
-        ("algerian forest fires, GELU", "x"): [5, 6, 10],
-        ("algerian forest fires, GELU", "o"): [11],
-        ("algerian forest fires, erf", "x"): [5],
-        ("algerian forest fires, erf", "o"): [6, 10, 11],
-        ("banknote authentication, GELU", "o"): [5, 6, 10, 11],  # of these the paper names no depth
-        ("banknote authentication, erf", "o"): [5, 6, 10, 11],
+        ("Algerian forest fires, GELU", "x"): [5, 6, 10],
+        ("Algerian forest fires, GELU", "o"): [11],
+        ("Algerian forest fires, erf", "x"): [5],
+        ("Algerian forest fires, erf", "o"): [6, 10, 11],
+        ("Banknote authentication, GELU", "o"): [5, 6, 10, 11],  # of these the paper names no depth
+        ("Banknote authentication, erf", "o"): [5, 6, 10, 11],
     }
 
 

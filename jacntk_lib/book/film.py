@@ -29,7 +29,8 @@ _STYLES = {
     "dotted": 'fill="none" stroke="{}" stroke-width="1.8" stroke-dasharray="2 4"',
     "band": 'fill="{}" fill-opacity=".25"',
 }
-_LEFT, _RIGHT, _TOP, _BOTTOM, _WIDTH, _HEIGHT = 66, 620, 12, 322, 640, 386
+# with room for type of 24 units at the sides and below: book.css asks for it on telephones
+_LEFT, _RIGHT, _TOP, _BOTTOM, _WIDTH, _HEIGHT = 92, 606, 12, 322, 640, 394
 _INK = "#1b1b1b"
 
 
@@ -165,14 +166,14 @@ class Film:
             if low <= v <= high
         ]
         lines += [
-            f'<text x="{self._x(v)}" y="{_BOTTOM + 24}" text-anchor="middle">{escape(text)}</text>'
+            f'<text x="{self._x(v)}" y="{_BOTTOM + 28}" text-anchor="middle">{escape(text)}</text>'
             for v, text in self.x_ticks.items()
         ]
         middle = (_TOP + _BOTTOM) // 2
         return (
             "".join(lines)
-            + f'<text x="{(_LEFT + _RIGHT) // 2}" y="{_BOTTOM + 52}" text-anchor="middle">{escape(self.x_label)}</text>'
-            + f'<text transform="translate(18 {middle}) rotate(-90)" text-anchor="middle">{escape(self.y_label)}</text>'
+            + f'<text x="{(_LEFT + _RIGHT) // 2}" y="{_BOTTOM + 60}" text-anchor="middle">{escape(self.x_label)}</text>'
+            + f'<text transform="translate(20 {middle}) rotate(-90)" text-anchor="middle">{escape(self.y_label)}</text>'
         )
 
 

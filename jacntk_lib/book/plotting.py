@@ -14,6 +14,7 @@ import numpy as np
 import seaborn as sns
 
 from .._validation import as_float64, integer
+from . import narrow
 from .bootstrap import error_table, median_interval
 
 __all__ = ["COLOURS", "TEXT_WIDTH", "error_by_width", "gram_picture", "use_house_style"]
@@ -43,7 +44,7 @@ def use_house_style():
     """Set matplotlib's defaults for the book: sizes, palette, white canvas, sharp on fine screens.
 
     Call it once, in the first code cell. It changes this process's rcParams and, in a notebook, asks for
-    PNG figures at twice the resolution.
+    PNG figures at twice the resolution, each with a second one for telephones in its metadata (``book/narrow.py``).
 
     Examples
     --------
@@ -86,9 +87,7 @@ def use_house_style():
     )
     ipython = sys.modules.get("IPython")
     if ipython is not None and ipython.get_ipython() is not None:
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-
-        set_matplotlib_formats("retina")
+        narrow.register(ipython.get_ipython())
 
 
 def error_by_width(ax, widths, errors, label=None, colour=None):

@@ -164,7 +164,7 @@ def plot(result):
                 ends = (result[f"{kernel}_{end}"][i, j] for end in ("lower", "upper"))
                 _draw(ax, depths, *ends, kernel, depths >= since)
             ax.set_yscale("log")
-            ax.set_title(f"{data.replace('_', ' ')}, {NAMES.get(name, name)}")
+            ax.set_title(f"{data.replace('_', ' ').capitalize()}, {NAMES.get(name, name)}")
             ax.label_outer()
         axes[i, 0].set_ylabel("smallest eigenvalue")
     for ax in axes[-1]:

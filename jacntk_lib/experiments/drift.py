@@ -139,7 +139,7 @@ def plot_relative(result):
         right.set_title("from the start, by step")
         for ax, title in ((left, "width $n$"), (right, "step")):
             place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
-            ax.legend(ncols=4, title=title, title_fontsize=9, columnspacing=1, handlelength=1.5, **place)
+            ax.legend(ncols=3, title=title, title_fontsize=9, columnspacing=1, handlelength=1.5, **place)
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
     return figure

@@ -19,6 +19,10 @@ CUT_OFF = """() => [...document.querySelectorAll('body *')]
     .map(one => one.outerHTML.slice(0, 160))"""
 PICTURES_NOT_SHOWN = """() => [...document.querySelectorAll('article img')]
     .filter(one => one.complete && one.naturalWidth === 0).map(one => one.src)"""
+# How much smaller than drawn the figures of code cells are shown: type shrinks with them
+SHRUNK = """() => [...document.querySelectorAll('article .cell_output img, article figure img')]
+    .filter(one => one.offsetParent && one.naturalWidth).map(one => [one.src, one.clientWidth / one.naturalWidth])
+    .filter(([, share]) => share < 0.47)"""  # one half is the full size: figures have twice the pixels
 
 
 def serious(page):
@@ -47,6 +51,7 @@ def test_a_page_opens_whole_on_telephone_and_desk_in_both_colour_modes(site, vis
         window.show(width, scheme)
         assert page.evaluate(WIDER_THAN_THE_WINDOW) <= 0
         assert page.evaluate(CUT_OFF) == []
+        assert page.evaluate(SHRUNK) == []
         assert scheme == "light" or page.evaluate(PICTURES_NOT_ON_WHITE) == []
         if (width, scheme) in EXAMINED or any_page == "book/intro":
             assert serious(page) == []

@@ -1,0 +1,101 @@
+"""What the pages get for narrow screens: a second picture, and formulas that keep their commas."""
+
+import hashlib
+import sys
+from base64 import b64encode
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from docutils import nodes
+from docutils.utils import new_document
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import jacntk_layout  # noqa: E402
+
+from jacntk_lib.book import narrow  # noqa: E402
+
+SMALL = b"the narrow picture"
+SAID = "Left: a curve that bends to the right. The law (right, dotted)."
+HTML, LATEX = (SimpleNamespace(builder=SimpleNamespace(format=form)) for form in ("html", "latex"))
+
+
+class Renderer:
+    """MyST-NB's, as far as it concerns a picture."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def write_file(self, path, content, overwrite=False, exists_ok=False):
+        (self.folder / path[0]).write_bytes(content)
+        return f"/_build/{path[0]}"
+
+    def render_image(self, data):
+        return [nodes.image(uri="/_build/wide.png", alt=SAID, width="700px", height="300px")]
+
+
+def output(**metadata):
+    return SimpleNamespace(mime_type="image/png", output_metadata={"image/png": {"width": 700, **metadata}})
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page with two pictures, of which one has a narrow one with its panels below each other."""
+    small = {"png": b64encode(SMALL).decode(), "width": 340, "stacked": True}
+    render, renderer = jacntk_layout.with_narrow_picture(Renderer.render_image), Renderer(tmp_path)
+    document = new_document("page")
+    for data in (output(**{narrow.KEY: small}), output()):
+        document += nodes.figure("", nodes.container("", *render(renderer, data)), nodes.caption(SAID, SAID))
+    jacntk_layout.name_sides(HTML, document)
+    return document
+
+
+def test_a_picture_stands_beside_its_narrow_one(page, tmp_path):
+    wide, small, alone = page.findall(nodes.image)
+    assert (wide["classes"], small["classes"], alone["classes"]) == (["wide"], ["narrow", "stacked"], [])
+    name = f"{hashlib.sha256(SMALL).hexdigest()}.png"
+    assert small["uri"] == f"/_build/{name}"
+    assert (tmp_path / name).read_bytes() == SMALL
+    assert (small["width"], small.get("height")) == ("340px", None)
+
+
+def test_a_caption_says_where_the_panels_are(page):
+    _, small, alone = page.findall(nodes.image)
+    assert small["alt"] == "Top: a curve that bends to the right. The law (bottom, dotted)."
+    assert alone["alt"] == SAID
+    stacked, beside = page.findall(nodes.caption)
+    words = {
+        kind: [one.astext() for one in stacked.findall(nodes.inline) if kind in one["classes"]]
+        for kind in ("wide", "narrow")
+    }
+    assert words == {"wide": ["Left", "right"], "narrow": ["Top", "bottom"]}
+    jacntk_layout.only_on_pages(LATEX, page, "page")
+    assert stacked.astext() == beside.astext() == SAID
+
+
+@pytest.mark.parametrize(("app", "count"), [(HTML, 3), (LATEX, 2)])
+def test_paper_has_the_wide_pictures_only(page, app, count):
+    jacntk_layout.only_on_pages(app, page, "page")
+    assert len(list(page.findall(nodes.image))) == count
+
+
+@pytest.mark.parametrize(
+    ("before", "formula", "after", "kept"),
+    [
+        ("of width ", "n", ", and then", "n,"),
+        ("the law (of ", "x", ") holds", "x)"),
+        ("a set (", "x", ") here", "(x)"),
+        ("a ", "0.5", "-net of points", "0.5-net"),
+        ("of ", "n", " layers", None),
+        ("of ", "x" * 60, ", and", None),
+    ],
+)
+def test_a_formula_keeps_the_comma_that_follows(before, formula, after, kept):
+    document = new_document("page")
+    document += nodes.paragraph("", "", nodes.Text(before), nodes.math(formula, formula), nodes.Text(after))
+    text = document.astext()
+    jacntk_layout.keep_together(HTML, document, "page")
+    together = [one.astext() for one in document.findall(nodes.inline) if "together" in one["classes"]]
+    assert together == ([kept] if kept else [])
+    assert document.astext() == text
