@@ -29,10 +29,11 @@ def test_columns_of_numbers_and_only_those_are_set_as_numbers():
     ]
     found = parsed("", ["name", "number", "gap", "interval", "mixed", "prose"], rows)
     classes = [td.get("class") for td in found.find("tbody/tr").findall("td")]
-    assert classes == ["number", "number", "number", None, None]
+    assert classes == ["number", "number", "number", "number", None]
     cells = [td.text for td in found.find("tbody/tr").findall("td")]
     assert cells[0] == "\u22121.5"
-    assert cells[2] == "0.1 [\u22120.2, 0.4]"
+    assert cells[1] == "3\u00a0s"
+    assert cells[2] == "0.1 [\u22120.2,\u00a00.4]"
     assert cells[4].startswith("-1")
 
 
