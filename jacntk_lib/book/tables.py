@@ -58,7 +58,7 @@ def table(caption, heads, rows):
 
 def _of_numbers(column):
     """
-    >>> _of_numbers(["never", "12 s", ""]), _of_numbers(["never", "none"]), _of_numbers(["12 s on a quiet machine", "3"])
+    >>> _of_numbers(["never", "12 s", ""]), _of_numbers(["never", "none"]), _of_numbers(["12 s when all is quiet", "3"])
     (True, False, False)
     """
     others = [cell for cell in column if not _NUMBER.fullmatch(cell)]
