@@ -15,9 +15,9 @@ class MLP:
 
     .. math::
 
-        g^1 = s_w W^1 x + s_b b^1, \quad h^l = \phi(g^l), \quad
-        g^{l+1} = \frac{s_w}{\sqrt{n_l}} W^{l+1} h^l + s_b b^{l+1}, \quad
-        f(x) = \kappa \Bigl[\frac{s_w}{\sqrt{n_L}} \langle w, h^L\rangle + s_b b\Bigr]
+        g^1 &= s_w W^1 x + s_b b^1, \quad h^l = \phi(g^l), \\
+        g^{l+1} &= \frac{s_w}{\sqrt{n_l}} W^{l+1} h^l + s_b b^{l+1}, \\
+        f(x) &= \kappa \Bigl[\frac{s_w}{\sqrt{n_L}} \langle w, h^L\rangle + s_b b\Bigr]
 
     with every weight and bias standard normal and trained. The defaults are the setting of Kim and Yang (2024,
     Section 2 and, for kappa, the experiments); the bias, s_w and ``input_scale`` are additions.

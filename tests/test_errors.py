@@ -29,7 +29,7 @@ from jacntk_lib import (
     results,
 )
 from jacntk_lib.activations import Activation, softplus_derivatives, tanh_derivatives
-from jacntk_lib.book import bootstrap, checks, plotting
+from jacntk_lib.book import bootstrap, checks, plotting, tables
 from jacntk_lib.cli import command as cli
 from jacntk_lib.datasets import _uci
 from jacntk_lib.errors import ConvergenceError, CorruptResultError, SingularGramError
@@ -634,11 +634,12 @@ LIST = {
         (lambda: bootstrap.mean_interval(np.empty((0, 4))), V, r"samples has shape \(0, 4\)"),
         (lambda: bootstrap.mean_interval([1.0, 2.0], n_boot=0), V, "n_boot must be at least 1, got 0"),
     ],
-    "plotting and checks": [
+    "plotting, tables and checks": [
         (lambda: plotting.gram_picture(None, np.ones(3)), V, r"matrix has shape \(3,\): a matrix .* is needed"),
         (lambda: plotting.gram_picture(axes(), np.ones((4, 4)), 3), V, "does not divide into blocks of 3"),
         (lambda: plotting.gram_picture(None, INF), V, "matrix contains 9 non-finite"),
         (lambda: plotting.error_by_width(None, [64, -1], np.ones((2, 3))), V, "widths must be positive"),
+        (lambda: tables.table("", ["a", "b"], [["x"]]), V, r"row \['x'\] has 1 cells, and the table 2 columns"),
         (lambda: checks.check("slope", -0.2, -0.4), checks.CheckFailed, "slope: -0.2 misses the bound <= -0.4"),
         (lambda: checks.check("slope", math.nan, 1.0), checks.CheckFailed, "slope: nan misses the bound <= 1"),
     ],

@@ -164,9 +164,9 @@ def _summary(root, ledger):
 def _behind(root, claim):
     """Checks, control and stored results of one claim."""
     if not claim["demonstrated"]:
-        return "nothing"
+        return "No checks."
     named = [f"all of *{name[2:]}*" if name.startswith("§ ") else f"*{name}*" for name in claim["checks"]]
-    parts = ["; ".join(named) + "."]
+    parts = [f"Checks: {'; '.join(named)}."]
     parts.append(f"Refused: {claim['broken']}.")
     for one in (provenance(root, name) for name in claim["results"]):
         count = len(one["missing"])

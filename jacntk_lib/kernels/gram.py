@@ -30,9 +30,9 @@ def jacobian_nngp(mlp: MLP, X, X2=None, *, memory=MEMORY) -> "JacobianGram":
 
     .. math::
 
-        \Sigma^l_{00} = s_w^2 E[\phi(u_0)\phi(v_0)] + s_b^2, \quad
-        \Sigma^l_{a0} = s_w^2 E[\phi'(u_0) u_a\, \phi(v_0)], \quad
-        \Sigma^l_{ab} = s_w^2 E[\phi'(u_0) u_a\, \phi'(v_0) v_b],
+        \Sigma^l_{00} &= s_w^2 E[\phi(u_0)\phi(v_0)] + s_b^2, \\
+        \Sigma^l_{a0} &= s_w^2 E[\phi'(u_0) u_a\, \phi(v_0)], \\
+        \Sigma^l_{ab} &= s_w^2 E[\phi'(u_0) u_a\, \phi'(v_0) v_b],
 
     which is also :math:`\Sigma_{ab} = \partial_{x_a}\partial_{x'_b}\Sigma_{00}` (Theorem 3.2), the form computed here.
 
@@ -75,9 +75,9 @@ def jacobian_ntk(mlp: MLP, X, X2=None, *, memory=MEMORY) -> "JacobianGram":
 
     .. math::
 
-        \Theta^0_{00} = \Sigma^0_{00}, \quad
-        \Theta^l_{00} = \Sigma^l_{00} + \Theta^{l-1}_{00}\, s_w^2 E[\phi'(u_0)\phi'(v_0)], \quad
-        \Theta_{ab} = \partial_{x_a}\partial_{x'_b}\Theta_{00}.
+        \Theta^0_{00} &= \Sigma^0_{00}, \\
+        \Theta^l_{00} &= \Sigma^l_{00} + \Theta^{l-1}_{00}\, s_w^2 E[\phi'(u_0)\phi'(v_0)], \\
+        \Theta_{ab} &= \partial_{x_a}\partial_{x'_b}\Theta_{00}.
 
     Parameters, shapes and errors as in :func:`jacobian_nngp`.
 

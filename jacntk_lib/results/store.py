@@ -2,7 +2,7 @@
 
 A result called ``name`` is two files: ``name.npz``, its arrays (no pickle), and ``name.json``, its record: the
 configuration, the command, the commit and a hash of the library's source, package versions, seeds, hardware, wall time
-and the SHA-256 of every array. ``load`` believes neither file before they agree.
+and the SHA-256 of every array. ``load`` refuses two files that do not agree.
 
 While a computation runs, :class:`~jacntk_lib.results.Cells` keeps its finished parts, one file each.
 

@@ -1,0 +1,73 @@
+"""Tables that a chapter makes from what it has computed."""
+
+import re
+
+__all__ = ["table"]
+
+_NUMBER = re.compile(r"\[?[+\N{MINUS SIGN}-]?\d.{0,20}")  # a number or an interval, with what may follow in a line
+_NO_NUMBER = re.compile("[a-z]{1,8}|")  # "never", "none", or nothing
+
+
+def table(caption, heads, rows):
+    """A table with a caption, as HTML that a notebook shows.
+
+    The first cell of a row names it. Columns of numbers, which may carry a unit or an interval, are set flush right
+    with true minus signs, and are broken at most before the interval.
+
+    Parameters
+    ----------
+    caption : what the table shows, in words.
+    heads : names of the columns.
+    rows : of as many cells as there are ``heads``; a cell is text, which may hold HTML, or anything that ``str`` shows.
+
+    Returns
+    -------
+    An ``IPython.display.HTML``.
+
+    Raises
+    ------
+    ValueError : a row has another number of cells than ``heads``.
+
+    Examples
+    --------
+    >>> shown = table("Errors", ["width", "error"], [[64, "0.25"], [512, "-0.07"]])
+    >>> print(shown.data[:84])
+    <table class="table"><caption><span>Errors</span></caption><thead><tr><th scope="col
+    """
+    from IPython.display import HTML  # only the book needs it
+
+    heads, rows = list(heads), [[str(cell) for cell in row] for row in rows]
+    for row in rows:
+        if len(row) != len(heads):
+            raise ValueError(
+                f"row {row} has {len(row)} cells, and the table {len(heads)} columns: give one cell for each"
+            )
+    numeric = [_of_numbers(column) for column in zip(*rows, strict=True)] or [False] * len(heads)
+    kinds = [' class="number"' if one else "" for one in numeric]
+    head = "".join(f'<th scope="col"{kind}>{cell}</th>' for cell, kind in zip(heads, kinds, strict=True))
+    body = ""
+    for row in rows:
+        first, *rest = (_as_number(cell) if one else cell for cell, one in zip(row, numeric, strict=True))
+        cells = "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(rest, kinds[1:], strict=True))
+        body += f'<tr><th scope="row"{kinds[0]}>{first}</th>{cells}</tr>'
+    return HTML(
+        f'<table class="table"><caption><span>{caption[:1].upper()}{caption[1:]}</span></caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _of_numbers(column):
+    """
+    >>> _of_numbers(["never", "12 s", ""]), _of_numbers(["never", "none"]), _of_numbers(["12 s when all is quiet", "3"])
+    (True, False, False)
+    """
+    others = [cell for cell in column if not _NUMBER.fullmatch(cell)]
+    return len(others) < len(column) and all(map(_NO_NUMBER.fullmatch, others))
+
+
+def _as_number(cell):
+    """
+    >>> _as_number("-0.5 [-0.8, -0.2]").encode("ascii", "replace")
+    b'?0.5 [?0.8,??0.2]'
+    """
+    return cell.replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}[", " [")

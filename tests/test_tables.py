@@ -1,0 +1,43 @@
+"""Tables of the book: what a reader, and a screen reader, finds in them."""
+
+import xml.etree.ElementTree as ET
+
+from jacntk_lib.book.tables import table
+
+
+def parsed(*arguments):
+    return ET.fromstring(table(*arguments).data)
+
+
+def test_every_cell_stands_under_its_head_and_the_first_names_the_row():
+    found = parsed("What <b>it</b> shows", ["part", "error"], [["values", "0.1"], ["<code>J</code>", "0.2"]])
+    assert "".join(found.find("caption").itertext()) == "What it shows"
+    assert [th.text for th in found.findall("thead/tr/th")] == ["part", "error"]
+    assert [[*"".join(cell.itertext()).split()] for row in found.findall("tbody/tr") for cell in row] == [
+        ["values"],
+        ["0.1"],
+        ["J"],
+        ["0.2"],
+    ]
+    assert [th.get("scope") for th in found.iter("th")] == ["col", "col", "row", "row"]
+
+
+def test_columns_of_numbers_and_only_those_are_set_as_numbers():
+    rows = [
+        ["a", -1.5, "3 s", "0.1 [-0.2, 0.4]", "1", "-1 of far too many words to keep on one line"],
+        ["b", 20, "", "7", "none", "2"],
+    ]
+    found = parsed("", ["name", "number", "gap", "interval", "mixed", "prose"], rows)
+    classes = [td.get("class") for td in found.find("tbody/tr").findall("td")]
+    assert classes == ["number", "number", "number", "number", None]
+    cells = [td.text for td in found.find("tbody/tr").findall("td")]
+    assert cells[0] == "\u22121.5"
+    assert cells[1] == "3\u00a0s"
+    assert cells[2] == "0.1 [\u22120.2,\u00a00.4]"
+    assert cells[4].startswith("-1")
+
+
+def test_a_table_may_be_empty():
+    found = parsed("", ["a", "b"], [])
+    assert [th.text for th in found.iter("th")] == ["a", "b"]
+    assert not found.findall("tbody/tr")
