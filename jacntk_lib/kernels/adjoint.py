@@ -11,7 +11,7 @@ import numpy as np
 
 from .._float64 import float64
 from .recursion import SIDE, Jet, _constants, jets
-from .scalars import _on_all_cores, slices
+from .schedule import on_all_cores, slices
 
 
 @partial(jax.jit, static_argnames=("formulas", "tangent", "depth"))
@@ -19,7 +19,7 @@ def _pull_back(formulas, tangent, depth, A, B, C, first, gain, bias, weights):
     """The depth is static here: a loop of unknown length has no derivative in reverse."""
 
     def scalars(A, B, C, bias):
-        return jets.__wrapped__(formulas, tangent, A, B, C, depth, first, gain, bias)
+        return jets(formulas, tangent, A, B, C, depth, first, gain, bias)
 
     return jax.vjp(scalars, A, B, C, bias)[1](weights)
 
@@ -60,7 +60,7 @@ def pull_back(mlp, A, C, weights, *, tangent):
 
     steps = slices(N, SIDE)
     tiles = [(rows, cols) for i, rows in enumerate(steps) for cols in steps[i:]]
-    _on_all_cores(fill, tiles)
+    on_all_cores(fill, tiles)
     by_length, by_product, by_bias = np.zeros(N), np.empty((N, N)), 0.0
     for rows, cols in tiles:
         a, b, c, bias_slope = parts[rows.start, cols.start]
