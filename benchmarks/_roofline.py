@@ -1,5 +1,7 @@
 """What this machine can do at best: the rates that everything else is a share of."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,6 +56,7 @@ def operations(mlp):
     done once for all pairs that a tile has with it, and counts accordingly.
     """
     with jax.enable_x64(True):
-        x, constants = jnp.ones((recursion.SIDE, 1)), (1.0, 1.0, 0.0)
-        lowered = recursion.jets.lower(mlp.phi.formulas_for(1.0), True, x, x.T, x @ x.T, 2, *constants)
-        return round(lowered.cost_analysis()["flops"] / recursion.SIDE**2)
+        x = jnp.ones((recursion.SIDE, 1))
+        state = x, x.T, x, x.T, *([recursion.Jet(*[x @ x.T] * 8)] * 2)
+        layer = jax.jit(partial(recursion.hidden_layer, mlp.phi.formulas_for(1.0), True, 1.0, 0.0))
+        return round(layer.lower(state).cost_analysis()["flops"] / recursion.SIDE**2)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._float64 import float64, jax, jitted, jnp
 from .recursion import SIDE, Jet, _constants, jets
-from .scalars import _on_all_cores, slices
+from .schedule import on_all_cores, slices
 
 
 @partial(jitted, static_argnames=("formulas", "tangent"))
@@ -20,7 +20,7 @@ def _pull_back(formulas, tangent, A, B, C, depth, first, gain, bias, weights):
     """Of the weighted sum of the scalars: by A (n,), by B (m,), by C (n, m), and by the squared sigma_b."""
 
     def weighted(*point):
-        jet = jets.__wrapped__(formulas, tangent, *point[:3], depth, first, gain, point[3])
+        jet = jets(formulas, tangent, *point[:3], depth, first, gain, point[3])
         return sum(map(jnp.multiply, jet, weights))
 
     point = (A, B, C, bias)
@@ -65,7 +65,7 @@ def pull_back(mlp, A, C, weights, *, tangent):
 
     steps = slices(N, SIDE)
     tiles = [(rows, cols) for i, rows in enumerate(steps) for cols in steps[i:]]
-    _on_all_cores(fill, tiles)
+    on_all_cores(fill, tiles)
     by_length, by_product, by_bias = np.zeros(N), np.empty((N, N)), 0.0
     for rows, cols in tiles:
         a, b, c, bias_slope = parts[rows.start, cols.start]

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .._float64 import float64
 from .recursion import Jet
-from .scalars import Scalars
+from .scalars import Scalars, Stored
 
 
 def resolve(devices):
@@ -76,8 +76,12 @@ class Placed(Scalars):
     def stored(self):
         return self._host
 
+    def single(self):
+        return Placed(Stored(self._host).single().stored(), self.devices)
+
     def multiply(self, X, Y, v0, V, out):
         """As that of :class:`Scalars`, but one column at a time."""
+        X, Y, v0, V = (x.astype(self._host.k.dtype, copy=False) for x in (X, Y, v0, V))
         with float64():
             X, Y = self._by_rows(X), jax.device_put(Y, self._whole)
             columns = [
@@ -115,7 +119,7 @@ _matmul = jax.jit(partial(jnp.matmul, precision="highest"))
 
 @jax.jit
 def _column(jet, X, Y, v0, V):
-    """One column of a product, see :mod:`jacntk_lib.kernels.gram`: values (N,) and derivatives (N, d).
+    """One column of a product, see :mod:`jacntk_lib.kernels.products`: values (N,) and derivatives (N, d).
 
     One column at a time, so that the (N, M) temporaries stay few and a block that shrinks compiles nothing anew.
     """

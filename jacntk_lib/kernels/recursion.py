@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._float64 import float64, jax, jitted
+from .._float64 import float64, jax, jitted, jnp
 
 LARGEST_VARIANCE = 1e7
 """Of a pre-activation, in any layer; beyond it closed forms are refused. Derivatives by |x|^2, |x'|^2 and <x, x'> are
@@ -31,7 +31,8 @@ relative to the square roots of the diagonal (measured against high precision, f
 
 VALUE_FIELDS = ("k", "B", "C")  # of the jet below: what the values of a prediction are made of
 FEW = 32  # points in all, up to which NumPy takes less time than jax takes to be imported and to compile
-SIDE = 64  # points with as many others in a compiled call, whatever N and M: a fixed shape means one compilation
+SIDE = 64  # points with as many others in a tile: what a layer reads and writes of it stays in the processor's cache
+TILES = 4  # one above the other in a compiled call, at most, whatever N and M: a fixed shape means one compilation
 
 
 class Jet(NamedTuple):
@@ -116,14 +117,12 @@ def hidden_layer(formulas, tangent, gain, bias, state):
     return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, affine(gain, N, bias), T
 
 
-@partial(jitted, static_argnames=("formulas", "tangent", "fields"))
 def jets(formulas, tangent, A, B, C, depth, first, gain, bias, fields=Jet._fields):
     """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
 
     What belongs to one point, its variances and their slopes a, p or b, r, is computed once per point and not once per
-    pair. ``first`` = (s_w common_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2; all of them and ``depth``
-    are traced, so that a new depth or sigma compiles nothing. What is not among ``fields`` is ``None``, and what they
-    do not need is not computed: XLA leaves it out of the loop.
+    pair. ``first`` = (s_w common_scale)^2, ``gain`` = (s_w phi_scale)^2, ``bias`` = s_b^2. What is not among ``fields``
+    is ``None``, and what they do not need is not computed: XLA leaves it out of the loop.
     """
 
     def layer(_, state):
@@ -131,7 +130,8 @@ def jets(formulas, tangent, A, B, C, depth, first, gain, bias, fields=Jet._field
 
     *points, S = first_layer(A, B, C, first, bias)
     loop = _python_loop if isinstance(C, np.ndarray) else jax.lax.fori_loop
-    *_, S, T = loop(0, depth, layer, (*points, S, S if tangent else None))
+    before = loop(1, depth, layer, (*points, S, S if tangent else None))
+    *_, S, T = layer(0, before)  # outside the loop, so that XLA leaves out what no layer below needs
     jet = T if tangent else S
     return Jet(*(x if name in fields else None for name, x in zip(Jet._fields, jet, strict=True)))
 
@@ -140,6 +140,29 @@ def _python_loop(start, stop, body, state):
     for number in range(start, stop):
         state = body(number, state)
     return state
+
+
+@partial(jitted, static_argnames=("formulas", "tangent", "fields"))
+def _strip(formulas, tangent, A, B, C, tiles, depth, first, gain, bias, fields):
+    """:func:`jets` of A (h, 1), B (1, side) and C (h, side), for the first ``tiles`` times ``side`` rows.
+
+    One tile after another, since a whole strip would leave the cache. The number of tiles, the depth and the constants
+    are traced, so that a smaller strip, a new depth or a new sigma compiles nothing.
+    """
+    side = B.shape[1]
+
+    def tile(i, out):
+        a, c = (jax.lax.dynamic_slice_in_dim(x, i * side, side) for x in (A, C))
+        jet = jets(formulas, tangent, a, B, c, depth, first, gain, bias, fields)
+        return Jet(
+            *(
+                x if y is None else jax.lax.dynamic_update_slice_in_dim(x, y, i * side, axis=0)
+                for x, y in zip(out, jet, strict=True)
+            )
+        )
+
+    empty = Jet(*(jnp.zeros_like(C) if name in fields else None for name in Jet._fields))
+    return jax.lax.fori_loop(0, tiles, tile, empty)
 
 
 @partial(jitted, static_argnames=("formulas",))
@@ -182,20 +205,22 @@ def _constants(mlp):
     return (mlp.sigma_w * mlp.common_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
 
 
-def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
+def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields, dtype=np.float64):
     """Theta (``tangent=True``) or Sigma of a few points with a few others: ``(side, tile)``.
 
     Where ``input_scale`` is one number per column, the points are those already scaled.
 
-    ``tile(A, B, C)`` takes |x|^2 (n,), |x'|^2 (m,) and <x, x'> (n, m), float64 and n, m <= ``side``, and returns a
-    :class:`Jet` of arrays (n, m), ``None`` for what is not among ``fields``. ``squared_lengths`` are those of all
-    points that will come: up to ``FEW`` of them are left to NumPy. A tile may run in any thread, and XLA releases the
-    interpreter lock.
+    ``tile(A, B, C)`` takes |x|^2 (n,), |x'|^2 (m,) and <x, x'> (n, m), float64, where n is at most TILES * ``side`` and
+    m at most ``side``, and returns a :class:`Jet` of arrays (n, m), ``None`` for what is not among ``fields``.
+    ``squared_lengths`` are those of all points that will come: up to ``FEW`` of them are left to NumPy. A tile may run
+    in any thread, and XLA releases the interpreter lock.
+
+    With ``dtype`` float32 closed forms are computed in single precision, about twice as fast; a quadrature is rounded.
     """
     closed = mlp.phi.has_closed_form
     constants = _constants(mlp)
     side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
-    side *= 2 if fields == VALUE_FIELDS else 1  # little is computed, so that a call is long enough only with more pairs
+    computed = dtype if closed else np.float64
     if closed:
         formulas = mlp.phi.formulas_for(0.0)
         _require_small_variances(mlp, squared_lengths.max(), constants)
@@ -205,24 +230,31 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
 
     few = closed and len(squared_lengths) <= FEW
 
+    def padded(x, *shape):
+        if x.shape == shape and x.dtype == computed:
+            return x
+        out = np.zeros(shape, computed)
+        out[tuple(map(slice, x.shape))] = x
+        return out
+
     def tile(A, B, C):
         n, m = C.shape
         if few:
             with np.errstate(all="ignore"):
-                jet = jets.__wrapped__(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants, fields)
-        else:
-            A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
-            with float64():
                 jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants, fields)
-        jet = Jet(*(x if x is None else np.asarray(x) for x in jet))
-        # what leaves float64 does so in the highest derivatives first, and BLAS sees every number of two of them in a
+        else:
+            points = padded(A[:, None], TILES * side, 1), padded(B[None, :], 1, side), padded(C, TILES * side, side)
+            with float64():
+                jet = _strip(formulas, tangent, *points, -(-n // side), mlp.depth, *constants, fields)
+        jet = Jet(*(x if x is None else np.asarray(x)[:n, :m].astype(dtype, copy=False) for x in jet))
+        # what leaves the range does so in the highest derivatives first, and BLAS sees every number of two of them in a
         # microsecond or two
         if not math.isfinite(sum(np.vdot(x, x) for x in ((jet.AB, jet.CC) if jet.CC is not None else (jet.B, jet.C)))):
             raise ValueError(
-                f"the kernel of {mlp} leaves the range of float64 at points of length up to "
+                f"the kernel of {mlp} leaves the range of {np.dtype(dtype)} at points of length up to "
                 f"{math.sqrt(max(A.max(), B.max())):.3g}: smaller numbers are needed; reduce depth, sigma_w, sigma_b, "
                 "input_scale or the length of the inputs"
             )
-        return Jet(*(x if x is None else x[:n, :m] for x in jet))
+        return jet
 
     return side, tile

@@ -1,14 +1,16 @@
 """The eight scalars of every pair of points: all of them, or a few rows at a time where all would not fit."""
 
 import abc
-import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .recursion import VALUE_FIELDS, Jet, on_tiles
+from .products import Vectors, add_product
+from .recursion import TILES, VALUE_FIELDS, Jet, on_tiles
+from .schedule import above, on_all_cores, parts, rounds, slices
 
 ROWS_AT_ONCE = 64  # points per slab of a dense matrix, or of a product: bounds the temporaries
+COLUMNS_AT_ONCE = 1024  # points that a slab of a product is divided by
+_PAIRS_OF_A_TASK = 1 << 17  # of a product, at least: so many take a millisecond
 _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at some 200 MiB
 _ALL = slice(None)
 
@@ -41,33 +43,16 @@ class Scalars(abc.ABC):
         ValueError : they are recomputed, because they do not fit.
         """
 
+    @abc.abstractmethod
     def multiply(self, X, Y, v0, V, out):
-        """The product with v0 (M, K) and V (M, d, K) into out (N, 1+d, K), see :mod:`jacntk_lib.kernels.gram`.
+        """The product with v0 (M, K) and V (M, d, K) into out (N, 1+d, K), see :mod:`jacntk_lib.kernels.products`.
 
-        All columns at once, by slabs of rows, so that what is made on the way stays in the processor's cache. With
-        s_j = <x'_j, V_j>, Q = X V^T and the derivatives in three matrix products of size N M d per column:
-        ``k_C V + X (2 k_A v_0 + 4 k_AB s + 2 rowsum(k_AC Q)) + (k_CC Q + k_C v_0 + 2 k_BC s) Y``.
+        X and Y are the points in the coordinates that V has, not necessarily those the scalars were computed from.
         """
-        M, d, K = V.shape
-        s = np.einsum("jd,jdk->jk", Y, V)
-        flat, by_column = V.reshape(M, d * K), np.ascontiguousarray(V.transpose(2, 1, 0))  # (K, d, M)
-        twice = 2 * s
-        Q, W = np.empty((2, min(ROWS_AT_ONCE, len(X)), M))
-        for rows in slices(len(X), ROWS_AT_ONCE):
-            n, x = rows.stop - rows.start, X[rows]
-            k, A, B, C, AB, AC, BC, CC = self.block(rows, _ALL)
-            slopes = (C @ flat).reshape(n, d, K)
-            out[rows, 0] = k @ v0 + B @ twice + np.einsum("nd,ndk->nk", x, slopes)
-            along_x = 2 * (A @ v0 + AB @ twice)
-            for column in range(K):
-                q = np.matmul(x, by_column[column], out=Q[:n])
-                along_x[:, column] += 2 * np.einsum("nm,nm->n", AC, q)
-                q *= CC
-                q += np.multiply(C, v0[:, column], out=W[:n])
-                q += np.multiply(BC, twice[:, column], out=W[:n])
-                slopes[:, :, column] += q @ Y
-            slopes += x[:, :, None] * along_x[:, None, :]
-            out[rows, 1:] = slopes
+
+    @abc.abstractmethod
+    def single(self) -> "Scalars":
+        """The same in single precision."""
 
     def colocated(self, matrix):
         """An (N, N) matrix where the scalars are, for ``matrix @ x`` with x (N, ...) in NumPy and back."""
@@ -95,25 +80,48 @@ class Stored(Scalars):
     def stored(self):
         return self._jet
 
+    def single(self):
+        largest = max(max(x.max(), -x.min()) for x in self._jet)
+        if largest > np.finfo(np.float32).max:
+            raise ValueError(
+                f"a kernel with derivatives of {largest:.1e} leaves the range of float32: keep it in float64, or "
+                "reduce depth, sigma_w or the length of the inputs"
+            )
+        return Stored(Jet(*(x.astype(np.float32) for x in self._jet)))
+
+    def multiply(self, X, Y, v0, V, out):
+        """By slabs of rows and blocks of columns, so that what is made on the way stays in the processor's cache."""
+        dtype = self._jet.k.dtype
+        x, vectors = X.astype(dtype, copy=False), Vectors.of(Y, v0, V, dtype)
+        out[:] = 0.0
+
+        def fill(several):
+            for rows in parts(several, ROWS_AT_ONCE):
+                for cols in slices(len(Y), COLUMNS_AT_ONCE):
+                    add_product(self._jet.block(rows, cols), x[rows], vectors.some(cols), out[rows])
+
+        several = max(ROWS_AT_ONCE, _PAIRS_OF_A_TASK // len(Y))
+        on_all_cores(fill, [(rows,) for rows in slices(len(X), several)])
+
 
 class Recomputed(Scalars):
     """Made anew whenever some of them are asked for."""
 
-    def __init__(self, mlp, tangent, X, X2):
-        self._mlp, self._tangent, self._X, self._X2 = mlp, tangent, X, X2
+    def __init__(self, mlp, tangent, X, X2, dtype=np.float64):
+        self._mlp, self._tangent, self._X, self._X2, self._dtype = mlp, tangent, X, X2, dtype
 
     def block(self, rows, cols):
-        return between(self._mlp, self._X[rows], self._X2[cols], tangent=self._tangent)
+        return between(self._mlp, self._X[rows], self._X2[cols], tangent=self._tangent, dtype=self._dtype)
 
     def diagonal(self):
         return pairwise(self._mlp, self._X, self._X2, tangent=self._tangent)
 
     def transposed(self):
-        return Recomputed(self._mlp, self._tangent, self._X2, self._X)
+        return Recomputed(self._mlp, self._tangent, self._X2, self._X, self._dtype)
 
     def field(self, name):
-        parts = (self.block(rows, _ALL) for rows in batches(len(self._X), len(self._X2)))
-        return np.concatenate([getattr(part, name) for part in parts])
+        blocks = (self.block(rows, _ALL) for rows in batches(len(self._X), len(self._X2)))
+        return np.concatenate([getattr(block, name) for block in blocks])
 
     def stored(self):
         raise ValueError(
@@ -121,19 +129,51 @@ class Recomputed(Scalars):
             "every product; raise memory to put them on devices"
         )
 
+    def single(self):
+        return Recomputed(self._mlp, self._tangent, self._X, self._X2, np.float32)
 
-def between(mlp, X, X2, *, tangent) -> Jet:
+    def multiply(self, X, Y, v0, V, out):
+        """Strip by strip; among the points of one set from the pairs i <= j alone, each of which serves both points."""
+        mine, others = self._X, self._X2
+        A, B = _squares(mine), _squares(others)
+        side, tile = on_tiles(self._mlp, np.concatenate([A, B]), tangent=self._tangent, dtype=self._dtype)
+        x, vectors = X.astype(self._dtype, copy=False), Vectors.of(Y, v0, V, self._dtype)
+        out[:] = 0.0
+
+        def strip(rows, cols):
+            jet = tile(A[rows], B[cols], mine[rows] @ others[cols].T)
+            add_product(jet, x[rows], vectors.some(cols), out[rows])
+            return jet
+
+        def row(rows):
+            for cols in slices(len(others), side):
+                strip(rows, cols)
+
+        def pair(first, second):
+            for rows, cols in above(first, second, TILES * side, side):
+                jet, mirrored = strip(rows, cols), slice(rows.start, min(rows.stop, cols.start))
+                if mirrored.start < mirrored.stop:
+                    jet = jet.block(slice(mirrored.stop - mirrored.start), _ALL).transposed()
+                    add_product(jet, x[cols], vectors.some(mirrored), out[cols])
+
+        if mine is others:
+            on_all_cores(pair, *rounds(len(mine)))
+        else:
+            on_all_cores(row, [(rows,) for rows in slices(len(mine), TILES * side)])
+
+
+def between(mlp, X, X2, *, tangent, dtype=np.float64) -> Jet:
     """The scalars between two sets of points, (N, M) each."""
     A, B = _squares(X), _squares(X2)
-    jet = Jet(*(np.empty((len(X), len(X2))) for _ in Jet._fields))
-    np.matmul(X, X2.T, out=jet.k)  # k holds <x, x'> until its tile has been computed
-    side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent)
+    jet = Jet(*(np.empty((len(X), len(X2)), dtype) for _ in Jet._fields))
+    side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent, dtype=dtype)
 
     def fill(rows, cols):
-        for matrix, values in zip(jet, tile(A[rows], B[cols], jet.k[rows, cols]), strict=True):
+        for matrix, values in zip(jet, tile(A[rows], B[cols], X[rows] @ X2[cols].T), strict=True):
             matrix[rows, cols] = values
 
-    _on_all_cores(fill, [(rows, cols) for rows in slices(len(X), side) for cols in slices(len(X2), side)])
+    tiles = [(rows, cols) for rows in slices(len(X), TILES * side) for cols in slices(len(X2), side)]
+    on_all_cores(fill, tiles)
     return jet
 
 
@@ -155,7 +195,7 @@ def value_products(mlp, X, X2, v0, V, *, tangent) -> np.ndarray:
             slopes = (jet.C @ flat[cols]).reshape(len(x), d, K)
             out[rows] += jet.k @ v0[cols] + jet.B @ twice[cols] + np.einsum("nd,ndk->nk", x, slopes)
 
-    _on_all_cores(fill, [(rows,) for rows in slices(len(X), side)])
+    on_all_cores(fill, [(rows,) for rows in slices(len(X), TILES * side)])
     return out
 
 
@@ -173,15 +213,15 @@ def within(mlp, X, *, tangent) -> Jet:
 
     def fill(rows, cols):
         part = tile(lengths[rows], lengths[cols], k[rows, cols])
-        if rows == cols:  # two roundings of one number: keep that above the diagonal
-            above = np.tri(len(part.k), dtype=bool).T
-            part = Jet(*(np.where(above, x, y) for x, y in zip(part, part.transposed(), strict=True)))
         for matrix, upper, lower in zip(jet, part, part.transposed(), strict=True):
             matrix[cols, rows] = lower
             matrix[rows, cols] = upper
+        if rows.stop == cols.stop:  # below the diagonal is another rounding of what is above: keep this one
+            square = part.block(slice(cols.start - rows.start, None), _ALL)
+            for matrix, upper, lower in zip(jet, square, square.transposed(), strict=True):
+                matrix[cols, cols] = np.triu(upper) + np.tril(lower, -1)
 
-    steps = slices(N, side)
-    _on_all_cores(fill, [(rows, cols) for i, rows in enumerate(steps) for cols in steps[i:]])
+    on_all_cores(fill, list(above(slice(0, N), slice(0, N), TILES * side, side)))
     return jet
 
 
@@ -190,25 +230,12 @@ def pairwise(mlp, X, X2, *, tangent) -> Jet:
     A, B = _squares(X), _squares(X2)
     C = A if X is X2 else np.einsum("nd,nd->n", X, X2)
     side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent)
-    parts = [tile(A[some], B[some], np.diag(C[some])).diagonal() for some in slices(len(X), side)]
-    return Jet(*map(np.concatenate, zip(*parts, strict=True)))
+    jets = [tile(A[some], B[some], np.diag(C[some])).diagonal() for some in slices(len(X), side)]
+    return Jet(*map(np.concatenate, zip(*jets, strict=True)))
 
 
 def _squares(X):
     return np.einsum("nd,nd->n", X, X)
-
-
-def slices(count, size):
-    """Slices of ``size``, the last perhaps shorter, that cover ``range(count)``."""
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _on_all_cores(fill, tiles):
-    if len(tiles) == 1:
-        fill(*tiles[0])
-    else:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(fill, *zip(*tiles, strict=True)))
 
 
 def batches(N, M):

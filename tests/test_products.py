@@ -1,0 +1,195 @@
+"""Products whose scalars are recomputed, and products in single precision, against the dense matrix."""
+
+import itertools
+import os
+import threading
+
+import numpy as np
+import pytest
+from helpers import unit_points
+from scipy.sparse.linalg import LinearOperator, cg
+from threadpoolctl import threadpool_info
+
+from jacntk_lib import MLP, activations, jacobian_nngp, jacobian_ntk
+from jacntk_lib.kernels import schedule
+from jacntk_lib.kernels.recursion import SIDE, TILES
+
+KERNELS = {"nngp": jacobian_nngp, "ntk": jacobian_ntk}
+
+
+def awkward_points(N, d=2):
+    """Points of several lengths; equal ones and antipodes within a tile, across tiles and across blocks."""
+    X = unit_points(N, d) * np.linspace(0.5, 1.5, N)[:, None]
+    for i, j, sign in ((1, 0, 1.0), (N - 1, 0, 1.0), (N // 2, 2, -1.0), (N - 2, 3, -1.0)):
+        X[i % N] = sign * X[j % N]
+    return X
+
+
+def vectors(rows, columns=2):
+    return np.random.default_rng(1).standard_normal((rows, columns))
+
+
+def error(product, G, V):
+    """Against the dense product, relative to what the terms of every entry add up to without their signs."""
+    D = G.dense()
+    return np.max(np.abs(product - D @ V) / (np.abs(D) @ np.abs(V)).max())
+
+
+# ------------------------------------------------------------------------------------------------ recomputed
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("N", [1, 2, SIDE - 1, SIDE + 1, TILES * SIDE + 1, 2 * schedule.BLOCK + 3])
+def test_half_of_the_pairs_serve_all(N, kernel):
+    X, V = awkward_points(N), vectors(3 * N)
+    mlp = MLP(2, "gelu", sigma_b=0.1)
+    stored, recomputed = KERNELS[kernel](mlp, X), KERNELS[kernel](mlp, X, memory=1)
+    assert error(recomputed @ V, stored, V) < 1e-14
+    assert error((V.T @ recomputed).T, stored, V) < 1e-14
+    assert np.array_equal((recomputed @ V[:, 0]).shape, (3 * N,))
+
+
+@pytest.mark.parametrize("activation", ["erf", "sin", "tanh"])
+def test_half_of_the_pairs_for_every_kind_of_formula(activation):
+    """A quadrature has smaller tiles."""
+    N = 40 if activation == "tanh" else 150
+    X, V = awkward_points(N), vectors(3 * N, 1)
+    G = jacobian_ntk(MLP(2, activation), X)
+    assert error(jacobian_ntk(MLP(2, activation), X, memory=1) @ V, G, V) < 1e-13
+
+
+@pytest.mark.parametrize(("N", "M"), [(1, 70), (70, 1), (300, 65)])
+def test_between_two_sets(N, M):
+    X, X2 = awkward_points(N), unit_points(M, 2, seed=4)
+    X2[0] = X[0]
+    G, R = jacobian_ntk(MLP(3), X, X2), jacobian_ntk(MLP(3), X, X2, memory=1)
+    assert error(R @ vectors(3 * M), G, vectors(3 * M)) < 1e-14
+    assert error(R.T @ vectors(3 * N), G.T, vectors(3 * N)) < 1e-14
+
+
+def test_other_coordinates_than_those_of_the_scalars():
+    X = np.concatenate([awkward_points(90), np.zeros((90, 2))], axis=1)
+    basis, V = np.eye(4)[:, :2], vectors(270)
+    G = jacobian_ntk(MLP(2), X)
+    assert error(jacobian_ntk(MLP(2), X, memory=1).rotated(basis) @ V, G.rotated(basis), V) < 1e-14
+
+
+def test_the_same_to_the_bit_on_any_number_of_cores(monkeypatch):
+    X, V = awkward_points(3 * schedule.BLOCK + 1), vectors(3 * (3 * schedule.BLOCK + 1), 1)
+    G = jacobian_ntk(MLP(1), X, memory=1)
+    products = []
+    for cores in (1, 5):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        products.append(G @ V)
+    assert np.array_equal(*products)
+
+
+# ------------------------------------------------------------------------------------------------ single precision
+
+
+@pytest.mark.parametrize("depth", [1, 3, 11])
+@pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
+def test_single_precision(activation, depth):
+    """Equal points and antipodes among them: the closed forms do not cancel there."""
+    X, V = awkward_points(130), vectors(390)
+    mlp = MLP(depth, activation, sigma_b=0.1)
+    for G in (jacobian_ntk(mlp, X), jacobian_nngp(mlp, X).scaled(0.3), jacobian_ntk(mlp, X, X[:5])):
+        for low in (G.single(), *([jacobian_ntk(mlp, X, memory=1).single()] if G.source and G.symmetric else ())):
+            assert 1e-10 < error(low @ V[: G.shape[1]], G, V[: G.shape[1]]) < (2e-5 if depth == 11 else 2e-6)
+            assert (low @ V[: G.shape[1]]).dtype == low.dense().dtype == np.float64
+
+
+def test_single_precision_of_every_form():
+    X, V = awkward_points(20), vectors(60)
+    G = jacobian_ntk(MLP(2), X, unit_points(20, 2, seed=3))
+    assert error(G.T.single() @ V, G.T, V) < 2e-6
+    assert error((V.T @ G.single()).T, G.T, V) < 2e-6
+    assert error(G.on("cpu").single() @ V, G, V) < 2e-6
+    assert error(G.single().on("cpu") @ V, G, V) < 2e-6
+    by_quadrature = jacobian_ntk(MLP(1, activations.get("tanh")), X[:9], memory=1)
+    assert error(by_quadrature.single() @ V[:27], by_quadrature, V[:27]) < 2e-6
+
+
+def test_single_precision_halves_the_memory():
+    G = jacobian_ntk(MLP(1), awkward_points(10))
+    assert all(2 * getattr(G.single(), name).nbytes == getattr(G, name).nbytes for name in ("k", "k_A", "k_CC"))
+
+
+def test_numbers_beyond_single_precision_are_refused():
+    mlp = MLP(40, sigma_w=2.5, sigma_b=0.1)  # second derivatives of 8e49
+    with pytest.raises(ValueError, match=r"derivatives of 8.3e\+49 leaves the range of float32: keep it in float64"):
+        jacobian_ntk(mlp, np.eye(3)).single()
+    with pytest.raises(ValueError, match="leaves the range of float32 at points of length up to 1"):
+        jacobian_ntk(mlp, np.eye(3), memory=1).single() @ np.ones(12)
+
+
+def test_cheap_products_and_a_residual_in_float64():
+    """Iterative refinement: corrections from single precision, residuals from the matrix itself."""
+    G, ridge = jacobian_ntk(MLP(2, "gelu"), unit_points(40, 3)), 0.01
+    low = G.single()
+    cheap = LinearOperator(G.shape, lambda v: low @ v + ridge * v.ravel(), dtype=np.float64)
+    b, x = vectors(160, 1)[:, 0], np.zeros(160)
+    residuals = []
+    for _ in range(5):
+        r = b - G @ x - ridge * x
+        residuals.append(np.linalg.norm(r) / np.linalg.norm(b))
+        x += cg(cheap, r, rtol=1e-4, maxiter=500)[0]
+    assert residuals[-1] < 1e-10
+    assert np.max(np.abs(x - np.linalg.solve(G.dense() + ridge * np.eye(160), b))) < 1e-7
+
+
+# ------------------------------------------------------------------------------------------------ the order of things
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 7, schedule.BLOCKS])
+def test_rounds_hold_every_pair_once_and_no_block_twice(blocks):
+    found = schedule.rounds(schedule.BLOCK * blocks)
+    starts = [[(first.start, second.start) for first, second in pairs] for pairs in found]
+    expected = {(i, j) for i in range(blocks) for j in range(i, blocks)}
+    assert sorted(itertools.chain(*starts)) == sorted((schedule.BLOCK * i, schedule.BLOCK * j) for i, j in expected)
+    assert all(len({start for pair in pairs for start in pair}) == 2 * len(pairs) for pairs in starts[1:])
+
+
+def test_many_points_have_few_blocks_that_cover_them():
+    (diagonal, *_) = schedule.rounds(100_001)
+    assert len(diagonal) <= schedule.BLOCKS
+    assert [block.start for block, _ in diagonal[1:]] == [block.stop for block, _ in diagonal[:-1]]
+    assert diagonal[-1][0].stop == 100_001
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 37])
+def test_strips_cover_the_upper_half_once(size):
+    block, other = slice(5, 5 + size), slice(50, 61)
+    times = np.zeros((70, 70), dtype=int)
+    for rows, cols in schedule.above(block, block, 16, 4):
+        times[rows, cols] += 1
+        assert rows.stop <= cols.start or (rows.stop == cols.stop and rows.start <= cols.start)
+    inside = np.triu(times[block, block])
+    assert np.array_equal(inside, np.triu(np.ones((size, size))))
+    assert not times[np.tril_indices(70, -4)].any()
+    for rows, cols in schedule.above(block, other, 16, 4):
+        times[rows, cols] += 1
+    assert (times[block, other] == 1).all()
+
+
+def blas_threads():
+    return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+
+def test_linear_algebra_has_its_threads_back_afterwards():
+    before = blas_threads()
+    inside, both = [], threading.Barrier(2, timeout=60)
+
+    def look(_):
+        both.wait()
+        inside.append(blas_threads())
+
+    schedule.on_all_cores(look, [(1,), (2,)])
+    assert inside == [[1] * len(before)] * 2
+
+    def fail(i):
+        raise ValueError(f"task {i}")
+
+    with pytest.raises(ValueError, match="task 1"):
+        schedule.on_all_cores(fail, [(1,), (2,)])
+    assert blas_threads() == before
