@@ -19,7 +19,7 @@ from jacntk_lib.dynamics.weighted import WeightedGram
 from jacntk_lib.errors import ConvergenceError
 from jacntk_lib.kernels import scalars
 from jacntk_lib.regression import JacobianKernelRegressor
-from jacntk_lib.solve import Exact, Iterative, preconditioner
+from jacntk_lib.solve import Exact, Iterative
 from jacntk_lib.solve.conjugate_gradients import conjugate_gradients
 from jacntk_lib.solve.preconditioner import Preconditioner
 
@@ -63,6 +63,7 @@ CASES = {
 
 def both(case, **more):
     arguments = problem(case)
+    more.setdefault("exact_rows", 30)  # or the preconditioner would be exact on all of so few
     return (
         RobustFlow(**arguments, solver="exact"),
         RobustFlow(**arguments, solver=Iterative(**more)),
@@ -145,7 +146,7 @@ def test_the_error_is_not_underestimated():
     exact = RobustFlow(**arguments, solver="exact")
     products = []
     for tolerance in (1e-3, 1e-6, 1e-9):
-        flow = RobustFlow(**arguments, solver=Iterative(tolerance))
+        flow = RobustFlow(**arguments, solver=Iterative(tolerance, exact_rows=80))
         for t in (1.0, 100.0, 1e5, 1e7):
             got, expected = flow.at(t), exact.at(t)
             assert got.report.residual <= tolerance
@@ -163,7 +164,7 @@ def test_the_reported_error_holds_at_new_points_within_a_factor_of_ten(case):
     X_new = points(40, arguments["X"].shape[1], seed=3)
     exact = RobustFlow(**arguments, solver="exact")
     for tolerance in (1e-3, 1e-6, 1e-9):
-        flow = RobustFlow(**arguments, solver=Iterative(tolerance))
+        flow = RobustFlow(**arguments, solver=Iterative(tolerance, exact_rows=80))
         for t in (100.0, 1e5, 1e7, math.inf):
             got, expected = flow.at(t, X_new), exact.at(t, X_new)
             assert got.report.residual <= tolerance
@@ -239,7 +240,7 @@ def test_what_products_cannot_answer_names_the_exact_solver(question):
 def test_no_convergence_is_an_error_that_says_how_far(monkeypatch):
     arguments = problem("several outputs")
     with pytest.raises(ConvergenceError, match=r"stopped at relative residual \S+ after \d+ products.*condition"):
-        RobustFlow(**arguments, solver=Iterative(max_iterations=3)).at(math.inf)
+        RobustFlow(**arguments, solver=Iterative(max_iterations=3, exact_rows=30)).at(math.inf)
     monkeypatch.setattr(rational_krylov, "_MAX_BASIS", 3)
     with pytest.raises(ConvergenceError, match="in 3 solves: the last two approximations differ by"):
         RobustFlow(**arguments, solver="iterative").at(1e5)
@@ -291,28 +292,38 @@ def weighted(N=9, d=3, activation="erf", lam=0.1):
     return WeightedGram(jacobian_ntk(MLP(2, activation), points(N, d)), weights(lam, N, d).reshape(N, 1 + d))
 
 
+def basis_of(gram, root):
+    """What the preconditioner sorts: scores (N, d), k_C there (N, d), and eigenvectors (n, N, d)."""
+    (N, d), slopes, X, axes = gram.Z.shape, root[:, 1:], gram.Z, np.eye(gram.d)
+    by_point, by_column = np.sqrt((slopes**2).mean(axis=1)), np.sqrt((slopes**2).mean(axis=0) / (slopes**2).mean())
+    if np.ptp(by_column) < 1e-12:
+        axes = np.linalg.svd(X)[2].T
+        X = X @ axes
+    e, U = np.linalg.eigh(by_point[:, None] * gram.k_C * by_point)
+    vectors = np.zeros((N, 1 + d, N, d))
+    vectors[:, 1:] = np.einsum("np,ab->napb", U, axes)
+    return np.outer(e, np.sqrt((X**2).sum(axis=0))), np.outer(e, by_column**2), vectors.reshape(N * (1 + d), N, d)
+
+
 @pytest.mark.parametrize("by_column", [[1.0, 1.0, 1.0], [1.5, 0.5, 1.0]], ids=str)
-@pytest.mark.parametrize("rows", [9, 9 + 3, 9 + 6 * 3, 9 + 9 * 3])
+@pytest.mark.parametrize("rows", [9, 9 + 1, 9 + 16, 9 * 4])
 def test_preconditioner_is_what_it_says(rows, by_column):
-    """Exact among values and the leading u_p tensored with R^d, k_C on the rest; from the dense matrix."""
+    """Exact among values and the pairs of the largest scores, k_C on the rest; from the dense matrix."""
     N, d, ridge = 9, 3, 0.01
-    slopes = np.sqrt(np.linspace(0.05, 0.2, N))
-    gram = jacobian_ntk(MLP(2), points(N, d))
-    by_column = np.array(by_column) / np.sqrt(np.mean(np.square(by_column)))  # so that slopes alone weigh k_C
-    root = np.concatenate([np.ones((N, 1)), slopes[:, None] * by_column], axis=1)
-    approximate = Preconditioner(gram, root, rows)
+    gram = jacobian_ntk(MLP(2), points(N, d) * [1.0, 0.3, 0.1])
+    slopes = np.sqrt(np.linspace(0.05, 0.2, N))[:, None] * by_column
+    root = np.concatenate([np.linspace(1.0, 2.0, N)[:, None], slopes], axis=1)
+    approximate = Preconditioner(gram, root, Iterative(exact_rows=rows))
     assert approximate.exact_rows == rows
-    root = root.ravel()
-    S = root[:, None] * gram.dense() * root
-    e, U = np.linalg.eigh(slopes[:, None] * gram.k_C * slopes)
-    basis = np.zeros((N, 1 + d, N + N * d))
-    basis[:, 0, :N] = np.eye(N)
-    basis[:, 1:, N:] = np.einsum("np,ab->napb", U[:, ::-1], np.eye(d)).reshape(N, d, N * d)
-    basis = basis.reshape(N * (1 + d), -1)
-    expected = np.diag(np.concatenate([np.zeros(N), np.outer(e[::-1], by_column**2).ravel()]))
+    score, on_the_rest, vectors = basis_of(gram, root)
+    leading = np.argsort(-score, axis=None)
+    basis = np.concatenate([np.eye(N * (1 + d))[:, :: 1 + d], vectors.reshape(len(vectors), -1)[:, leading]], axis=1)
+    S = root.reshape(-1, 1) * gram.dense() * root.ravel()
+    expected = np.diag(np.concatenate([np.zeros(N), on_the_rest.ravel()[leading]]))
     expected[:rows, :rows] = (basis.T @ S @ basis)[:rows, :rows]
-    inverse = basis @ np.linalg.inv(expected + ridge * np.eye(len(S))) @ basis.T
-    assert_allclose(approximate.at(ridge)(np.eye(len(S))), inverse, atol=1e-10 * np.abs(inverse).max())
+    for rho in (ridge, 10 * ridge, ridge):  # one factor after the other in the same place
+        inverse = basis @ np.linalg.inv(expected + rho * np.eye(len(S))) @ basis.T
+        assert_allclose(approximate.at(rho)(np.eye(len(S))), inverse, atol=1e-10 * np.abs(inverse).max())
 
 
 def test_preconditioner_of_what_was_observed_is_that_of_all_rows_restricted():
@@ -320,12 +331,12 @@ def test_preconditioner_of_what_was_observed_is_that_of_all_rows_restricted():
     N, d, ridge = 9, 3, 0.01
     gram, rng = jacobian_ntk(MLP(2), points(N, d)), np.random.default_rng(0)
     root = np.insert(np.outer(np.linspace(0.2, 0.4, N), [1.5, 0.5, 1.0]), 0, 1.0, axis=1)
-    whole = Preconditioner(gram, root, 9 + 2 * 3).at(ridge)(np.eye(N * (1 + d)))
+    whole = Preconditioner(gram, root, Iterative(exact_rows=9 + 2 * 3)).at(ridge)(np.eye(N * (1 + d)))
     observed = rng.random(root.shape) < 0.7
     observed[:, 0] = True
     seen = observed.ravel()
     expected = np.linalg.inv(np.linalg.inv(whole)[seen][:, seen])
-    got = Preconditioner(gram, root * observed, 9 + 2 * 3).at(ridge)(np.eye(N * (1 + d))[:, seen])
+    got = Preconditioner(gram, root * observed, Iterative(exact_rows=9 + 2 * 3)).at(ridge)(np.eye(N * (1 + d))[:, seen])
     assert_allclose(got[seen], expected, atol=1e-6 * np.abs(expected).max())
     assert not got[~seen].any()
 
@@ -341,7 +352,7 @@ def count(system, b, tolerance, precondition, ridge=1e-3):
 def test_preconditioner_and_shared_columns_pay():
     system = weighted(40, 8, lam=0.01)
     b = np.random.default_rng(0).standard_normal((system.unknowns, 8))
-    precondition = system.preconditioner()(1e-3)
+    precondition = system.preconditioner(Iterative())(1e-3)
     alone = count(system, b[:, :1], 1e-6, precondition)
     assert alone < count(system, b[:, :1], 1e-6, lambda x: x) / 3
     assert count(system, b, 1e-6, precondition) < 0.9 * alone
@@ -382,7 +393,7 @@ def test_solutions_with_a_gram_matrix():
     b = np.random.default_rng(0).standard_normal((gram.shape[0], 2))
     matrix = gram.dense() + 1e-3 * np.eye(len(b))
     exact = scipy.linalg.solve(matrix, b, assume_a="pos")
-    x, report = Iterative(TIGHT).solve(gram, b, ridge=1e-3)
+    x, report = Iterative(TIGHT, exact_rows=30).solve(gram, b, ridge=1e-3)
     assert_allclose(x, exact, atol=1e-8 * np.abs(exact).max())
     assert report.residual <= TIGHT
     assert report.condition >= np.linalg.cond(matrix)
@@ -390,10 +401,10 @@ def test_solutions_with_a_gram_matrix():
     assert report.history[-1] == report.residual
     _, plain = Iterative(tolerance=1e-6, preconditioned=False).solve(gram, b, ridge=1e-3)
     assert plain.products > (report.history > 1e-6).sum()
-    alone, _ = Iterative(TIGHT).solve(gram, b[:, 0], ridge=1e-3)
+    alone, _ = Iterative(TIGHT, exact_rows=30).solve(gram, b[:, 0], ridge=1e-3)
     assert_allclose(alone, exact[:, 0], atol=1e-8 * np.abs(exact).max())
     with pytest.raises(ConvergenceError, match="relative residual"):
-        Iterative(max_iterations=2).solve(gram, b, ridge=1e-3)
+        Iterative(max_iterations=2, exact_rows=30).solve(gram, b, ridge=1e-3)
 
 
 def test_scipys_own_solvers_take_the_operator():
@@ -406,10 +417,20 @@ def test_scipys_own_solvers_take_the_operator():
     assert_allclose(largest, np.linalg.eigvalsh(gram.dense())[-1])
 
 
-def test_the_preconditioner_keeps_leading_eigenvectors_where_values_alone_are_many(monkeypatch):
-    monkeypatch.setattr(preconditioner, "EXACT_ROWS", 20)
-    gram = jacobian_ntk(MLP(3), points(24, 5))
-    assert Preconditioner(gram, weights(0.1, 24, 5).reshape(24, 6)).exact_rows == 24 + 4 * 5
+def test_rows_that_the_preconditioner_is_exact_on():
+    """A hundred products' arithmetic, 6 N^2 d each, within the memory, but values and four per column in any case."""
+    N, d = 24, 20
+    gram, root = jacobian_ntk(MLP(3), points(N, d)), weights(0.1, N, d).reshape(N, 1 + d)
+
+    def rows(**options):
+        return Preconditioner(gram, root, Iterative(**options)).exact_rows
+
+    assert abs(rows() ** 3 / 3 / (100 * 6 * N**2 * d) - 1) < 0.05
+    assert rows(memory=8 * 150**2) == 150
+    assert rows(memory=1) == N + 4 * d
+    assert rows(exact_rows=1) == N
+    assert rows(exact_rows=10**6) == N * (1 + d)
+    assert Preconditioner(gram, root, Iterative(), ridge=10.0).exact_rows == N  # beside it k_C is nothing
 
 
 def test_the_preconditioner_asks_a_recomputed_kernel_twice(monkeypatch):
@@ -419,6 +440,6 @@ def test_the_preconditioner_asks_a_recomputed_kernel_twice(monkeypatch):
     stored, tight = (jacobian_ntk(MLP(3), points(24, 5), memory=memory) for memory in (1 << 20, 1))
     x = np.random.default_rng(0).standard_normal((24 * 6, 2))
     root = weights(0.1, 24, 5).reshape(24, 6)
-    one, other = (Preconditioner(gram, root).at(1e-3)(x) for gram in (stored, tight))
+    one, other = (Preconditioner(gram, root, Iterative()).at(1e-3)(x) for gram in (stored, tight))
     assert_allclose(other, one, atol=1e-9 * np.abs(one).max())
     assert len(calls) == 2  # k_C for its eigenvectors, and everything else in one pass

@@ -108,7 +108,9 @@ class KrylovSolver:
 
     @cached_property
     def _preconditioner(self):
-        return self._weighted.preconditioner() if self._options.preconditioned else lambda ridge: np.copy
+        if not self._options.preconditioned:
+            return lambda ridge: np.copy
+        return self._weighted.preconditioner(self._options, self._ridge)
 
     def _function(self, schedule, b):
         if isinstance(schedule, Limit):
@@ -122,14 +124,14 @@ class KrylovSolver:
     def _solve(self, ridge, b, aim=1.0):
         """(S + ridge I)^{-1} b and the report, see :func:`jacntk_lib.solve.conjugate_gradients.solve_shifted`."""
         if self._factor is None or self._factor[0] != ridge:
+            self._factor = None  # the one before is overwritten, also where this is interrupted
             self._factor = ridge, self._preconditioner(ridge)
         return solve_shifted(
             self._weighted.multiply,
             b,
             ridge,
             self._factor[1],
-            tolerance=self._options.tolerance,
-            max_iterations=self._options.max_iterations,
+            options=self._options,
             largest=self.largest,
             aim=aim,
         )
@@ -150,7 +152,7 @@ class KrylovSolver:
         T = np.zeros((K, steps + 1, steps + 1))
         change, products, solved = 1.0, 0, 0.0
         for m in range(1, steps + 1):
-            image, report = self._solve(self._ridge + 1.0 / gamma, basis[-1], aim=0.1)
+            image, report = self._solve(self._ridge + 1.0 / gamma, basis[-1], aim=0.03)
             products, solved = products + report.products + 1, max(solved, report.residual)
             reach = np.linalg.norm(image, axis=0)
             for _ in range(2):  # twice is enough for orthogonality to rounding

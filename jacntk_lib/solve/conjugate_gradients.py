@@ -6,52 +6,76 @@ import numpy as np
 import scipy.linalg
 
 from ..errors import ConvergenceError
+from .progress import Progress, products_to_come
 from .report import Report
 
 _TINY = 1e-13  # relative size of a direction of the block that depends on the others
 
 
-def solve_shifted(multiply, b, ridge, precondition, *, tolerance, max_iterations, largest, aim=1.0):
+def solve_shifted(multiply, b, ridge, precondition, *, options, largest, aim=1.0):
     """``(x, Report)`` with ``multiply(x) + ridge x = b``, b (n, K).
 
-    To ``aim`` times the tolerance where rounding lets it, to the tolerance at least. ``largest`` is the largest
-    eigenvalue of what multiplies, or a bound, for the condition number.
+    To ``aim`` times the tolerance of ``options`` (an :class:`~jacntk_lib.solve.Iterative`) where rounding lets it, to
+    the tolerance at least. ``largest`` is the largest eigenvalue of what multiplies, or a bound, for the condition
+    number.
 
     Raises
     ------
     ConvergenceError : the tolerance was not reached; nothing less accurate is returned.
     """
+    tolerance = options.tolerance
+    progress = Progress(aim * tolerance, options.max_iterations, options.verbose)
     x, residual, history = conjugate_gradients(
         lambda v: multiply(v) + ridge * v,
         b,
         precondition,
         tolerance=aim * tolerance,
-        max_iterations=max_iterations,
+        max_iterations=options.max_iterations,
+        hopeless=progress.hopeless,
     )
     condition = (largest + ridge) / ridge if ridge > 0 else math.inf
     if residual > tolerance:
-        raise ConvergenceError(
-            f"conjugate gradients stopped at relative residual {residual:.1e} after {len(history)} products, short of "
-            f"{tolerance:.0e}: with a ridge of {ridge:.1e} the condition number may be as large as {condition:.1e}; "
-            "take a larger ridge or tolerance, a finite time, or dense matrices (solver='exact')"
-        )
+        raise ConvergenceError(_why(residual, history, ridge, condition, options))
     return x, Report(residual, condition, products=len(history), history=history)
 
 
-def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations):
+def _why(residual, history, ridge, condition, options):
+    """What was reached, at which rate, and what to do about it."""
+    said = (
+        f"conjugate gradients stopped at relative residual {residual:.1e} after {len(history)} products, short of "
+        f"{options.tolerance:.0e}: "
+    )
+    more = products_to_come(history, options.tolerance)
+    if math.isfinite(more):
+        said += f"at the rate of the later half of them it would take {len(history) + more:.0f} products, "
+        said += f"max_iterations is {options.max_iterations}; "
+    else:
+        said += "the later half of them gained nothing, so that rounding may forbid more; "
+    said += f"with a ridge of {ridge:.1e} the condition number may be as large as {condition:.1e}; take "
+    ways = ["a larger ridge or tolerance" if ridge > 0 else "a positive ridge, a larger tolerance"]
+    if options.preconditioned and math.isfinite(more):
+        ways.append("more exact_rows in the preconditioner, or columns scaled nearer to how much they matter")
+    return said + "; ".join([*ways, "a finite time, or dense matrices (solver='exact')"])
+
+
+def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations, hopeless=lambda history: False):
     """``(x, residual, history)`` with ``multiply(x) = b``, b (n, K).
 
     Until ``|multiply(x) - b| <= tolerance |b|`` in every column; the residual is the largest of these ratios, and the
     history has one after every product.
 
     The residual is measured at the end; where rounding has parted it from the one carried along, the iteration starts
-    again from what it has, as long as that helps.
+    again from what it has, as long as that helps. It ends early where ``hopeless`` says so of the history.
     """
     sizes = np.linalg.norm(b, axis=0)
     sizes[sizes == 0] = 1.0
     x, rest, relative, history = np.zeros_like(b), b, float(b.any()), []
-    while relative > tolerance and len(history) < max_iterations:
-        improved = x + _block_iteration(multiply, rest, precondition, tolerance, sizes, history, max_iterations)
+
+    def ended():
+        return len(history) >= max_iterations or hopeless(history)
+
+    while relative > tolerance and not ended():
+        improved = x + _block_iteration(multiply, rest, precondition, tolerance, sizes, history, ended)
         rest, before = b - multiply(improved), relative
         now = float((np.linalg.norm(rest, axis=0) / sizes).max())
         history.append(now)
@@ -63,7 +87,7 @@ def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations)
     return x, relative, np.array(history)
 
 
-def _block_iteration(multiply, b, precondition, tolerance, sizes, history, max_iterations):
+def _block_iteration(multiply, b, precondition, tolerance, sizes, history, ended):
     """Preconditioned block conjugate gradients, all columns sharing one Krylov space (Dubrulle 2001, DR variant).
 
     The residual is kept as W sigma with W orthonormal in the inner product of the preconditioner; directions of the
@@ -71,7 +95,7 @@ def _block_iteration(multiply, b, precondition, tolerance, sizes, history, max_i
     """
     x = np.zeros_like(b)
     W, search, sigma = _orthonormal(b, precondition)
-    while len(sigma) and len(history) < max_iterations:
+    while len(sigma) and not ended():
         image = multiply(search)
         curvature = search.T @ image
         try:

@@ -2,18 +2,21 @@ r"""A preconditioner for S + rho I, S = D^{1/2} Theta D^{1/2}, from the structur
 
 Weights of the derivatives that are a product, :math:`D^{1/2} = p_i q_a` for point i and column a, make the Jacobian
 part of S ``k_C`` (weighted by p) tensored with diag(q^2), plus terms that couple derivatives with each other and with
-the values. The eigenvectors u_p of that N x N matrix sort the Jacobian rows by size: the first, nearly constant over
-the points, holds what linear functions have in common, and there the other terms count most. So the preconditioner is
-the inverse of P, which is
+the values. Those terms carry the coordinates of the points, so they count in columns that the points extend in, and for
+smooth functions of the point: a field of derivatives that is no gradient has no energy in Theta, but all of it in k_C.
+With the eigenvectors u_p of that N x N matrix, of eigenvalues e_p, the preconditioner is the inverse of P, which is
 
-- *exact*, by a Cholesky factor, on all values and on ``u_p`` tensored with R^d for the first few p, and
+- *exact*, by a Cholesky factor, on all values and on those ``u_p`` tensored with a column a whose ``e_p x_a`` is
+  largest, x_a being the root mean square of column a, and
 - ``k_C`` tensored with diag(q^2), which is diagonal there, on the rest.
+
+Where all columns weigh the same, their principal axes take their place.
 
 Derivatives that were not observed here and there get the weight p_i q_a all the same, and then the rows of P are
 restricted to the others: with M the missing rows, :math:`P_{RR}^{-1} = (P^{-1} - P^{-1}_{\cdot M} (P^{-1}_{MM})^{-1}
 P^{-1}_{M \cdot})_{RR}`. Weights that are no product even so are replaced by one, which costs iterations.
 
-Its matrix on the exact part is made of products of N x N matrices with (N, p d) ones, no product with S among them.
+Its matrix on the exact part is made of products of N x N matrices with (N, M) ones, no product with S among them.
 """
 
 import numpy as np
@@ -21,10 +24,13 @@ import scipy.linalg
 
 from ..errors import ConvergenceError
 from ..kernels.scalars import ROWS_AT_ONCE, batches, slices
+from .progress import tell
 
-EXACT_ROWS = 5000  # on which the preconditioner is exact, where that is enough: a Cholesky factor of 200 MB
+_PRODUCTS = 100  # with the kernel, whose arithmetic a Cholesky factor may cost where it fits in memory
+_MISSING_ROWS = 5000  # derivatives not observed that P is restricted from, at most
+_LONG = 5e11  # operations on the way to it, some ten seconds, of which it says so
 _SWEEPS = 30  # that find the weights' factors by point and by column
-_LEADING = 4  # eigenvectors of k_C tensored with R^d that it is exact on in any case
+_LEADING = 4  # pairs per column, in the mean, that it is exact on in any case
 
 
 class Preconditioner:
@@ -35,40 +41,46 @@ class Preconditioner:
     gram : symmetric, N points in R^d; only its scalars and its points Z count.
     root : what the rows of the kernel at Z are multiplied by in S, (N, 1+d): square roots of the weights D, times
         ``input_scale`` where it is one number per column; 0 where nothing was observed.
-    rows : how many rows to be exact on, about; ``None`` for four per point, at most EXACT_ROWS, but in any case all
-        values and ``_LEADING`` eigenvectors of k_C tensored with R^d.
+    options : an :class:`~jacntk_lib.solve.Iterative`, for its ``exact_rows``, ``memory`` and ``verbose``.
+    ridge : the smallest that it will be asked for; where k_C is below it, nothing is gained by being exact.
     """
 
-    def __init__(self, gram, root, rows=None):
+    def __init__(self, gram, root, options, ridge=0.0):
         N, d = gram.Z.shape
-        rows = max(min(4 * N, EXACT_ROWS), N + _LEADING * d) if rows is None else rows
-        by_point, self._by_column = _product(root[:, 1:])
-        given = np.insert(
-            by_point[:, None] * (np.ones(d) if self._by_column is None else self._by_column), 0, 0.0, axis=1
-        )
-        self._missing = np.flatnonzero((given > 0) & (root == 0))
+        rows = options.exact_rows or affordable_rows(N, d, options.memory)
+        if 10 * N**3 + rows**3 / 3 > _LONG:
+            tell(options.verbose, f"a preconditioner for {N * (1 + d)} unknowns, exact on {max(rows, N)} of them")
+        by_point, by_column = _product(root[:, 1:])
+        self._missing = np.flatnonzero((np.insert(np.outer(by_point, by_column), 0, 0.0, axis=1) > 0) & (root == 0))
+        self._axes, X = None, gram.Z  # columns, or the principal axes instead
+        if (by_column == by_column[0]).all():
+            self._axes = scipy.linalg.eigh(X.T @ X, check_finite=False)[1]
+            X = X @ self._axes
         weighted = by_point[:, None] * gram.k_C * by_point
-        self._e, self._U = scipy.linalg.eigh(weighted, overwrite_a=True, check_finite=False)
-        self._e = np.maximum(self._e, 0.0)
-        self._first = min(N, max(0, (rows - N) // d))
-        self._shape = N, d
-        self._colocated = gram.colocated  # on the devices, where the kernel is on some
-        self._exact = _galerkin(gram, root[:, 0], by_point, np.ascontiguousarray(self._U[:, N - self._first :]))
-        if self._by_column is not None:
-            factors = np.concatenate([np.ones(N), np.tile(self._by_column, self._first)])
-            self._exact *= factors[:, None] * factors
+        e, U = scipy.linalg.eigh(weighted, driver="evd", overwrite_a=True, check_finite=False)
+        e, U = np.maximum(e[::-1], 0.0), U[:, ::-1]
+        self._e = np.outer(e, by_column**2)  # (N, d): what P is on the rest
+        score = np.where(self._e > ridge, np.outer(e, np.linalg.norm(X, axis=0)), 0.0)
+        counts = _leading(score, max(rows - N, 0))
+        self._pairs = np.concatenate([np.arange(count) * d + a for a, count in enumerate(counts)])
+        self._matrix = _galerkin(gram, X, root[:, 0], by_point[:, None] * U[:, : max(counts)], counts, by_column)
+        self._diagonal = self._matrix.diagonal().copy()
+        self._into, self._back = map(gram.colocated, map(np.ascontiguousarray, (U.T, U)))  # where the kernel is
 
     @property
     def exact_rows(self):
         """On how many rows the preconditioner is exact."""
-        return len(self._exact)
+        return len(self._matrix)
 
     def at(self, ridge):
-        """The function x -> (n, K) for one ridge, x of shape (N(1+d), K) by point, 0 where nothing was observed."""
+        """The function x -> (n, K) for one ridge, x of shape (N(1+d), K) by point, 0 where nothing was observed.
+
+        It takes the place of the function for another ridge, which must not be used any more.
+        """
         whole, missing = self._on_all_rows(ridge), self._missing
-        if not 0 < len(missing) <= EXACT_ROWS:
+        if not 0 < len(missing) <= _MISSING_ROWS:
             return whole
-        n, m = self._shape[0] * (1 + self._shape[1]), len(missing)
+        n, m = self._e.size + len(self._e), len(missing)
         inverse = np.empty((m, m))
         for some in slices(m, ROWS_AT_ONCE):
             inverse[:, some] = whole(_spread(np.eye(m)[:, some], missing, n))[missing]
@@ -84,42 +96,60 @@ class Preconditioner:
         return apply
 
     def _on_all_rows(self, ridge):
-        (N, d), rest = self._shape, len(self._U) - self._first
-        matrix = self._exact.copy()
-        size = float(matrix.diagonal().max())
+        (N, d), size = self._e.shape, float(self._diagonal.max())
         # without ridge the matrix may be singular; this is no part of the solution, only of the way to it
-        floor = 1e-13 * len(matrix) * size
-        matrix[np.diag_indices_from(matrix)] += max(ridge, floor)
+        ridge, asked = max(ridge, 1e-13 * self.exact_rows * size), ridge
         try:
-            factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+            factor = self._factor(ridge)
         except scipy.linalg.LinAlgError as error:
             raise ConvergenceError(
                 f"float64 does not tell the kernel, of size {size:.1e}, from an indefinite matrix with a ridge of "
-                f"{ridge:.1e} ({error}); take a larger ridge, or reduce depth, sigma_w or the length of the inputs"
+                f"{asked:.1e} ({error}); take a larger ridge, or reduce depth, sigma_w or the length of the inputs"
             ) from error
-        U, V = self._U[:, rest:], self._U[:, :rest]
-        if self._by_column is None:
-            inverse = self._colocated((V / (self._e[:rest] + max(ridge, floor))) @ V.T).__matmul__  # (N, N)
-        else:
-            into, back = self._colocated(np.ascontiguousarray(V.T)), self._colocated(V)
-            e = self._e[:rest, None, None] * self._by_column[:, None] ** 2 + max(ridge, floor)  # (rest, d, 1)
-
-            def inverse(slopes):
-                coordinates = into @ slopes  # (rest, d K)
-                return back @ (coordinates.reshape(rest, d, slopes.shape[1] // d) / e).reshape(coordinates.shape)
+        rest, axes = (self._e + ridge).reshape(N * d, 1), self._axes
 
         def apply(x):
             K = x.shape[1]
             x = x.reshape(N, 1 + d, K)
-            slopes = np.ascontiguousarray(x[:, 1:]).reshape(N, d * K)
-            exact = np.concatenate([x[:, 0], (U.T @ slopes).reshape(-1, K)])
-            exact = scipy.linalg.cho_solve(factor, exact, check_finite=False)
+            slopes = x[:, 1:] if axes is None else axes.T @ x[:, 1:]
+            slopes = (self._into @ np.ascontiguousarray(slopes).reshape(N, d * K)).reshape(N * d, K)
+            exact = np.concatenate([x[:, 0], slopes[self._pairs]])
+            exact = scipy.linalg.cho_solve(factor, exact, overwrite_b=True, check_finite=False)
+            slopes /= rest
+            slopes[self._pairs] = exact[N:]
+            slopes = (self._back @ slopes.reshape(N, d * K)).reshape(N, d, K)
             out = np.empty_like(x)
-            out[:, 0] = exact[:N]
-            out[:, 1:] = (inverse(slopes) + U @ exact[N:].reshape(self._first, d * K)).reshape(N, d, K)
+            out[:, 0], out[:, 1:] = exact[:N], slopes if axes is None else axes @ slopes
             return out.reshape(N * (1 + d), K)
 
         return apply
+
+    def _factor(self, ridge):
+        """The Cholesky factor of the exact part with a ridge, in one triangle of the array that keeps that part."""
+        matrix = self._matrix
+        for some in slices(len(matrix), 512):
+            matrix[some, some.stop :] = matrix[some.stop :, some].T
+            block = np.tril(matrix[some, some], -1)
+            matrix[some, some] = block + block.T
+        matrix[np.diag_indices_from(matrix)] = self._diagonal + ridge
+        return scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+
+
+def affordable_rows(N, d, memory):
+    """How many rows to be exact on for N points in R^d.
+
+    So many that the Cholesky factor takes as much arithmetic as ``_PRODUCTS`` products with the kernel, ``6 N^2 d``
+    each, and no more than ``memory`` bytes; but the N values and ``_LEADING`` d others in any case.
+    """
+    rows = min((18 * _PRODUCTS * N**2 * d) ** (1 / 3), (memory / 8) ** 0.5)
+    return min(max(int(rows), N + _LEADING * d), N * (1 + d))
+
+
+def _leading(score, count):
+    """How many of each column belong to the ``count`` largest of ``score`` (N, d), descending by column, above zero."""
+    if count < score.size:
+        score = np.where(score > np.partition(score, -count - 1, axis=None)[-count - 1], score, 0.0)
+    return (score > 0).sum(axis=0)
 
 
 def _spread(x, rows, n):
@@ -130,12 +160,12 @@ def _spread(x, rows, n):
 
 
 def _product(slopes):
-    """p (N,) and q (d,) with ``slopes = p q`` where these are not 0, or nearly so; q is ``None`` where it is all ones.
+    """p (N,) and q (d,) with ``slopes = p q`` where these are not 0, or nearly so.
 
     A point or a column without any is given 0.
     """
     if (slopes == slopes[:, :1]).all():
-        return slopes[:, 0], None
+        return slopes[:, 0], np.ones(slopes.shape[1])
     squares, observed = slopes**2, slopes > 0
     p, q = observed.any(axis=1) * 1.0, observed.any(axis=0) * 1.0
     for _ in range(_SWEEPS):  # each solves for one factor where the other is given; exact after one without zeros
@@ -150,36 +180,40 @@ def _mean(squares, factor, observed, axis):
     return ratio.sum(axis=axis) / np.maximum(observed.sum(axis=axis), 1)
 
 
-def _galerkin(gram, values, slopes, U):
-    r"""Z^T S Z for Z = [values, U tensored with R^d]: (N + P d) square for U (N, P).
+def _galerkin(gram, X, values, u, counts, by_column):
+    r"""Z^T S Z for Z = [values, the first ``counts[a]`` columns of u (N, P) with the column a of the derivatives].
 
-    With u_p the weighted columns and ``H_pq = sum_i u_ip (k_AC u_q)_i x_i x_i^T``, the block of u_p and u_q is
-    ``4 (u_p X)^T k_AB (u_q X) + 2 H_pq + 2 H_qp^T + [(u_p X)^T k_CC (u_q X)]^T + (u_p^T k_C u_q) I``.
+    With ``F_pa = u_p x_a`` the block of (p, a) and (q, b) is ``4 F_pa^T k_AB F_qb + 2 F_pa^T diag(x_b) k_AC u_q +
+    2 (k_AC u_p)^T diag(x_a) F_qb + u_p^T diag(x_b) k_CC F_qa``, and ``u_p^T k_C u_q`` where a = b, times q_a q_b.
     """
-    X, (N, d), P = gram.Z, gram.Z.shape, U.shape[1]
-    u = slopes[:, None] * U
-    Z = np.einsum("np,na->npa", u, X)
-    flat = Z.reshape(N, P * d)
-    out = np.empty((N + P * d, N + P * d))
-    block, crossed = np.zeros((2, P * d, P * d))
-    sloped, curved = np.empty((2, N, P))
+    N, P = u.shape
+    ends = np.cumsum(counts)
+    F = np.concatenate([X[:, a, None] * u[:, :count] for a, count in enumerate(counts)], axis=1)
+    scales = np.concatenate([np.ones(N), np.repeat(by_column, counts)])
+    out = np.empty((N + ends[-1], N + ends[-1]))
+    ABF, CCF, Cu, ACu = np.empty_like(F), np.empty_like(F), np.empty((N, P)), np.empty((N, P))
     for rows in batches(N, N):  # each scalar is asked for once: they may be computed anew
         k, _, B, C, AB, AC, _, CC = gram.scalars(rows)
         out[rows, :N] = values[rows, None] * k * values
-        out[rows, N:] = 2 * (B @ flat)
-        sloped[rows], curved[rows] = C @ u, AC @ u
-        block += 4 * (flat[rows].T @ (AB @ flat))
-        crossed += flat[rows].T @ (CC @ flat)
-    out[:N, N:] += np.einsum("np,na->npa", sloped, X).reshape(N, P * d)
-    out[:N, N:] *= values[:, None]
+        out[rows, N:] = values[rows, None] * (2 * (B @ F))
+        Cu[rows], ACu[rows], ABF[rows], CCF[rows] = C @ u, 2 * (AC @ u), AB @ F, CC @ F
+    out[N:, N:] = 4 * (F.T @ ABF)
+    del ABF
+    places = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
+    for i, a in enumerate(order := np.argsort(-counts, kind="stable")):
+        out[:N, N + places[a].start : N + places[a].stop] += (values * X[:, a])[:, None] * Cu[:, : counts[a]]
+        for b in order[i:]:  # of at most as many columns of u as a
+            n, m = counts[a], counts[b]
+            both = (X[:, a] * X[:, b])[:, None]
+            block = u[:, :n].T @ (both * ACu[:, :m] + X[:, b, None] * CCF[:, places[a]][:, :m])
+            block += (both * ACu[:, :n]).T @ u[:, :m]
+            if a == b:
+                block += u[:, :n].T @ Cu[:, :n]
+            here, there = (slice(N + places[c].start, N + places[c].stop) for c in (a, b))
+            out[here, there] += block
+            if a != b:
+                out[there, here] += block.T
     out[N:, :N] = out[:N, N:].T
-    block = block.reshape(P, d, P, d) + crossed.reshape(P, d, P, d).transpose(0, 3, 2, 1)
-    for q in range(P):
-        H = 2 * np.tensordot(Z * curved[:, q, None, None], X, axes=(0, 0))  # (P, d, d), symmetric in its last two
-        block[:, :, q] += H
-        block[q] += H.transpose(1, 0, 2)
-    own = u.T @ sloped
-    for a in range(d):
-        block[:, a, :, a] += own
-    out[N:, N:] = block.reshape(P * d, P * d)
+    out *= scales
+    out *= scales[:, None]
     return out

@@ -46,12 +46,20 @@ class Iterative:
     Parameters
     ----------
     tolerance : relative residual, of every output, at which it stops.
-    max_iterations : products in one solve at most, all outputs at once.
+    max_iterations : products in one solve at most, all outputs at once. A solve whose rate of late says that these will
+        not do by far is given up after a quarter of them.
     preconditioned : ``False`` is plain conjugate gradients, to see what the preconditioner is worth.
-    memory : bytes that the kernel scalars among the training points may take, as in :func:`jacntk_lib.jacobian_ntk`;
-        where they do not fit, every product recomputes them. Two or three N x N matrices come on top.
+    exact_rows : how many rows, N values and some of the N d derivatives, the preconditioner is exact on. More mean
+        fewer products and a larger Cholesky factor, 8 bytes for each of its entries. ``None`` is so many that the
+        factor takes about the arithmetic of a hundred products and fits in ``memory``, (1800 N^2 d)^(1/3), but N + 4 d
+        in any case.
+    memory : bytes that the kernel scalars among the training points may take, as in :func:`jacntk_lib.jacobian_ntk`
+        (where they do not fit, every product recomputes them), and bytes that the preconditioner's factor may take. Two
+        or three N x N matrices come on top.
     devices : where products among the training points run, as in :meth:`jacntk_lib.JacobianGram.on`: "gpu", or some of
         ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
+    verbose : whether a solve that takes longer than ten seconds says on stderr how far it is, and when it expects to
+        end; ``None`` where that is a terminal.
 
     Raises
     ------
@@ -68,20 +76,23 @@ class Iterative:
     tolerance: float = 1e-9
     max_iterations: int = 2000
     preconditioned: bool = True
+    exact_rows: int | None = None
     memory: int = MEMORY
     devices: str | Sequence[Any] | None = None
+    verbose: bool | None = None
 
     def __post_init__(self):
         positive_number(self.tolerance, "tolerance")
         integer(self.max_iterations, "max_iterations", at_least=1)
         integer(self.memory, "memory", at_least=1)
+        if self.exact_rows is not None:
+            integer(self.exact_rows, "exact_rows", at_least=1)
 
     def solve(self, gram, b, *, ridge):
         r"""``(x, report)`` with :math:`(G + \rho I) x = b`; nothing dense of size n is formed.
 
-        The columns of b share one Krylov space. The preconditioner is exact on all values and on the leading
-        eigenvectors of k_C tensored with R^d, and k_C on the rest: an N x N eigenproblem and a Cholesky factor of 5000
-        rows or N + 4d, whichever is more.
+        The columns of b share one Krylov space. The preconditioner is exact on all values and, column by column, on
+        leading eigenvectors of k_C, and k_C on the rest: an N x N eigenproblem and a Cholesky factor of ``exact_rows``.
 
         Parameters
         ----------
@@ -94,7 +105,7 @@ class Iterative:
         ------
         TypeError, ValueError : ``gram`` is not a symmetric JacobianGram; b has a wrong shape or is not finite; a
             negative ridge.
-        ConvergenceError : the tolerance was not reached; names the residual and the condition number.
+        ConvergenceError : the tolerance was not reached; names the residual, the rate and the condition number.
         """
         require_symmetric(gram)
         n = gram.shape[0]
@@ -103,14 +114,13 @@ class Iterative:
         require_moderate(b, "b")
         precondition = np.copy
         if self.preconditioned:
-            precondition = Preconditioner(gram, gram.row_factors).at(ridge)
+            precondition = Preconditioner(gram, gram.row_factors, self, ridge).at(ridge)
         x, report = solve_shifted(
             gram.__matmul__,
             b.reshape(n, -1),
             ridge,
             precondition,
-            tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
+            options=self,
             largest=float(gram.diagonal().sum()),  # the trace bounds the largest eigenvalue
         )
         return x.reshape(b.shape), report
