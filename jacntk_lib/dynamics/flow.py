@@ -43,6 +43,7 @@ from ..kernels import jacobian_nngp, jacobian_ntk
 from ..kernels.scalars import slices
 from ..solve import EPS, semidefinite_factor, solver_named
 from .features import FeatureFunctions, unpack
+from .initial import initial_rows
 from .outcomes import Ensemble, Prediction
 from .schedules import GradientDescent, GradientFlow, Limit
 from .system import LinearSystem
@@ -324,7 +325,7 @@ class RobustFlow:
         points = self._points(X_new)
         rows = integrate(
             theta=np.concatenate([jacobian_ntk(self.mlp, Z, self.X).dense() for Z in (self.X, points)]),
-            start=np.concatenate([self._start(initial, Z) for Z in (self.X, points)]),
+            start=np.concatenate([self._initial(initial, Z) for Z in (self.X, points)]),
             targets=self._targets,
             weights=self._system.weights,
             rate=self._system.rate,
@@ -356,20 +357,8 @@ class RobustFlow:
     def _points(self, X_new):
         return self.X if X_new is None else as_points(X_new, "X_new", self.X.shape[1], self._columns)
 
-    def _start(self, initial, points):
-        """The network at t = 0 on some points, (M, 1+d, K)."""
-        M, d1, K = len(points), 1 + points.shape[1], self._targets.shape[2]
-        if initial is None:
-            return np.zeros((M, d1, K))
-        call = getattr(initial, "value_and_jacobian", initial)
-        if not callable(call):
-            raise TypeError(f"initial must be a FiniteMLP or a callable from (M, d) to (M, 1+d), got {initial!r}")
-        rows = call(points)
-        if hasattr(rows, "detach"):  # a torch tensor, without importing torch
-            rows = rows.detach().cpu().numpy()
-        rows = as_array(rows, "what initial returned", (M, *self._outputs, d1))
-        require_moderate(rows, "what initial returned")
-        return np.moveaxis(rows.reshape(M, K, d1), 1, 2)
+    def _initial(self, initial, points):
+        return initial_rows(initial, points, self._outputs)
 
     def _mean_coefficients(self, schedule):
         """Coefficients from the zero function; those of the last schedule are kept, warnings and all."""
@@ -382,11 +371,11 @@ class RobustFlow:
         if initial is None:
             coefficients, report = self._mean_coefficients(schedule)
         else:
-            start = self._start(initial, self.X)
+            start = self._initial(initial, self.X)
             coefficients, report = self._system.coefficients(schedule, self._targets - start)
         rows = self._system.evaluate(X_new if X_new is None else points, coefficients)
         if initial is not None:
-            rows = rows + (start if X_new is None else self._start(initial, points))
+            rows = rows + (start if X_new is None else self._initial(initial, points))
         return Prediction(*self._unpack(rows), report)
 
     def _unpack(self, rows):

@@ -155,8 +155,8 @@ def broken_ledger(change):
         (lambda by, _: by["theorem-3-1"].update(results=["figure-0-paper"]), "there is no result figure-0-paper"),
         (lambda by, _: by["theorem-3-1"].update(how=["looks right"]), "unknown badge 'looks right'"),
         (lambda by, _: by["appendix-K"].pop("reason"), "no reason is given"),
-        (lambda _, ledger: ledger["groundwork"].update({"11-scale": []}), "stands behind no entry"),
-        (lambda _, ledger: ledger["groundwork"]["11-scale"].append("of nothing"), "that is not in an entry already"),
+        (lambda _, ledger: ledger["groundwork"].update({"12-scale": []}), "stands behind no entry"),
+        (lambda _, ledger: ledger["groundwork"]["12-scale"].append("of nothing"), "that is not in an entry already"),
         (lambda _, ledger: ledger["groundwork"].update({"99-nowhere": []}), "there is no page 99-nowhere"),
     ],
 )

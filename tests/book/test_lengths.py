@@ -22,8 +22,8 @@ WORDS = {
     "07-linear-ode": 1800,
     "08-kernel-regression": 1800,
     "09-accuracy-and-robustness": 2000,
-    "11-scale": 1500,
-    "12-your-own-data": 1200,
+    "12-scale": 1500,
+    "10-your-own-data": 1200,
     "benchmarks": 1000,
 }
 LINES = 20  # of a visible cell
