@@ -91,8 +91,8 @@ def _gelu_moment(a):
 def _sin_expectations(a, b, c):
     """E[sin u sin v] = exp(-(a+b)/2) sinh c and E[cos u cos v] = exp(-(a+b)/2) cosh c."""
     xp = a.__array_namespace__()
-    # |c| <= (a+b)/2, so the exponent is never positive; expm1 keeps the relative accuracy of a small sinh. Either sign
-    # is right at c = 0, to every order, and sign(0) = 0 would make the derivatives of sinh vanish there.
+    # |c| <= (a+b)/2, so the exponent is never positive; expm1 keeps the relative accuracy of a small sinh. At c = 0
+    # either sign is right to every order, where sign(0) = 0 would make the derivatives of sinh vanish.
     sign = xp.where(c < 0, -1.0, 1.0)
     size = xp.exp(sign * c - (a + b) / 2) / 2
     small = xp.expm1(-2 * sign * c)

@@ -21,7 +21,7 @@ def _pull_back(formulas, tangent, A, B, C, depth, first, gain, bias, weights):
 
     def weighted(*point):
         jet = jets(formulas, tangent, *point[:3], depth, first, gain, point[3])
-        return sum(map(jnp.multiply, jet, weights))
+        return sum(x * w for x, w in zip(jet, weights, strict=True))
 
     point = (A, B, C, bias)
     directions = [jnp.zeros((4, *jnp.shape(x))).at[i].set(1.0) for i, x in enumerate(point)]
