@@ -185,7 +185,7 @@ def main():
     parser.add_argument("--budget", type=float, default=60.0, help="processor seconds, for exact and autodiff")
     parser.add_argument("--data", choices=("digits", "mnist"), default="digits")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-9, help="relative residual of the iteration (default 1e-9)"
+        "--tolerance", type=float, default=1e-6, help="relative residual of the iteration (default 1e-6)"
     )
     parser.add_argument("--threads", type=int, default=1, help="of linear algebra")
     parser.add_argument("--devices", help="gpu: products with the kernel run there")

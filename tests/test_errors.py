@@ -340,6 +340,7 @@ LIST = {
         (lambda: Exact(cutoff=-1.0), V, "cutoff must not be negative, got -1"),
         (lambda: Iterative(tolerance=0.0), V, "tolerance must be positive, got 0"),
         (lambda: Iterative(memory=0), V, "memory must be at least 1, got 0"),
+        (lambda: Iterative(exact_rows=0), V, "exact_rows must be at least 1, got 0"),
         (lambda: flow(jacobian_targets=np.ones((3, 1))), V, r"jacobian_targets has shape \(3, 1\), but shape \(3, 3\)"),
         (lambda: flow(y=X[:, :2], jacobian_targets=X), V, r"jacobian_targets has shape .* shape \(3, 2, 3\) is needed"),
         (lambda: flow().at(-1.0), V, "t must not be negative, got -1"),

@@ -63,7 +63,7 @@ CASES = {
 
 def both(case, **more):
     arguments = problem(case)
-    more.setdefault("exact_rows", 30)  # or the preconditioner would be exact on all of so few
+    more = {"tolerance": 1e-9, "exact_rows": 30} | more  # or the preconditioner would be exact on all of so few
     return (
         RobustFlow(**arguments, solver="exact"),
         RobustFlow(**arguments, solver=Iterative(**more)),

@@ -42,15 +42,17 @@ class Progress:
     def hopeless(self, history):
         """Whether the products allowed will not do, by far, at the rate of late; tells how far it is when due."""
         now, products = time.monotonic(), len(history)
-        if now - self._last >= EVERY:
+        if products and now - self._last >= EVERY:
             self._last, more = now, products_to_come(history, self._tolerance)
             spent = now - self._start
-            when = f"{more:.0f} more, {more * spent / products:.0f} s" if math.isfinite(more) else "no end in sight"
+            when = "too little is gained to tell when it ends"
+            if math.isfinite(more):
+                when = f"{more:.0f} more, {more * spent / products:.0f} s"
             tell(
                 self._verbose,
                 f"{products} products in {spent:.0f} s, relative residual {min(history):.1e} on the way to "
                 f"{self._tolerance:.0e}; at this rate {when}",
             )
-        if products < _FROM * self._limit:
+        if products < max(_FROM * self._limit, 2):  # of one there is no rate
             return False
         return products + products_to_come(history, self._tolerance) > _BEYOND * self._limit
