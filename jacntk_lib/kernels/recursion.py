@@ -172,6 +172,16 @@ def _constants(mlp):
     return (mlp.sigma_w * mlp.common_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
 
 
+def prepared(mlp, squared_lengths):
+    """``(formulas, (first, gain, bias))`` of :func:`jets` for points of these |x|^2, after refusing variances."""
+    constants = _constants(mlp)
+    if mlp.phi.has_closed_form:
+        _require_small_variances(mlp, squared_lengths.max(), constants)
+        return mlp.phi.formulas_for(0.0), constants
+    with float64():
+        return mlp.phi.formulas_for(variances(mlp, np.unique(squared_lengths))), constants
+
+
 def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     """Theta (``tangent=True``) or Sigma of a few points with a few others: ``(side, tile)``.
 
@@ -181,16 +191,9 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     :class:`Jet` of arrays (n, m), ``None`` for what is not among ``fields``. ``squared_lengths`` are those of all
     points that will come. A tile may run in any thread, and XLA releases the interpreter lock.
     """
-    closed = mlp.phi.has_closed_form
-    constants = _constants(mlp)
-    side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
+    formulas, constants = prepared(mlp, squared_lengths)
+    side = SIDE if mlp.phi.has_closed_form else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
     side *= 2 if fields == VALUE_FIELDS else 1  # little is computed, so that a call is long enough only with more pairs
-    if closed:
-        formulas = mlp.phi.formulas_for(0.0)
-        _require_small_variances(mlp, squared_lengths.max(), constants)
-    else:
-        with float64():
-            formulas = mlp.phi.formulas_for(variances(mlp, np.unique(squared_lengths)))
 
     def tile(A, B, C):
         n, m = C.shape
