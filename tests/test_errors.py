@@ -443,7 +443,14 @@ LIST = {
         (
             lambda: process(np.ones((5, 3001)), np.ones(5), np.ones((5, 3001)), solver="exact"),
             V,
-            "15010 observed numbers need a dense .* take solver='auto'",
+            "15010 observed numbers need a dense .* take solver='auto' or neighbours",
+        ),
+        (lambda: process(neighbours=0), V, "neighbours must be at least 1, got 0"),
+        (lambda: process(neighbours=2.5), T, "neighbours must be an integer, got 2.5"),
+        (
+            lambda: process(neighbours=2).predict(X, return_cov=True),
+            NotImplementedError,
+            "covariances and samples of 3 predictions do not exist .* return_std, or neighbours=None",
         ),
         (
             lambda: process(activation=quadrature().activation, optimizer="fmin_l_bfgs_b"),

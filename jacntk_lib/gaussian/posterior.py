@@ -70,7 +70,7 @@ class Posterior:
         out = np.empty(len(U))
         for some in self._pieces(len(U), 1):
             rows = self._factor.whiten(self._value_rows(U[some]).T)
-            out[some] = self._std(self._given[1].variances(U[some])[:, 0], np.einsum("nm,nm->m", rows, rows))
+            out[some] = self.deviations(self._given[1].variances(U[some])[:, 0], np.einsum("nm,nm->m", rows, rows))
         return out
 
     def value_cov(self, U):
@@ -86,7 +86,7 @@ class Posterior:
             blocks = covariance.blocks(covariance.scalars(U[some], observations.U))[:, 1:, :, : seen.shape[1]]
             rows = self._factor.whiten(blocks.reshape(-1, *seen.shape)[:, seen].T)
             explained = np.einsum("nm,nm->m", rows, rows).reshape(-1, U.shape[1])
-            out[some] = self._std(covariance.variances(U[some])[:, 1:], explained)
+            out[some] = self.deviations(covariance.variances(U[some])[:, 1:], explained)
         return out
 
     def leave_one_out(self):
@@ -118,7 +118,8 @@ class Posterior:
         at_once = max(1, _NUMBERS_AT_ONCE // (rows * self._weights.size))
         return [slice(start, start + at_once) for start in range(0, M, at_once)]
 
-    def _std(self, prior, explained):
+    def deviations(self, prior, explained):
+        """Standard deviations of what has these variances before, over s^2, of which this much is explained."""
         variance = prior - explained
         if variance.min() < -1e-6 * prior.max():
             raise ConvergenceError(

@@ -14,6 +14,7 @@ from ..errors import ConvergenceError, SingularGramError
 from ..solve import Exact, Iterative, semidefinite_factor, solver_named
 from .iterative import IterativePosterior, may_turn
 from .likelihood import Family, Observations
+from .local import LocalPosterior
 from .metrics import METRICS
 from .posterior import Posterior
 from .search import AMPLITUDE_BOUNDS, ITERATIVE_NOISE_BOUNDS, NOISE_BOUNDS, NOISE_START, Search, chosen
@@ -57,6 +58,9 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         n eps times the largest diagonal entry of K, n observed numbers, is always added to K.
     noise_gradient : the same of gradients, in their units: a number, one per column (d,), or one per entry (N, d);
         "auto" is one number for standardised columns.
+    neighbours : m, to predict at each point from the m observed points nearest to it in the metric, with their
+        gradients (:mod:`jacntk_lib.gaussian.local`): for any number of points, O((m (1 + d))^3) or less per prediction.
+        The amplitude and the likelihood are then those of a sample. ``None`` takes all points.
     optimizer : "fmin_l_bfgs_b", or a function as for scikit-learn's GaussianProcessRegressor; ``None`` keeps scale and
         sigma_b, and takes 1e-6 a^2 for the variance of noise that is "auto". Needs an activation with closed form.
     n_restarts_optimizer : further starts, uniform within the bounds in logarithms.
@@ -83,10 +87,11 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     Raises
     ------
     TypeError, ValueError : at ``fit``, a parameter out of range, data of a wrong shape or infinite, nothing observed at
-        a point, or more than 15,000 observed numbers with ``solver="exact"``.
+        a point, more than 15,000 observed numbers with ``solver="exact"``, or 5000 at the neighbours of a point.
     SingularGramError, ConvergenceError : at ``fit``, no Cholesky factor, or a solve with a large residual: the noise is
         too small for float64.
-    NotImplementedError : deviations, samples, leave-one-out or the likelihood after an iterative fit.
+    NotImplementedError : deviations, samples, leave-one-out or the likelihood after an iterative fit;
+        covariances and samples with ``neighbours``.
 
     Examples
     --------
@@ -118,6 +123,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         amplitude="auto",
         noise="auto",
         noise_gradient="auto",
+        neighbours=None,
         optimizer="fmin_l_bfgs_b",
         n_restarts_optimizer=0,
         solver="auto",
@@ -134,6 +140,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         self.amplitude = amplitude
         self.noise = noise
         self.noise_gradient = noise_gradient
+        self.neighbours = neighbours
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
         self.solver = solver
@@ -160,11 +167,15 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         solver = self._solver_for(y, jacobian)
         self.units_ = Units.of(X, y, jacobian)
         self._observations = observations = self._observe(X, y, jacobian)
-        self.metric_, self._family = chosen(self._search(observations, solver), self.metric, observations)
+        search = self._search(observations, solver)
+        self.metric_, self._family = chosen(search, self.metric, observations)
         values = self._family.start
         given = observations, self._family.covariance(values), values
         try:
-            self.posterior_ = Posterior(*given) if solver is None else IterativePosterior(*given, solver)
+            if self.neighbours is not None:
+                self.posterior_ = LocalPosterior(*given, self.neighbours, search.random)
+            else:
+                self.posterior_ = Posterior(*given) if solver is None else IterativePosterior(*given, solver)
         except scipy.linalg.LinAlgError as error:
             raise SingularGramError(
                 f"the covariance matrix of {observations.seen.sum()} observed numbers has no Cholesky factor in "
@@ -260,11 +271,14 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
                 f"Input y contains NaN at point {empty[0]}, and no derivative is given there: remove points where "
                 "nothing was observed"
             )
+        if self.neighbours is not None:
+            integer(self.neighbours, "neighbours", at_least=1)
+            return None
         solver, n = solver_named(self.solver), int((~np.isnan(y)).sum() + (~np.isnan(jacobian)).sum())
         if isinstance(solver, Exact) and n > MAX_UNKNOWNS:
             raise ValueError(
                 f"{n} observed numbers need a dense covariance matrix of {8e-9 * n * n:.0f} GB (at most {MAX_UNKNOWNS} "
-                "are accepted): take solver='auto', or give fewer points or derivatives"
+                "are accepted): take solver='auto' or neighbours, or give fewer points or derivatives"
             )
         if solver is None:
             solver = Exact() if n <= MAX_UNKNOWNS else Iterative(TOLERANCE)

@@ -1,8 +1,10 @@
-r"""The kernel of one pair of points as a pure jax function, for those who compute with jax themselves."""
+r"""Dense blocks of a kernel in jax: of one pair of points as a function, for those who use jax, and of several."""
 
-from .._float64 import jnp
+from functools import partial
+
+from .._float64 import jitted, jnp
 from ..architecture import MLP
-from .recursion import _constants, first_layer, hidden_layer
+from .recursion import _constants, first_layer, hidden_layer, jets
 
 
 def block_function(mlp: MLP, *, tangent=True):
@@ -94,3 +96,22 @@ def block_function(mlp: MLP, *, tangent=True):
         return jnp.concatenate([top[None], jnp.concatenate([left[:, None], rest], axis=1)])
 
     return block
+
+
+@partial(jitted, static_argnames=("formulas", "tangent"))
+def blocks(formulas, constants, depth, tangent, C, Y, G):
+    """Values and derivatives along directions F (d, r) among n points X, (n, 1+r, n, 1+r), and k_C (n, n).
+
+    C = X X^T, Y = X F and G = F^T F: x, x' and the unit matrix become those in the block formula. ``formulas`` and
+    ``constants`` are ``prepared``.
+    """
+    lengths = jnp.diagonal(C)
+    jet = jets(formulas, tangent, lengths[:, None], lengths[None, :], C, depth, *constants)
+    k, A, B, C, AB, AC, BC, CC = (x[:, :, None] for x in jet)
+    left, right = Y[:, None], Y[None]
+    top = jnp.concatenate([k, 2 * B * right + C * left], axis=2)  # (i, j, b)
+    first = jnp.concatenate([2 * A, 4 * AB * right + 2 * AC * left], axis=2)  # what multiplies y_ia
+    second = jnp.concatenate([C, 2 * BC * right + CC * left], axis=2)  # and y_ja
+    rows = Y[:, :, None, None] * first[:, None] + Y.T[None, :, :, None] * second[:, None]
+    rows = rows + C[:, None] * jnp.pad(G, ((0, 0), (1, 0)))[None, :, None]
+    return jnp.concatenate([top[:, None], rows], axis=1), jet.C

@@ -205,6 +205,16 @@ def _constants(mlp):
     return (mlp.sigma_w * mlp.common_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
 
 
+def prepared(mlp, squared_lengths):
+    """``(formulas, (first, gain, bias))`` of :func:`jets` for points of these |x|^2, after refusing variances."""
+    constants = _constants(mlp)
+    if mlp.phi.has_closed_form:
+        _require_small_variances(mlp, squared_lengths.max(), constants)
+        return mlp.phi.formulas_for(0.0), constants
+    with float64():
+        return mlp.phi.formulas_for(variances(mlp, np.unique(squared_lengths))), constants
+
+
 def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields, dtype=np.float64):
     """Theta (``tangent=True``) or Sigma of a few points with a few others: ``(side, tile)``.
 
@@ -218,15 +228,9 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields, dtype=np.floa
     With ``dtype`` float32 closed forms are computed in single precision, about twice as fast; a quadrature is rounded.
     """
     closed = mlp.phi.has_closed_form
-    constants = _constants(mlp)
+    formulas, constants = prepared(mlp, squared_lengths)
     side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
     computed = dtype if closed else np.float64
-    if closed:
-        formulas = mlp.phi.formulas_for(0.0)
-        _require_small_variances(mlp, squared_lengths.max(), constants)
-    else:
-        with float64():
-            formulas = mlp.phi.formulas_for(variances(mlp, np.unique(squared_lengths)))
 
     few = closed and len(squared_lengths) <= FEW
 
