@@ -86,7 +86,7 @@ book: $(ENVIRONMENT) _build/book.stamp
 
 # After a failure the parsed pages are dropped: Sphinx would not repeat their warnings, and pass the next time.
 _build/book.stamp: $(SOURCES) requirements.lock $(ENVIRONMENT)
-	@echo "Building the book: about 6 minutes when every chapter runs, half a minute when none has changed."
+	@echo "Building the book: minutes when every chapter runs, half a minute when none has changed."
 	@mkdir -p _build
 	@$(BIN)/jupyter-book build . -W -n --keep-going $(QUIET) || { rm -rf _build/.doctrees; exit 1; }
 	@touch $@

@@ -6,15 +6,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bs4 import BeautifulSoup
+from jupyter_cache import get_cache
+from myst_nb.core.config import NbParserConfig
+from myst_parser.config.main import MdParserConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import jacntk_book  # noqa: E402
 import jacntk_circle  # noqa: E402
 import jacntk_docstrings  # noqa: E402
+import jacntk_execution  # noqa: E402
 
 FRONT = """\
 ---
@@ -278,6 +283,43 @@ def test_the_build_fails_on_a_check_that_does_not_hold_and_shows_it(project):
     failed = build(project)
     assert failed.returncode != 0
     assert "assert VALUE == 7" in failed.stderr
+
+
+MEETING = """
+```{code-cell} ipython3
+import time
+from pathlib import Path
+
+Path("OWN").touch()
+end = time.monotonic() + 60
+while not Path("OTHER").exists():
+    assert time.monotonic() < end, "nobody came"
+    time.sleep(0.01)
+print("met")
+```
+"""
+
+
+def test_chapters_run_at_the_same_time_and_what_fails_is_left_to_sphinx(tmp_path, monkeypatch):
+    """Two chapters that wait for each other; one that fails; one of words."""
+    pages = {
+        "one": FRONT + MEETING.replace("OWN", "a").replace("OTHER", "b"),
+        "two": FRONT + MEETING.replace("OWN", "b").replace("OTHER", "a"),
+        "failing": FRONT + MEETING.replace("OWN", "c").replace("OTHER", "a").replace('"met"', "1 / 0"),
+        "words": "# Words",
+    }
+    for name, text in pages.items():
+        (tmp_path / f"{name}.md").write_text(text)
+    settings = NbParserConfig(execution_mode="cache", execution_cache_path=str(tmp_path / "cache"))
+    env = SimpleNamespace(
+        mystnb_config=settings, myst_config=MdParserConfig(), doc2path=lambda name: str(tmp_path / f"{name}.md")
+    )
+    monkeypatch.setattr(jacntk_execution, "at_once", lambda: 2)
+    jacntk_execution.execute_ahead(None, env, list(pages))
+    cache = get_cache(settings.execution_cache_path)
+    kept = {Path(record.uri).stem: cache.get_cache_bundle(record.pk) for record in cache.list_cache_records()}
+    assert sorted(kept) == ["one", "two"]
+    assert [kept[name].nb.cells[0].outputs[0].text for name in ("one", "two")] == ["met\n", "met\n"]
 
 
 @pytest.mark.parametrize(

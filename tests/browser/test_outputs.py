@@ -1,7 +1,8 @@
 """The book's own execution put out what the stored notebooks say.
 
-`make nbval` compares the same notebooks with an execution by one thread; the book is built with as many threads as
-there are cores. So both together say that no text in the book depends on the number of threads.
+`make notebooks` executes one chapter after another with as many threads as there are cores; a book of several chapters
+is built, as `make nbval` runs them, with one thread each. So the two together say that no text in the book depends on
+the number of threads.
 """
 
 import sys
