@@ -88,6 +88,19 @@ def test_a_large_legend_leaves_its_panel(label, below):
     assert (len(figure.legends), ax.get_legend() is None) == (below, bool(below))
 
 
+def test_a_legend_below_its_panel_gets_room_of_its_own():
+    heights = []
+    for hanging in (False, True):
+        figure, axes = plt.subplots(1, 2, figsize=(7, 3))
+        for ax in axes:
+            ax.plot([0, 1], label="a line")
+            if hanging:
+                ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), title="with a title")
+        boxes(figure)
+        heights.append(figure.get_size_inches()[1])
+    assert heights[1] - heights[0] == pytest.approx(2 * 0.5, rel=0.3)  # two legends of two lines
+
+
 def test_panels_of_unequal_height_keep_their_proportion():
     figure, _ = plt.subplots(2, 1, figsize=(5.6, 5), height_ratios=(1, 2), layout="none")
     upper, lower = boxes(figure)

@@ -52,8 +52,8 @@ def restack(figure):
     if columns > 1:
         _one_column(figure, panels, rows, columns)
     tall = min(height / rows, _TALLEST)
-    lines = _legends_below(figure, [*figure.legends, *_covering(figure, panels, tall)])
-    figure.set_size_inches(WIDTH, rows * columns * tall + lines * _LINE)
+    room = _legends_below(figure, [*figure.legends, *_covering(figure, panels, tall)]) + _outside(figure, panels)
+    figure.set_size_inches(WIDTH, rows * columns * tall + room)
     return columns > 1
 
 
@@ -89,8 +89,15 @@ def _covering(figure, panels, tall):
     return inside if box.width * box.height > _SHARE * WIDTH * tall * figure.dpi**2 else []
 
 
+def _outside(figure, panels):
+    """Inches of the legends that hang below their own panels."""
+    figure.draw_without_rendering()
+    hanging = [(ax, ax.get_legend().get_window_extent()) for ax in panels if ax.get_legend() is not None]
+    return sum(box.height for ax, box in hanging if box.y1 <= ax.bbox.y0) / figure.dpi
+
+
 def _legends_below(figure, legends):
-    """Move ``legends`` below the figure, with as many columns as there is room for; returns their lines."""
+    """Move ``legends`` below the figure, with as many columns as there is room for; returns the inches they take."""
     lines = 0
     for old in legends:
         handles, names = old.legend_handles, [text.get_text() for text in old.get_texts()]
@@ -102,7 +109,7 @@ def _legends_below(figure, legends):
                 break
             new.remove()
         lines += -(-len(names) // columns) + (title is not None)
-    return lines
+    return lines * _LINE
 
 
 def _png(figure, print_wide):

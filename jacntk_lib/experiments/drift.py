@@ -138,7 +138,7 @@ def plot_relative(result):
         left.set_title(f"{result['activations'][i]}: from the limit, by width")
         right.set_title("from the start, by step")
         for ax, title in ((left, "width $n$"), (right, "step")):
-            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.24)}
             ax.legend(ncols=3, title=title, title_fontsize=9, columnspacing=1, handlelength=1.5, **place)
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
