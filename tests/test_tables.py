@@ -25,7 +25,7 @@ def test_every_cell_stands_under_its_head_and_the_first_names_the_row():
 def test_columns_of_numbers_and_only_those_are_set_as_numbers():
     rows = [
         ["a", -1.5, "3 s", "0.1 [-0.2, 0.4]", "1", "-1 of far too many words to keep on one line"],
-        ["b", 20, "", "7", "none", "2"],
+        ["b", "8 times as long", "", "7", "none", "2"],
     ]
     found = parsed("", ["name", "number", "gap", "interval", "mixed", "prose"], rows)
     classes = [td.get("class") for td in found.find("tbody/tr").findall("td")]
@@ -33,6 +33,7 @@ def test_columns_of_numbers_and_only_those_are_set_as_numbers():
     cells = [td.text for td in found.find("tbody/tr").findall("td")]
     assert cells[0] == "\u22121.5"
     assert cells[1] == "3\u00a0s"
+    assert found.findall("tbody/tr/td")[5].text == "8 times as long"
     assert cells[2] == "0.1 [\u22120.2,\u00a00.4]"
     assert cells[4].startswith("-1")
 

@@ -12,7 +12,7 @@ def table(caption, heads, rows):
     """A table with a caption, as HTML that a notebook shows.
 
     The first cell of a row names it. Columns of numbers, which may carry a unit or an interval, are set flush right
-    with true minus signs, and are broken at most before the interval.
+    with true minus signs, and neither an interval nor a short cell is broken.
 
     Parameters
     ----------
@@ -70,4 +70,5 @@ def _as_number(cell):
     >>> _as_number("-0.5 [-0.8, -0.2]").encode("ascii", "replace")
     b'?0.5 [?0.8,??0.2]'
     """
-    return cell.replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}[", " [")
+    cell = cell.replace("-", "\N{MINUS SIGN}")
+    return re.sub(r"\[.*|^.{1,12}$", lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
