@@ -16,20 +16,20 @@ from scipy.stats import qmc
 SEEDS = range(5)
 SIZES = {
     "airfoil": (50, 100, 200, 500, 1000, 2000, 5000),
-    "b777 thrust": (50, 100, 200),
-    "b777 TSFC": (50, 100, 200),
-    "Rosenbrock-5": (25, 50, 100),
-    "Branin": (10, 20, 40),
-    "WaterFlow": (20, 40, 80),
-    "Sphere-10": (15, 30, 60),
+    "b777 thrust": (100,),
+    "b777 TSFC": (100,),
+    "Rosenbrock-5": (50,),
+    "Branin": (20,),
+    "WaterFlow": (40,),
+    "Sphere-10": (30,),
 }
-TUNING, TUNED_AT = 1000, {name: sizes[min(2, len(sizes) // 2)] for name, sizes in SIZES.items()}
+TUNING, TUNED_AT = 1000, {name: 200 if name == "airfoil" else sizes[0] for name, sizes in SIZES.items()}
 TEST = 2000
 
 
 def seeds(points):
-    """From 1000 points on three, before that five."""
-    return SEEDS[:3] if points >= 1000 else SEEDS
+    """From 500 points on three, before that five."""
+    return SEEDS[:3] if points >= 500 else SEEDS
 
 
 def tables():

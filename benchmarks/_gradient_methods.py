@@ -125,8 +125,7 @@ def gpytorch(X, y, J, limits, steps):
 
 
 def _gekpls(d):
-    shapes = product((2, 3, 5), (1, 3, 5), (1e-4, 1e-2))
-    return [{"n_comp": c, "extra_points": e, "delta_x": x} for c, e, x in shapes if max(c, e) <= d]
+    return [{"n_comp": c, "extra_points": e} for c, e in product((2, 3, 5), (1, 3, 5)) if max(c, e) <= d]
 
 
 def _jenn(d):
@@ -134,8 +133,8 @@ def _jenn(d):
     return [{"hidden": hidden, "lambd": lambd, "alpha": alpha} for hidden, lambd, alpha in shapes]
 
 
-# name -> (fit, settings to choose from by dimension, whether in our own environment). Where nothing is said, the defaults
-# of each library stand.
+# name -> (fit, settings to choose from by dimension, whether in our own environment). Where nothing is said, the
+# defaults of each library stand.
 METHODS = {
     "ours": (ours, lambda d: [{}], True),
     "ours, values only": (ours_values, lambda d: [{}], True),
