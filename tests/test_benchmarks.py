@@ -117,6 +117,5 @@ def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path):
     assert third["ended"] == "not tried: over 1 s at 100"
     assert cells.record("JENN", "airfoil", 50) is None
     errors, *_ = script("report").gradient_tables([first, second, third])[1::2]
-    assert errors.splitlines()[2:] == ["| airfoil | 50 | 0.5 |", "| airfoil | 100 | over 1 s |"] + [
-        "| airfoil | 200 | not tried: over 1 s at 100 |"
-    ]
+    shown = [row.split(" | ")[1:] for row in errors.splitlines()[2:]]
+    assert shown == [["50", "0.5 |"], ["100", "over 1 s |"], ["200", "not tried: over 1 s at 100 |"]]
