@@ -438,10 +438,11 @@ LIST = {
         (lambda: process(jacobian="slopes"), T, "jacobian cannot be turned into an array of real numbers .* pass"),
         (lambda: process(y=[1.0, np.nan, 2.0]), V, "Input y contains NaN at point 1, and no derivative .* remove"),
         (lambda: process(X=NAN), V, "Input X contains NaN"),
+        (lambda: process(solver="fast"), V, "solver must be 'auto', .* got 'fast'"),
         (
-            lambda: process(np.ones((5, 3001)), np.ones(5), np.ones((5, 3001))),
+            lambda: process(np.ones((5, 3001)), np.ones(5), np.ones((5, 3001)), solver="exact"),
             V,
-            "15010 observed numbers need a dense .* take JacobianKernelRegressor",
+            "15010 observed numbers need a dense .* take solver='auto'",
         ),
         (
             lambda: process(activation=quadrature().activation, optimizer="fmin_l_bfgs_b"),

@@ -250,6 +250,16 @@ def test_scaled(lam):
     np.testing.assert_allclose(G.dense(), jacobian_ntk(MLP(2, sigma_b=0.1), points(3, 2)).dense())  # untouched
 
 
+def test_between_factors_of_rows_and_columns():
+    rng = np.random.default_rng(1)
+    G = jacobian_ntk(MLP(2, input_scale=[0.3, 1.0, 2.0]), rng.standard_normal((4, 3)), rng.standard_normal((2, 3)))
+    left, right = rng.uniform(size=(4, 4)), rng.uniform(size=(2, 4))
+    expected = left.reshape(-1, 1) * G.dense() * right.ravel()
+    np.testing.assert_allclose(G.between(left, right).dense(), expected, atol=1e-13)
+    v = rng.standard_normal(8)
+    np.testing.assert_allclose(G.between(left, right) @ v, expected @ v, atol=1e-13)
+
+
 def test_scaled_between_two_sets():
     R = jacobian_ntk(MLP(2), points(3, 2), points(2, 2, seed=5))
     weights = np.tile([1.0, 0.5, 0.5], 3)

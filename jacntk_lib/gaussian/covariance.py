@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..architecture import MLP
-from ..kernels import jacobian_nngp, jacobian_ntk
+from ..kernels import MEMORY, jacobian_nngp, jacobian_ntk
 from ..kernels.adjoint import pull_back
 from ..kernels.recursion import Jet
 from ..kernels.scalars import pairwise
@@ -27,10 +27,10 @@ class Covariance:
     tangent: bool
     L: np.ndarray
 
-    def scalars(self, X, X2=None):
+    def scalars(self, X, X2=None, memory=MEMORY):
         """The structured Gram matrix in z, a JacobianGram."""
         kernel = jacobian_ntk if self.tangent else jacobian_nngp
-        return kernel(self.mlp, X @ self.L, None if X2 is None else X2 @ self.L)
+        return kernel(self.mlp, X @ self.L, None if X2 is None else X2 @ self.L, memory=memory)
 
     def blocks(self, G):
         """A Gram matrix of z in x: (N, 1+d, M, 1+d)."""

@@ -38,9 +38,15 @@ class Observations(NamedTuple):
         seen = ~np.isnan(self.T)
         return seen if seen[:, 1:].any() else seen[:, :1]
 
-    def some(self, points):
-        """Those at some of the points."""
-        return Observations(*(array[points] for array in self))
+    def noise(self, values):
+        """Variances of the noise over the squared amplitude, (N, 1+d)."""
+        noise = np.full(self.T.shape, values["noise_gradient"])
+        noise[:, 0] = values["noise"]
+        return noise + self.given_noise(values)
+
+    def given_noise(self, values):
+        """What is given of it; an amplitude of ``None``, the best one, goes with none."""
+        return self.D if values["amplitude"] is None else self.D / values["amplitude"] ** 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +83,12 @@ class Family:
         return Covariance(mlp, self.tangent, self.base * values["scale"])
 
 
+def amplitude_of(values, fit, n):
+    """The given amplitude, or the best one for fit = t^T K~^{-1} t of n observed numbers."""
+    given = values["amplitude"]
+    return given if given is not None else math.sqrt(max(fit, 0.0) / n) or 1.0
+
+
 class Factor:
     """The Cholesky factor of K~ at some hyperparameters, and what follows from it.
 
@@ -106,8 +118,7 @@ class Factor:
         self.alpha = self.solve(t)
         n, fit, size = len(t), float(t @ self.alpha), float(np.linalg.norm(t))
         self.residual = float(np.linalg.norm(K @ self.alpha - t)) / size if size else 0.0
-        given = values["amplitude"]
-        self.amplitude = given if given is not None else math.sqrt(max(fit, 0.0) / n) or 1.0
+        self.amplitude = amplitude_of(values, fit, n)
         self.log_likelihood = (
             -fit / (2 * self.amplitude**2)
             - float(np.log(np.diagonal(self.lower)).sum())
@@ -123,19 +134,9 @@ class Factor:
         if not seen.all():
             K = K[np.ix_(seen.ravel(), seen.ravel())]
         diagonal = np.diagonal(K)
-        np.fill_diagonal(K, diagonal + self.noise + len(K) * EPS * diagonal.max())
+        noise = self.observations.noise(self.values)[:, : seen.shape[1]][seen]
+        np.fill_diagonal(K, diagonal + noise + len(K) * EPS * diagonal.max())
         return K
-
-    @property
-    def noise(self):
-        """(n,), the diagonal of D."""
-        ratios = np.full(self.seen.shape, self.values["noise_gradient"])
-        ratios[:, 0] = self.values["noise"]
-        return (ratios + self._given_noise())[self.seen]
-
-    def _given_noise(self):
-        D, amplitude = self.observations.D[:, : self.seen.shape[1]], self.values["amplitude"]
-        return D if amplitude is None else D / amplitude**2
 
     def solve(self, b):
         """K~^{-1} b."""
@@ -168,7 +169,7 @@ class Factor:
             "noise_gradient": self.values["noise_gradient"] * diagonal[:, 1:].sum(),
             "amplitude": len(self.alpha) * 1.0
             - float(self._targets() @ self.alpha) / self.amplitude**2
-            - 2 * float((diagonal * self._given_noise()).sum()),
+            - 2 * float((diagonal * self.observations.given_noise(self.values)[:, : shape[1]]).sum()),
         }
         if {"scale", "sigma_b"} & set(family.free):
             full = M
@@ -182,3 +183,10 @@ class Factor:
 
     def _targets(self):
         return self.observations.T[:, : self.seen.shape[1]][self.seen]
+
+
+def likelihood(family, observations, theta, eval_gradient):
+    """The log likelihood at theta, and its gradient or ``None``."""
+    values = family.values(theta)
+    factor = Factor(observations, family.covariance(values), values)
+    return factor.log_likelihood, factor.gradient(family) if eval_gradient else None

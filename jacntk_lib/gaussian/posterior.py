@@ -16,13 +16,15 @@ import numpy as np
 
 from ..errors import ConvergenceError
 from ..kernels.scalars import batches, value_products
-from .likelihood import Factor
+from .likelihood import Factor, likelihood
 
 _NUMBERS_AT_ONCE = 1 << 24  # in the covariances of new points with the observations: bounds the temporaries
 
 
 class Posterior:
     """What is known of the function after ``observations`` with ``covariance`` at the hyperparameters ``values``."""
+
+    report = None  # of an iterative solve
 
     def __init__(self, observations, covariance, values):
         self._given = observations, covariance, values
@@ -38,6 +40,10 @@ class Posterior:
     @cached_property
     def _factor(self):
         return Factor(*self._given)
+
+    def likelihood(self, family, theta, eval_gradient):
+        """The log likelihood of the observations at theta of a family, and its gradient or ``None``."""
+        return likelihood(family, self._given[0], theta, eval_gradient)
 
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "_factor"}  # made again when needed

@@ -10,14 +10,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._validation import integer, positive_number
 from ..errors import ConvergenceError, SingularGramError
-from ..solve import semidefinite_factor
+from ..solve import Exact, Iterative, semidefinite_factor, solver_named
+from .iterative import IterativePosterior, may_turn
 from .likelihood import Family, Observations
 from .metrics import METRICS
 from .posterior import Posterior
-from .search import AMPLITUDE_BOUNDS, NOISE_BOUNDS, NOISE_START, Search, chosen, likelihood
+from .search import AMPLITUDE_BOUNDS, ITERATIVE_NOISE_BOUNDS, NOISE_BOUNDS, NOISE_START, Search, chosen
 from .units import Units, as_jacobian, as_noise
 
 MAX_UNKNOWNS = 15000  # observed values and derivatives: their dense covariance matrix takes 1.8 GB
+TOLERANCE = 1e-6  # of the iterative solver beyond them
 _RESIDUAL = 1e-5  # relative, beyond which a solve says nothing
 
 
@@ -57,6 +59,11 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     optimizer : "fmin_l_bfgs_b", or a function as for scikit-learn's GaussianProcessRegressor; ``None`` keeps scale and
         sigma_b, and takes 1e-6 a^2 for the variance of noise that is "auto". Needs an activation with closed form.
     n_restarts_optimizer : further starts, uniform within the bounds in logarithms.
+    solver : "auto", "exact", "iterative", or an Iterative of :mod:`jacntk_lib.solve` with options of its own. "auto" is
+        a dense matrix up to 15,000 observed numbers, and beyond them products with the kernel alone to a relative
+        residual of 1e-6: ``predict`` and ``predict_jacobian`` then have no deviations, and whatever else needs the
+        matrix raises NotImplementedError. Fitted noise then has a variance of 1e-6 a^2 at least, or the iteration may
+        not end, and full metrics need whole gradients with one noise at each point.
     random_state : of restarts, and of the points that hyperparameters are chosen on where not all are.
 
     Attributes
@@ -67,16 +74,18 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     theta_ : logarithms of those that were fitted.
     amplitude_ : a in units of y.
     noise_, noise_gradient_ : standard deviations in the user's units, (N,) and (N, d).
-    log_marginal_likelihood_value_ : of the standardised observations.
+    log_marginal_likelihood_value_ : of the standardised observations; NaN from the iterative solver.
     posterior_ : the posterior in standardised units.
+    report_ : a :class:`~jacntk_lib.solve.Report` from the iterative solver, else ``None``.
     n_features_in_, feature_names_in_ : as everywhere in scikit-learn.
 
     Raises
     ------
     TypeError, ValueError : at ``fit``, a parameter out of range, data of a wrong shape or infinite, nothing observed at
-        a point, or more than 15,000 observed numbers.
+        a point, or more than 15,000 observed numbers with ``solver="exact"``.
     SingularGramError, ConvergenceError : at ``fit``, no Cholesky factor, or a solve with a large residual: the noise is
         too small for float64.
+    NotImplementedError : deviations, samples, leave-one-out or the likelihood after an iterative fit.
 
     Examples
     --------
@@ -110,6 +119,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         noise_gradient="auto",
         optimizer="fmin_l_bfgs_b",
         n_restarts_optimizer=0,
+        solver="auto",
         random_state=0,
     ):
         self.kernel = kernel
@@ -125,13 +135,14 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         self.noise_gradient = noise_gradient
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
+        self.solver = solver
         self.random_state = random_state
 
     def fit(self, X, y, jacobian=None):
         """Fit to inputs X (N, d), values y (N,) and gradients ``jacobian`` (N, d).
 
         NaN in y or in ``jacobian`` is what was not observed: whole gradients, single derivatives, or the value where
-        the gradient is known. O(n^3) for n observed numbers.
+        the gradient is known. O(n^3) for n observed numbers; iteratively O(N^2 d) in each of some hundred products.
         """
         for name, given in (("X", X), ("y", y)):
             if np.ma.isMaskedArray(given):
@@ -145,13 +156,14 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         if columns is not None and hasattr(self, "feature_names_in_") and list(columns) != list(self.feature_names_in_):
             raise ValueError(f"jacobian has the columns {list(columns)}: give it those of X, in their order")
         jacobian = as_jacobian(jacobian, X.shape)
-        self._refuse_if_too_few_or_too_many(y, jacobian)
+        solver = self._solver_for(y, jacobian)
         self.units_ = Units.of(X, y, jacobian)
         self._observations = observations = self._observe(X, y, jacobian)
-        self.metric_, self._family = chosen(self._search(observations), self.metric, observations)
+        self.metric_, self._family = chosen(self._search(observations, solver), self.metric, observations)
         values = self._family.start
+        given = observations, self._family.covariance(values), values
         try:
-            self.posterior_ = Posterior(observations, self._family.covariance(values), values)
+            self.posterior_ = Posterior(*given) if solver is None else IterativePosterior(*given, solver)
         except scipy.linalg.LinAlgError as error:
             raise SingularGramError(
                 f"the covariance matrix of {observations.seen.sum()} observed numbers has no Cholesky factor in "
@@ -205,7 +217,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         theta = np.asarray(theta, dtype=np.float64)
         if theta.shape != self.theta_.shape:
             raise ValueError(f"theta has shape {theta.shape}, but {self.theta_.shape} is needed, as theta_")
-        value, slope = likelihood(self._family, self._observations, theta, eval_gradient)
+        value, slope = self.posterior_.likelihood(self._family, theta, eval_gradient)
         return (value, slope) if eval_gradient else value
 
     def leave_one_out(self):
@@ -222,19 +234,23 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.units_.inputs(validate_data(self, X, dtype=np.float64, reset=False))
 
-    def _refuse_if_too_few_or_too_many(self, y, jacobian):
+    def _solver_for(self, y, jacobian):
+        """The iterative solver, or ``None`` for a dense matrix; refuses points without any observation."""
         empty = np.flatnonzero(np.isnan(y) & np.isnan(jacobian).all(axis=1))
         if empty.size:
             raise ValueError(
                 f"Input y contains NaN at point {empty[0]}, and no derivative is given there: remove points where "
                 "nothing was observed"
             )
-        n = int((~np.isnan(y)).sum() + (~np.isnan(jacobian)).sum())
-        if n > MAX_UNKNOWNS:
+        solver, n = solver_named(self.solver), int((~np.isnan(y)).sum() + (~np.isnan(jacobian)).sum())
+        if isinstance(solver, Exact) and n > MAX_UNKNOWNS:
             raise ValueError(
                 f"{n} observed numbers need a dense covariance matrix of {8e-9 * n * n:.0f} GB (at most {MAX_UNKNOWNS} "
-                "are accepted): give fewer points or derivatives, or take JacobianKernelRegressor, which iterates"
+                "are accepted): take solver='auto', or give fewer points or derivatives"
             )
+        if solver is None:
+            solver = Exact() if n <= MAX_UNKNOWNS else Iterative(TOLERANCE)
+        return None if isinstance(solver, Exact) else solver
 
     def _check_names(self):
         if self.kernel not in ("nngp", "ntk"):
@@ -255,15 +271,16 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
             D[:, 1:] = (noise_gradient / units.slope) ** 2
         return Observations(units.inputs(X), units.targets(y, jacobian), D)
 
-    def _search(self, observations):
+    def _search(self, observations, solver):
         """What is to be chosen, from where and within which bounds."""
         gradients = observations.seen.shape[1] > 1
+        noise = NOISE_BOUNDS if solver is None else ITERATIVE_NOISE_BOUNDS
         bounds = {
             "scale": _bounds(self.scale_bounds, "scale_bounds"),
             "sigma_b": _bounds(self.sigma_b_bounds, "sigma_b_bounds"),
             "amplitude": AMPLITUDE_BOUNDS if _is_auto(self.amplitude) and observations.D.any() else None,
-            "noise": NOISE_BOUNDS if _is_auto(self.noise) else None,
-            "noise_gradient": NOISE_BOUNDS if _is_auto(self.noise_gradient) and gradients else None,
+            "noise": noise if _is_auto(self.noise) else None,
+            "noise_gradient": noise if _is_auto(self.noise_gradient) and gradients else None,
         }
         if self.optimizer is None:
             bounds = {name: box if name == "amplitude" else None for name, box in bounds.items()}
@@ -278,7 +295,10 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         d = observations.U.shape[1]
         family = Family(self.depth, self.activation, self.kernel == "ntk", np.eye(d), start, free)
         restarts = integer(self.n_restarts_optimizer, "n_restarts_optimizer", at_least=0)
-        return Search(family, bounds, self.optimizer, restarts, check_random_state(self.random_state))
+        random = check_random_state(self.random_state)
+        return Search(
+            family, bounds, self.optimizer, restarts, random, turning=solver is None or may_turn(observations)
+        )
 
     def _amplitude(self, fitted):
         """In units of the spread of y; ``None`` for the best one in closed form."""
@@ -292,7 +312,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         units, values, amplitude = self.units_, self._family.start, self.posterior_.amplitude
         self.hyperparameters_ = {name: values[name] for name in ("scale", "sigma_b", "noise", "noise_gradient")}
         self.theta_ = self._family.pack(values) if self._family.free else np.zeros(0)
-        self.log_marginal_likelihood_value_ = self.posterior_.log_likelihood
+        self.log_marginal_likelihood_value_, self.report_ = self.posterior_.log_likelihood, self.posterior_.report
         self.linear_map_ = self._family.covariance(values).L / units.std[:, None]
         self.amplitude_ = amplitude * units.y_std
         fitted = np.r_[values["noise"], np.full(len(units.std), values["noise_gradient"])]

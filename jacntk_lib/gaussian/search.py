@@ -6,13 +6,14 @@ import numpy as np
 import scipy.linalg
 from scipy.optimize import minimize
 
-from .likelihood import Factor, Family, Observations
+from .likelihood import Family, Observations, likelihood
 from .metrics import linear_map
 from .posterior import Posterior
 
 SEARCH_UNKNOWNS = 600  # observed values and derivatives of the points on which likelihoods are maximised
 CHOICE_UNKNOWNS = 2000  # and of those on which metrics are compared
 NOISE_BOUNDS = 1e-12, 1.0  # of fitted noise: variances over the squared amplitude
+ITERATIVE_NOISE_BOUNDS = 1e-6, 1.0  # the same where the condition number decides how long a solve takes
 NOISE_START = 1e-6
 AMPLITUDE_BOUNDS = 1e-3, 1e6  # in units of the spread of y
 _IMPOSSIBLE = 1e25  # minus the log likelihood where rounding leaves no Cholesky factor
@@ -32,6 +33,7 @@ class Search:
     optimizer: object
     restarts: int
     random: np.random.RandomState
+    turning: bool = True  # whether metrics are allowed whose directions are no columns
 
     def likely(self, family, observations):
         """The family started at its hyperparameters of largest likelihood, and that likelihood."""
@@ -62,13 +64,6 @@ class Search:
         return found.x, float(found.fun)
 
 
-def likelihood(family, observations, theta, eval_gradient):
-    """The log likelihood at theta, and its gradient or ``None``."""
-    values = family.values(theta)
-    factor = Factor(observations, family.covariance(values), values)
-    return factor.log_likelihood, factor.gradient(family) if eval_gradient else None
-
-
 def sample_of(observations, unknowns, random):
     """All points, or so many random ones as make ``unknowns`` observed values and derivatives."""
     sizes = observations.seen.sum(axis=1)
@@ -94,9 +89,14 @@ def chosen(search, metric, observations):
     fitted = {}
     for name in _first(metric):
         base = linear_map(name, observations.U, observations.T[:, 1:])
-        if base is not None:
+        if base is not None and (search.turning or name != "gradient-full"):
             fitted[name] = search.likely(replace(search.family, base=base), few)
     free = "scale" in search.family.free
+    if metric.endswith("-full") and not search.turning:
+        raise ValueError(
+            f"metric={metric!r} with the iterative solver needs whole gradients, with one noise for all derivatives of "
+            "a point: take another metric, noise_gradient='auto', or fewer points"
+        )
     if metric not in ("auto", *_SHARED) and not free:
         raise ValueError(f"metric={metric!r} fits scales: give it an optimizer and scale_bounds, or another metric")
     diagonal = [name for name in ("standard", "gradient") if name in fitted]

@@ -284,6 +284,13 @@ class JacobianGram(LinearOperator):
             np.sqrt(np.insert(jacobian_weights(lam, len(points), self.d), 0, 1.0, axis=1))
             for points in (self.X, self.X2)
         )
+        return self.between(left, right)
+
+    def between(self, left, right) -> "JacobianGram":
+        """``diag(left) G diag(right)`` for factors (N, 1+d) of its rows and (M, 1+d) of its columns, sharing scalars.
+
+        For a symmetric matrix they are the same array.
+        """
         left, right = (new if old is None else old * new for old, new in ((self._left, left), (self._right, right)))
         X2 = None if self.symmetric else self.X2
         return JacobianGram(self.X, X2, self._scalars, left, right, scale=self.scale)
