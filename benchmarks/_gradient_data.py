@@ -23,7 +23,7 @@ SIZES = {
     "WaterFlow": (40,),
     "Sphere-10": (30,),
 }
-TUNING, TUNED_AT = 1000, {name: 200 if name == "airfoil" else sizes[0] for name, sizes in SIZES.items()}
+TUNING, TUNED_AT = 1000, {name: 100 if name == "airfoil" else sizes[0] for name, sizes in SIZES.items()}
 TEST = 2000
 
 

@@ -125,12 +125,12 @@ def gpytorch(X, y, J, limits, steps):
 
 
 def _gekpls(d):
-    return [{"n_comp": c, "extra_points": e} for c, e in product((2, 3, 5), (1, 3, 5)) if max(c, e) <= d]
+    return [{"n_comp": min(3, d), "extra_points": extra} for extra in (1, 3, 5) if extra <= d]
 
 
 def _jenn(d):
-    shapes = product(([12, 12], [24, 24]), (0.0, 0.01, 0.1), (0.01, 0.05))
-    return [{"hidden": hidden, "lambd": lambd, "alpha": alpha} for hidden, lambd, alpha in shapes]
+    shapes = product(([12, 12], [24, 24]), (0.0, 0.01, 0.1))
+    return [{"hidden": hidden, "lambd": lambd, "alpha": 0.05} for hidden, lambd in shapes]
 
 
 # name -> (fit, settings to choose from by dimension, whether in our own environment). Where nothing is said, the
@@ -142,7 +142,7 @@ METHODS = {
     "JENN": (jenn, _jenn, False),
     "GP, RBF": (scikit_learn, lambda d: [{"kernel": "RBF"}], True),
     "GP, Matern 5/2": (scikit_learn, lambda d: [{"kernel": "Matern 5/2"}], True),
-    "KPLS": (smt, lambda d: [{"surrogate": "KPLS", "n_comp": c} for c in (1, 2, 3, 5) if c <= d], False),
+    "KPLS": (smt, lambda d: [{"surrogate": "KPLS", "n_comp": c} for c in (1, 3) if c <= d], False),
     "KRG": (smt, lambda d: [{"surrogate": "KRG", "corr": corr} for corr in ("squar_exp", "matern52")], False),
     "GPyTorch": (gpytorch, lambda d: [{"steps": 100}], False),
 }

@@ -1,6 +1,6 @@
 """Surrogates that are given gradients, and some that are not: error, processor time and coverage on the same splits.
 
-    python benchmarks/gradients.py [--only METHOD ...] [--problems PROBLEM ...] [--limit 300] [--stored-only]
+    python benchmarks/gradients.py [--only METHOD ...] [--problems PROBLEM ...] [--largest 5000] [--stored-only]
 
 Ours is ``JacobianGaussianProcessRegressor()`` with no option set. A peer with settings to choose gets those of smallest
 error on a training set and test inputs of their own, for each problem once; the choice costs it no time. The peers
@@ -85,14 +85,14 @@ class Cells:
     def dimension(self, problem):
         return np.load(self.data(problem, TUNED_AT[problem], TUNING))["X"].shape[1]
 
-    def fit_all(self, method, problem):
-        """Choose the setting, then every size and seed, up to a size that ended."""
+    def fit_all(self, method, problem, largest):
+        """Choose the setting, then every size up to ``largest`` and every seed, until one ends."""
         count = self.settings(method, problem)
         if count > 1:
             tuned = [(method, k, problem, TUNED_AT[problem], TUNING) for k in range(count)]
             self.compute(tuned, "--go-on")
         setting = self.best_setting(method, problem)
-        for points in SIZES[problem]:
+        for points in (size for size in SIZES[problem] if size <= largest):
             cells = [(method, setting, problem, points, seed) for seed in seeds(points)]
             self.compute(cells)
             done = [self.read(*cell) or {"ended": ""} for cell in cells]
@@ -132,6 +132,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--problems", nargs="+", choices=SIZES, default=list(SIZES), metavar="PROBLEM")
+    parser.add_argument("--largest", type=int, default=5000, help="number of points, beyond which nothing is fitted")
     parser.add_argument("--limit", type=float, default=300.0, help="processor seconds for one fit")
     parser.add_argument("--environment", type=Path, default=default_folder("gradient-peers"))
     parser.add_argument("--cells", type=Path, default=default_folder("gradient-cells"))
@@ -149,7 +150,7 @@ def main():
     if not chosen.stored_only:
         for method in chosen.only:
             for problem in chosen.problems:
-                cells.fit_all(method, problem)
+                cells.fit_all(method, problem, chosen.largest)
     records = [cells.record(m, problem, n) for problem, sizes in SIZES.items() for n in sizes for m in METHODS]
     records = list(filter(None, records))
     store(chosen.out, records=records, limit=chosen.limit, peers=[*PEERS, *GPYTORCH])
