@@ -86,10 +86,12 @@ def _gelu_moment(a):
 
 def _sin_expectations(a, b, c):
     """E[sin u sin v] = exp(-(a+b)/2) sinh c and E[cos u cos v] = exp(-(a+b)/2) cosh c."""
-    # |c| <= (a+b)/2, so the exponent is never positive; expm1 keeps the relative accuracy of a small sinh.
-    size = jnp.exp(jnp.abs(c) - (a + b) / 2) / 2
-    small = jnp.expm1(-2 * jnp.abs(c))
-    sinh = -jnp.sign(c) * size * small
+    # |c| <= (a+b)/2, so the exponent is never positive; expm1 keeps the relative accuracy of a small sinh. Either sign is
+    # right at c = 0, to every order, and sign(0) = 0 would make the derivatives of sinh vanish there.
+    sign = jnp.where(c < 0, -1.0, 1.0)
+    size = jnp.exp(sign * c - (a + b) / 2) / 2
+    small = jnp.expm1(-2 * sign * c)
+    sinh = -sign * size * small
     cosh = size * (2 + small)
     return Expectations(
         k00=sinh,

@@ -1,12 +1,15 @@
 r"""Derivatives of sums over a kernel by what the kernel depends on, for choosing hyperparameters by gradients.
 
-The recursion of :mod:`jacntk_lib.kernels.recursion` in reverse, by jax. Its closed forms have no square root of
-``ab - c^2``, so that x = x' is an ordinary point of them; a quadrature has one, and is refused.
+The recursion of :mod:`jacntk_lib.kernels.recursion` depends on four numbers per pair (A, B, C, sigma_b), so that four
+directions at once, forwards through its loop by jax, cost less to compile than its reverse, and serve every depth. Its
+closed forms have no square root of ``ab - c^2``, so that x = x' is an ordinary point of them; a quadrature has one, and
+is refused.
 """
 
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._float64 import float64
@@ -14,14 +17,18 @@ from .recursion import SIDE, Jet, _constants, jets
 from .scalars import _on_all_cores, slices
 
 
-@partial(jax.jit, static_argnames=("formulas", "tangent", "depth"))
-def _pull_back(formulas, tangent, depth, A, B, C, first, gain, bias, weights):
-    """The depth is static here: a loop of unknown length has no derivative in reverse."""
+@partial(jax.jit, static_argnames=("formulas", "tangent"))
+def _pull_back(formulas, tangent, A, B, C, depth, first, gain, bias, weights):
+    """Of the weighted sum of the scalars: by A (n,), by B (m,), by C (n, m), and by the squared sigma_b."""
 
-    def scalars(A, B, C, bias):
-        return jets.__wrapped__(formulas, tangent, A, B, C, depth, first, gain, bias)
+    def weighted(*point):
+        jet = jets.__wrapped__(formulas, tangent, *point[:3], depth, first, gain, point[3])
+        return sum(map(jnp.multiply, jet, weights))
 
-    return jax.vjp(scalars, A, B, C, bias)[1](weights)
+    point = (A, B, C, bias)
+    directions = [jnp.zeros((4, *jnp.shape(x))).at[i].set(1.0) for i, x in enumerate(point)]
+    by = jax.vmap(lambda *direction: jax.jvp(weighted, point, direction)[1])(*directions)
+    return by[0].sum(axis=1), by[1].sum(axis=0), by[2], by[3].sum()
 
 
 def pull_back(mlp, A, C, weights, *, tangent):
@@ -55,7 +62,7 @@ def pull_back(mlp, A, C, weights, *, tangent):
         a, b = np.pad(A[rows], down)[:, None], np.pad(A[cols], across)[None]
         c, *w = (np.pad(x[rows, cols], (down, across)) for x in (C, *weights))
         with float64():
-            back = _pull_back(formulas, tangent, mlp.depth, a, b, c, first, gain, bias, Jet(*w))
+            back = _pull_back(formulas, tangent, a, b, c, mlp.depth, first, gain, bias, Jet(*w))
             parts[rows.start, cols.start] = [np.asarray(x) for x in back]
 
     steps = slices(N, SIDE)
@@ -66,8 +73,8 @@ def pull_back(mlp, A, C, weights, *, tangent):
         a, b, c, bias_slope = parts[rows.start, cols.start]
         n, m = len(A[rows]), len(A[cols])
         copies = 1 if rows == cols else 2  # the mirrored tile, which is not computed, says the same
-        by_length[rows] += copies * a[:n, 0]
-        by_length[cols] += copies * b[0, :m]
+        by_length[rows] += copies * a[:n]
+        by_length[cols] += copies * b[:m]
         by_product[cols, rows] = c[:n, :m].T
         by_product[rows, cols] = c[:n, :m]
         by_bias += copies * float(bias_slope)
