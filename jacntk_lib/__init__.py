@@ -19,6 +19,7 @@ _HOME = {
     "MLP": "architecture",
     "JacobianGaussianProcessRegressor": "gaussian",
     "JacobianGram": "kernels",
+    "JacobianKernelClassifier": "classification",
     "JacobianKernelRegressor": "regression",
     "RobustFlow": "dynamics",
     "jacobian_nngp": "kernels",
@@ -29,6 +30,7 @@ __all__ = [
     "MLP",
     "JacobianGaussianProcessRegressor",
     "JacobianGram",
+    "JacobianKernelClassifier",
     "JacobianKernelRegressor",
     "RobustFlow",
     "__version__",
@@ -38,6 +40,7 @@ __all__ = [
 
 if typing.TYPE_CHECKING:  # what type checkers and editors see
     from .architecture import MLP
+    from .classification import JacobianKernelClassifier
     from .dynamics import RobustFlow
     from .gaussian import JacobianGaussianProcessRegressor
     from .kernels import JacobianGram, jacobian_nngp, jacobian_ntk

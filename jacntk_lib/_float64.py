@@ -1,11 +1,47 @@
-"""jax in float64, in a process where it can run: how everything in this library calls it."""
+"""jax in float64, in a process where it can run: how everything in this library calls it.
 
+``jax`` and ``jnp`` are imported when something of them is first used, and :class:`jitted` is ``jax.jit`` put off in the
+same way: small problems (:data:`jacntk_lib.kernels.recursion.FEW`) need no jax, whose import takes half a second.
+"""
+
+import functools
+import importlib
 import os
-
-import jax
 
 _started = False  # whether jax has computed anything for us in this process
 _forked = False  # whether that was in the process that this one was forked from
+
+
+class _Later:
+    """A module that is imported when something of it is asked for."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, attribute):
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+jax, jnp = _Later("jax"), _Later("jax.numpy")
+
+
+class jitted:
+    """A function through ``jax.jit``, with its options; ``__wrapped__`` is the function itself."""
+
+    def __init__(self, function, **options):
+        functools.update_wrapper(self, function)
+        self._options = options
+
+    @functools.cached_property
+    def _compiled(self):
+        return jax.jit(self.__wrapped__, **self._options)
+
+    def __call__(self, *arguments, **named):
+        return self._compiled(*arguments, **named)
+
+    def lower(self, *arguments, **named):
+        """As of what ``jax.jit`` returns: the program before it is compiled."""
+        return self._compiled.lower(*arguments, **named)
 
 
 def float64():

@@ -239,6 +239,19 @@ def test_samples_have_the_mean_and_the_covariance_of_the_posterior(data):
     assert np.abs((np.cov(drawn) - covariance) / np.outer(std, std)).max() < 8 / np.sqrt(4000)
 
 
+@pytest.mark.parametrize(("kernel", "covariance"), [("nngp", jacobian_nngp), ("ntk", jacobian_ntk)])
+def test_samples_before_fit_have_the_covariance_of_the_prior(kernel, covariance):
+    X = np.random.default_rng(0).standard_normal((4, 2))
+    reg = JacobianGaussianProcessRegressor(kernel, 1, "erf", scale=1.5, sigma_b=0.3, amplitude=20.0)
+    drawn = reg.sample_y(X, 4000)
+    expected = 400 * covariance(MLP(1, "erf", sigma_b=0.3), 1.5 / np.sqrt(2) * X).values()
+    std = np.sqrt(np.diag(expected))
+    assert np.abs(drawn.mean(axis=1) / std).max() < 5 / np.sqrt(4000)
+    assert np.abs((np.cov(drawn) - expected) / np.outer(std, std)).max() < 8 / np.sqrt(4000)
+    with pytest.raises(NotFittedError, match="a function from the prior needs amplitude="):
+        JacobianGaussianProcessRegressor().sample_y(X)
+
+
 def test_units_of_inputs_and_outputs_do_not_matter():
     X, X_new = points(12), points(5, seed=1)
     y, J = surface(X)

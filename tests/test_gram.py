@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from jacntk_lib import activations
 from jacntk_lib.architecture import MLP
-from jacntk_lib.kernels import JacobianGram, jacobian_nngp, jacobian_ntk
+from jacntk_lib.kernels import JacobianGram, jacobian_nngp, jacobian_ntk, scalars
 from jacntk_lib.kernels import recursion as kernels
 
 KERNELS = {"nngp": jacobian_nngp, "ntk": jacobian_ntk}
@@ -304,6 +304,30 @@ def test_every_form_of_a_matrix_is_the_dense_one(mlp):
     np.testing.assert_allclose(R.T @ v, R.dense().T @ v, atol=1e-12)
 
 
+@pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
+def test_a_few_points_by_numpy_are_as_by_jax(monkeypatch, activation):
+    """A point twice, its antipode and the origin among them; values alone, too (``value_rows`` and predictions)."""
+    X = np.concatenate([points(4, 3), -points(1, 3), points(1, 3), np.zeros((1, 3))])
+    mlps = [MLP(1, activation, sigma_b=0.3), MLP(4, activation, sigma_w=1.3, input_scale=(0.5, 2.0, 1.0))]
+    v0, V = np.ones((2, 3)), np.ones((2, 3, 3))
+
+    def everything(mlp, tangent):
+        kernel = jacobian_ntk if tangent else jacobian_nngp
+        there = kernel(mlp, X), kernel(mlp, X, X[:2])
+        yield from (G.dense() for G in there)
+        yield kernel(mlp, X, memory=1).diagonal()
+        yield scalars.value_products(mlp, X, X[:2], v0, V, tangent=tangent)
+
+    for mlp in mlps:
+        for tangent in (False, True):
+            few = list(everything(mlp, tangent))
+            with monkeypatch.context() as patched:
+                patched.setattr(kernels, "FEW", 0)
+                compiled = list(everything(mlp, tangent))
+            for ours, theirs in zip(few, compiled, strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14 * np.abs(theirs).max())
+
+
 def test_kappa_is_not_in_a_kernel():
     X = points(3, 2)
     assert np.array_equal(jacobian_ntk(MLP(2, kappa=0.1), X).dense(), jacobian_ntk(MLP(2, kappa=3.0), X).dense())
@@ -373,13 +397,14 @@ def test_float64_inside_threads():
     assert jnp.ones(1).dtype == jnp.float32
 
 
-def test_one_compilation_serves_every_shape_and_depth():
+def test_one_compilation_serves_every_shape_and_depth(monkeypatch):
     compiled = []
 
     def listen(event, duration, **_):
         if "backend_compile" in event:
             compiled.append(event)
 
+    monkeypatch.setattr(kernels, "FEW", 0)
     X = points(90, 3)
     jacobian_ntk(MLP(2, "gelu"), X)
     jacobian_nngp(MLP(2, "gelu"), X)

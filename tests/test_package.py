@@ -101,12 +101,25 @@ def test_importing_the_package_loads_nothing_heavy():
     assert fresh_python(code) == []
 
 
-def test_the_kernels_load_neither_torch_nor_scikit_learn_nor_diffrax():
-    code = (
-        "import sys; from jacntk_lib import MLP, jacobian_ntk; jacobian_ntk(MLP(2), [[1.0, 2.0]]).dense(); "
-        "print(*(m for m in ('torch', 'sklearn', 'diffrax') if m in sys.modules))"
-    )
-    assert fresh_python(code) == []
+def test_a_kernel_or_a_prediction_loads_only_what_it_computes_with():
+    """A few points need no jax, which is half of the time of a first prediction; more do."""
+    code = """
+import sys
+import numpy as np
+import jacntk_lib
+
+def there():
+    print(*[name for name in ("jax", "torch", "sklearn", "diffrax", "matplotlib") if name in sys.modules], sep="+")
+
+X = np.linspace(-1, 1, 40)[:, None]
+jacntk_lib.jacobian_ntk(jacntk_lib.MLP(2, "gelu"), X[:5], X[:3]).dense()
+there()
+jacntk_lib.JacobianKernelRegressor(2, "gelu").fit(X[:5], X[:5, 0]).predict(X[:3], return_std=True)
+there()
+jacntk_lib.jacobian_ntk(jacntk_lib.MLP(2), X).dense()
+there()
+"""
+    assert fresh_python(code) == ["sklearn", "jax+sklearn"]
 
 
 def test_every_exported_name_is_there_and_documented():

@@ -10,9 +10,12 @@ import pytest
 import scipy.stats
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
 
-from jacntk_lib import MLP, JacobianKernelRegressor, RobustFlow
+from jacntk_lib import MLP, JacobianGaussianProcessRegressor, JacobianKernelRegressor, RobustFlow
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.robustness import accuracy_under_attack, attack, one_step
 from jacntk_lib.robustness.threats import threat_of
@@ -408,3 +411,56 @@ def test_one_step_needs_one_output_and_signs():
         one_step(wavy, points(), np.arange(6.0), 0.1)
     with pytest.raises(ValueError, match="norm must be one of"):
         one_step(wavy, points(), labels(), 0.1, norm="l7")
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_largest_error_of_a_linear_model_is_on_the_side_that_it_errs_on(norm):
+    slope, X = np.array([1.0, -2.0, 0.5]), points()
+    y = X @ slope + 0.3 + np.array([2.0, -1.0, 0.1, -0.1, 0.0, 3.0])  # one without an error yet
+    found = attack(linear(slope), X, y, 0.7, norm=norm, loss="error")
+    clean = np.abs(X @ slope + 0.3 - y)
+    assert_allclose(-found.clean_margin, clean, atol=1e-12)
+    assert_allclose(-found.margin, clean + 0.7 * dual(norm, slope), rtol=1e-9)
+    assert np.all(distance(norm, found.X - X) <= 0.7 * (1 + 1e-12))
+
+
+def test_errors_are_of_one_output_and_have_no_accuracy():
+    two = lambda Z: np.ones((len(Z), 2, 4))  # noqa: E731
+    with pytest.raises(ValueError, match="loss='error' needs a model with one output, got 2"):
+        attack(two, points(), labels(), 0.1, loss="error")
+    with pytest.raises(ValueError, match=r"accuracy is of labels: .* take attack"):
+        accuracy_under_attack(wavy, points(), labels(), [0.1], loss="error")
+    with pytest.raises(ValueError, match="loss must be 'margin' or 'error', got 'squares'"):
+        attack(wavy, points(), labels(), 0.1, loss="squares")
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler(), make_pipeline(RobustScaler(), PCA(2))])
+@pytest.mark.parametrize("process", [False, True])
+def test_attacks_on_a_pipeline_are_in_the_units_of_its_inputs(scaler, process):
+    X = points(12) * [100.0, 1.0, 1e-3] + [1e3, 0.0, 5.0]
+    y = np.tanh(X[:, 0] / 100 - 10) + X[:, 1]
+    last = JacobianGaussianProcessRegressor(metric="standard", optimizer=None) if process else JacobianKernelRegressor()
+    line = make_pipeline(scaler, last).fit(X, y)
+    size = 0.5
+    found = attack(line, X, y, size, norm="linf", loss="error")
+    assert np.all(found.margin < found.clean_margin)
+    assert_allclose(-found.margin, np.abs(line.predict(found.X) - y), rtol=1e-9)
+    h = 1e-4 * np.array([100.0, 1.0, 1e-3])
+
+    def by_differences(Z):
+        slopes = [(line.predict(Z + step) - line.predict(Z - step)) / (2 * step.sum()) for step in np.diag(h)]
+        return np.stack([line.predict(Z), *slopes], axis=1)
+
+    assert_allclose(found.margin, attack(by_differences, X, y, size, norm="linf", loss="error").margin, rtol=1e-5)
+
+
+def test_a_pipeline_of_one_step_is_the_step():
+    reg = JacobianKernelRegressor().fit(points(), labels())
+    expected = attack(reg, points(), labels(), 0.3)
+    assert_array_equal(attack(make_pipeline(reg), points(), labels(), 0.3).X, expected.X)
+
+
+def test_a_step_that_is_not_affine_is_refused():
+    line = make_pipeline(FunctionTransformer(np.tanh), JacobianKernelRegressor()).fit(points(), labels())
+    with pytest.raises(ValueError, match=r"FunctionTransformer.* is not affine.* pass a callable"):
+        attack(line, points(), labels(), 0.1)

@@ -20,10 +20,9 @@ trapezoidal rule of :mod:`jacntk_lib.activations.quadrature`.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 
-from .._float64 import float64
+from .._float64 import float64, jnp
 from .parts import parts
 from .quadrature import Formulas, GaussianRule
 

@@ -12,10 +12,9 @@ forms: each of their derivatives is a polynomial in tanh z, or in the sigmoid of
 
 from functools import cache
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from .._float64 import jax, jnp
 from . import closed_forms
 from .activation import Activation
 

@@ -2,9 +2,9 @@ r"""Gaussian expectations in closed form: erf, GELU and sine.
 
 ``K^ji(a, b, c) = K^ij(b, a, c)`` gives the mirrored ones. Every denominator is at least 1, and D is formed from
 ``1 + a + b + (ab - c^2)`` rather than from a difference of products, so nothing cancels at x = x'.
-"""
 
-import jax.numpy as jnp
+Arrays of jax and of NumPy are taken alike: ``xp`` is the namespace of the arguments.
+"""
 
 from .arctan import arctan2
 from .quadrature import Expectations, Formulas
@@ -12,14 +12,15 @@ from .quadrature import Expectations, Formulas
 
 def _erf_expectations(a, b, c):
     """erf(z) = (2/sqrt(pi)) int_0^z exp(-t^2) dt. E[erf u erf v] is Williams (1997), eq. 11."""
+    xp = a.__array_namespace__()
     D = 1 + 2 * a + 2 * b + 4 * (a * b - c * c)
     i = 1 / D
-    root = jnp.sqrt(D)
+    root = xp.sqrt(D)
     al, be = 1 / (1 + 2 * a), 1 / (1 + 2 * b)
-    p = (4 / jnp.pi) * root * i
+    p = (4 / xp.pi) * root * i
     cp, cci = c * p, c * c * i
     return Expectations(
-        k00=(2 / jnp.pi) * arctan2(2 * c, root),
+        k00=(2 / xp.pi) * arctan2(2 * c, root),
         k11=p,
         k20=-2 * cp * al,
         k02=-2 * cp * be,
@@ -33,21 +34,23 @@ def _erf_expectations(a, b, c):
 
 
 def _erf_moment(a):
-    root = jnp.sqrt(1 + 4 * a)
-    return (2 / jnp.pi) * arctan2(2 * a, root), 4 / (jnp.pi * (1 + 2 * a) * root)
+    xp = a.__array_namespace__()
+    root = xp.sqrt(1 + 4 * a)
+    return (2 / xp.pi) * arctan2(2 * a, root), 4 / (xp.pi * (1 + 2 * a) * root)
 
 
 def _gelu_expectations(a, b, c):
     """GELU phi(z) = z Phi(z) (Hendrycks and Gimpel 2016); the rest follows from K00 by Price's theorem."""
+    xp = a.__array_namespace__()
     det = a * b - c * c
     al, be = 1 + a, 1 + b
     D = al + b + det
     i = 1 / D
-    root = jnp.sqrt(D)
+    root = xp.sqrt(D)
     # Divided by last, not multiplied by the reciprocal: see arctan2 on what XLA computes again for every user
-    density = 2 * jnp.pi * root
+    density = 2 * xp.pi * root
     ral, rbe = 1 / al, 1 / be
-    T = arctan2(root, -c) / (2 * jnp.pi)
+    T = arctan2(root, -c) / (2 * xp.pi)
     cc = c * c
     cci = cc * i
     s = ral + rbe
@@ -77,20 +80,22 @@ def _gelu_expectations(a, b, c):
 
 
 def _gelu_moment(a):
+    xp = a.__array_namespace__()
     al, D = 1 + a, 1 + 2 * a
-    root = jnp.sqrt(D)
-    q = 1 / (2 * jnp.pi * root)
-    T = arctan2(root, -a) / (2 * jnp.pi)
+    root = xp.sqrt(D)
+    q = 1 / (2 * xp.pi * root)
+    T = arctan2(root, -a) / (2 * xp.pi)
     return a * T + 2 * q * a * a / al, T + q * a * (1 / al + 2 / (al * al) + 2 / D)
 
 
 def _sin_expectations(a, b, c):
     """E[sin u sin v] = exp(-(a+b)/2) sinh c and E[cos u cos v] = exp(-(a+b)/2) cosh c."""
-    # |c| <= (a+b)/2, so the exponent is never positive; expm1 keeps the relative accuracy of a small sinh. Either sign is
-    # right at c = 0, to every order, and sign(0) = 0 would make the derivatives of sinh vanish there.
-    sign = jnp.where(c < 0, -1.0, 1.0)
-    size = jnp.exp(sign * c - (a + b) / 2) / 2
-    small = jnp.expm1(-2 * sign * c)
+    xp = a.__array_namespace__()
+    # |c| <= (a+b)/2, so the exponent is never positive; expm1 keeps the relative accuracy of a small sinh. At c = 0
+    # either sign is right to every order, where sign(0) = 0 would make the derivatives of sinh vanish.
+    sign = xp.where(c < 0, -1.0, 1.0)
+    size = xp.exp(sign * c - (a + b) / 2) / 2
+    small = xp.expm1(-2 * sign * c)
     sinh = -sign * size * small
     cosh = size * (2 + small)
     return Expectations(
@@ -108,7 +113,8 @@ def _sin_expectations(a, b, c):
 
 
 def _sin_moment(a):
-    return -jnp.expm1(-2 * a) / 2, jnp.exp(-2 * a)
+    xp = a.__array_namespace__()
+    return -xp.expm1(-2 * a) / 2, xp.exp(-2 * a)
 
 
 ERF = Formulas(_erf_expectations, _erf_moment)

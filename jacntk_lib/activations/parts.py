@@ -28,10 +28,9 @@ to twelve, a statement is demanded. What a user states is checked in the same wa
 import math
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from .._float64 import float64
+from .._float64 import float64, jnp
 
 _NEGLIGIBLE = 1e-10
 _POINTS = 6 * np.cos(np.pi * (np.arange(48) + 0.5) / 96)  # Chebyshev's, positive; their mirror images come along

@@ -23,11 +23,9 @@ from functools import cache, partial
 from itertools import pairwise
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .._float64 import float64
+from .._float64 import float64, jax, jitted, jnp
 
 RANGE = 9.5  # exp(-RANGE^2 / 2) = 2.5e-20: what lies outside is below rounding for functions of polynomial growth
 NODE_COUNTS = (33, 49, 65, 97, 129, 193, 257, 385, 513)  # the cost of a kernel grows with the square
@@ -45,16 +43,16 @@ def _nodes(n):
 class Expectations(NamedTuple):
     """The ten K^ij(a, b, c) = E[phi^(i)(u) phi^(j)(v)] that a layer needs, each shaped like its arguments."""
 
-    k00: jax.Array
-    k11: jax.Array
-    k20: jax.Array
-    k02: jax.Array
-    k22: jax.Array
-    k31: jax.Array
-    k13: jax.Array
-    k33: jax.Array
-    k42: jax.Array
-    k24: jax.Array
+    k00: "jax.Array"
+    k11: "jax.Array"
+    k20: "jax.Array"
+    k02: "jax.Array"
+    k22: "jax.Array"
+    k31: "jax.Array"
+    k13: "jax.Array"
+    k33: "jax.Array"
+    k42: "jax.Array"
+    k24: "jax.Array"
 
 
 class Formulas(NamedTuple):
@@ -131,7 +129,7 @@ def _moment(derivatives, n, a):
     return (phi * phi) @ w, (phi * d2 + d1 * d1) @ w
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jitted, static_argnums=(0, 1))
 def _diagonal_products(derivatives, n, a):
     """E[phi^(i) phi^(j)] at u = v for the pairs that a layer needs, by decreasing smoothness."""
     s, w = _nodes(n)

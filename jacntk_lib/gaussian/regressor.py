@@ -5,7 +5,8 @@ import math
 import numpy as np
 import scipy.linalg
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._validation import integer, positive_number
@@ -199,9 +200,13 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         return (mean, slope * self.posterior_.slope_std(U)) if return_std else mean
 
     def sample_y(self, X, n_samples=1, random_state=0):
-        """Functions drawn from the posterior at X: (M, n_samples)."""
+        """Functions drawn from the posterior at X: (M, n_samples); before ``fit`` from the prior.
+
+        The prior is that of standardised columns X and ``metric="standard"``, L = scale / sqrt(d), of mean 0; it needs
+        ``amplitude`` as a number.
+        """
         n_samples = integer(n_samples, "n_samples", at_least=1)
-        mean, covariance = self.predict(X, return_cov=True)
+        mean, covariance = self.predict(X, return_cov=True) if hasattr(self, "posterior_") else self._prior(X)
         factor = semidefinite_factor(np.asfortranarray(covariance))
         return mean[:, None] + factor @ check_random_state(random_state).standard_normal((factor.shape[1], n_samples))
 
@@ -229,6 +234,19 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         residual, std = self.posterior_.leave_one_out()
         return self.units_.y_std * residual, self.units_.y_std * std
+
+    def _prior(self, X):
+        """Mean (M,) and covariance (M, M) of values before anything was observed."""
+        self._check_names()
+        if _is_auto(self.amplitude):
+            raise NotFittedError("a function from the prior needs amplitude=, a number in units of y: give it, or fit")
+        X = check_array(X, dtype=np.float64)
+        scale, sigma_b = positive_number(self.scale, "scale"), positive_number(self.sigma_b, "sigma_b")
+        family = Family(
+            self.depth, self.activation, self.kernel == "ntk", np.eye(X.shape[1]) / X.shape[1] ** 0.5, {}, ()
+        )
+        covariance = family.covariance({"scale": scale, "sigma_b": sigma_b})
+        return np.zeros(len(X)), positive_number(self.amplitude, "amplitude") ** 2 * covariance.scalars(X).values()
 
     def _new(self, X):
         check_is_fitted(self)

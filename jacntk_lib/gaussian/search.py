@@ -12,6 +12,7 @@ from .posterior import Posterior
 
 SEARCH_UNKNOWNS = 600  # observed values and derivatives of the points on which likelihoods are maximised
 CHOICE_UNKNOWNS = 2000  # and of those on which metrics are compared
+CLEAR_LEAD = 0.5  # of a log likelihood over another per observed number, beyond which only the better is refined
 NOISE_BOUNDS = 1e-12, 1.0  # of fitted noise: variances over the squared amplitude
 ITERATIVE_NOISE_BOUNDS = 1e-6, 1.0  # the same where the condition number decides how long a solve takes
 NOISE_START = 1e-6
@@ -59,7 +60,7 @@ class Search:
         if callable(self.optimizer):
             theta, value = self.optimizer(function, start, bounds=box)
             return np.asarray(theta, dtype=np.float64), float(value)
-        options = {"maxiter": 100, "ftol": 1e-6}
+        options = {"maxiter": 100, "ftol": 1e-4}  # of a log likelihood, beyond which no prediction tells the difference
         found = minimize(function, start, jac=True, bounds=box, method="L-BFGS-B", options=options)
         return found.x, float(found.fun)
 
@@ -78,8 +79,9 @@ def chosen(search, metric, observations):
     """``(metric, family)``: the metric asked for, or the best, with its hyperparameters as the family's start.
 
     Metrics with one scale first; the better of the diagonal ones, and the full one, are the starts of those with a
-    scale per column or direction. "auto" compares by the mean of the absolute leave-one-out residuals of values, which
-    far points decide less than their squares, or by likelihood where fewer than two values were observed.
+    scale per column or direction, unless the other of the two leads clearly. "auto" compares by the mean of the
+    absolute leave-one-out residuals of values, which far points decide less than their squares, or by likelihood where
+    fewer than two values were observed.
 
     Raises
     ------
@@ -99,11 +101,15 @@ def chosen(search, metric, observations):
         )
     if metric not in ("auto", *_SHARED) and not free:
         raise ValueError(f"metric={metric!r} fits scales: give it an optimizer and scale_bounds, or another metric")
-    diagonal = [name for name in ("standard", "gradient") if name in fitted]
-    if free and metric in ("auto", "likelihood"):
-        best = max(diagonal, key=lambda name: fitted[name][1])
+    best = max(
+        (name for name in ("standard", "gradient") if name in fitted), key=lambda name: fitted[name][1], default=""
+    )
+    lead = 0.0  # of the full metric over the diagonal ones, which scales of their own seldom make up for
+    if metric == "auto" and "gradient-full" in fitted:
+        lead = (fitted["gradient-full"][1] - fitted[best][1]) / few.seen.sum()
+    if free and metric in ("auto", "likelihood") and lead < CLEAR_LEAD:
         fitted["likelihood"] = search.likely(_by_column(fitted[best][0]), few)
-    if free and metric in ("auto", "likelihood-full") and "gradient-full" in fitted:
+    if free and metric in ("auto", "likelihood-full") and "gradient-full" in fitted and lead > -CLEAR_LEAD:
         fitted["likelihood-full"] = search.likely(_by_direction(fitted["gradient-full"][0]), few)
     if metric != "auto":
         if metric not in fitted:

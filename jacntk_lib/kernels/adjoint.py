@@ -8,22 +8,20 @@ is refused.
 
 from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .._float64 import float64
+from .._float64 import float64, jax, jitted, jnp
 from .recursion import SIDE, Jet, _constants, jets
 from .scalars import _on_all_cores, slices
 
 
-@partial(jax.jit, static_argnames=("formulas", "tangent"))
+@partial(jitted, static_argnames=("formulas", "tangent"))
 def _pull_back(formulas, tangent, A, B, C, depth, first, gain, bias, weights):
     """Of the weighted sum of the scalars: by A (n,), by B (m,), by C (n, m), and by the squared sigma_b."""
 
     def weighted(*point):
         jet = jets.__wrapped__(formulas, tangent, *point[:3], depth, first, gain, point[3])
-        return sum(map(jnp.multiply, jet, weights))
+        return sum(x * w for x, w in zip(jet, weights, strict=True))
 
     point = (A, B, C, bias)
     directions = [jnp.zeros((4, *jnp.shape(x))).at[i].set(1.0) for i, x in enumerate(point)]

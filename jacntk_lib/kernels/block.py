@@ -1,7 +1,6 @@
 r"""The kernel of one pair of points as a pure jax function, for those who compute with jax themselves."""
 
-import jax.numpy as jnp
-
+from .._float64 import jnp
 from ..architecture import MLP
 from .recursion import _constants, first_layer, hidden_layer
 
@@ -53,6 +52,16 @@ def block_function(mlp: MLP, *, tangent=True):
     ...     place, slope = float(x[0]), float(rise(x)[0])
     >>> 0.4 < place < 1.0, abs(slope) < 1e-6
     (True, True)
+
+    The kernel of a Gaussian process in another jax library, tinygp::
+
+        class Wide(tinygp.kernels.Kernel):
+            def evaluate(self, x, z):
+                return block(x, z)[0, 0]
+
+        with jax.enable_x64(True):
+            process = tinygp.GaussianProcess(Wide(), X, diag=1e-6)
+            mean = process.condition(y, jnp.array([[0.5]])).gp.loc
     """
     if not isinstance(mlp, MLP):
         raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")

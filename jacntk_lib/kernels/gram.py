@@ -17,7 +17,6 @@ from scipy.sparse.linalg import LinearOperator
 
 from .._validation import as_array, as_points, columns_of, integer, jacobian_weights
 from ..architecture import MLP
-from .devices import Placed
 from .scalars import ROWS_AT_ONCE, Recomputed, Stored, between, slices, within
 
 MEMORY = 4 << 30  # bytes that the scalars of one Gram matrix may take, unless the caller says otherwise
@@ -344,6 +343,8 @@ class JacobianGram(LinearOperator):
         >>> bool(np.allclose(G.on("cpu") @ np.ones(6), G @ np.ones(6)))
         True
         """
+        from .devices import Placed  # the one module that is nothing without jax
+
         placed = Placed(self._scalars.stored(), devices)
         X2 = None if self.symmetric else self.X2
         return JacobianGram(self.X, X2, placed, self._left, self._right, self.source, self.scale)

@@ -6,22 +6,23 @@ first and second derivatives with respect to (A, B, C). They travel through the 
 layer composes it with Gaussian expectations whose own derivatives are, by Price's theorem, other expectations
 (:mod:`jacntk_lib.activations`). No automatic differentiation takes part.
 
-The first call of a process compiles, about a second for each activation. Where that matters, let jax keep what it has
-compiled: ``JAX_COMPILATION_CACHE_DIR=/some/folder JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0`` in the environment
-makes the first call of later processes a few times faster.
+A few points (``FEW``) are computed by NumPy. For more the first call of a process compiles, about a second for each
+activation. Where that matters, let jax keep what it has compiled: ``JAX_COMPILATION_CACHE_DIR=/some/folder
+JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0`` in the environment makes the first call of later processes a few times
+faster. The library does not set that itself: to jax it is one setting for the whole process, the caller's own programs
+included.
 
 Kim and Yang (2024), Theorems 3.1, 3.2 and 4.3.
 """
 
 import math
+import operator
 from functools import partial
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .._float64 import float64
+from .._float64 import float64, jax, jitted
 
 LARGEST_VARIANCE = 1e7
 """Of a pre-activation, in any layer; beyond it closed forms are refused. Derivatives by |x|^2, |x'|^2 and <x, x'> are
@@ -29,6 +30,7 @@ larger than those by x by a factor of the variance, and cancel: what is left err
 relative to the square roots of the diagonal (measured against high precision, for every closed form)."""
 
 VALUE_FIELDS = ("k", "B", "C")  # of the jet below: what the values of a prediction are made of
+FEW = 32  # points in all, up to which NumPy takes less time than jax takes to be imported and to compile
 SIDE = 64  # points with as many others in a compiled call, whatever N and M: a fixed shape means one compilation
 
 
@@ -92,9 +94,10 @@ def affine(g, jet, offset):
 
 def first_layer(A, B, C, first, bias):
     """What the layers below act on: variances a, b, their slopes p, r, and the jet of Sigma^0; see :func:`jets`."""
-    zero = jnp.zeros_like(C)
+    xp = C.__array_namespace__()
+    zero = xp.zeros_like(C)
     a, b = first * A + bias, first * B + bias
-    p, r = jnp.full_like(a, first), jnp.full_like(b, first)
+    p, r = xp.full_like(a, first), xp.full_like(b, first)
     S = Jet(first * C + bias, zero, zero, zero + first, zero, zero, zero, zero)
     return a, b, p, r, S
 
@@ -107,13 +110,13 @@ def hidden_layer(formulas, tangent, gain, bias, state):
     N = compose(K.k00, K.k20 / 2, K.k02 / 2, K.k11, K.k22 / 4, K.k31 / 2, K.k13 / 2, K.k22, p, r, S)
     if tangent:
         M = compose(K.k11, K.k31 / 2, K.k13 / 2, K.k22, K.k33 / 4, K.k42 / 2, K.k24 / 2, K.k33, p, r, S)
-        T = affine(gain, Jet(*map(jnp.add, N, product(T, M))), bias)
+        T = affine(gain, Jet(*map(operator.add, N, product(T, M))), bias)
     ma, dma = formulas.moment(a)
     mb, dmb = formulas.moment(b)
     return gain * ma + bias, gain * mb + bias, gain * dma * p, gain * dmb * r, affine(gain, N, bias), T
 
 
-@partial(jax.jit, static_argnames=("formulas", "tangent", "fields"))
+@partial(jitted, static_argnames=("formulas", "tangent", "fields"))
 def jets(formulas, tangent, A, B, C, depth, first, gain, bias, fields=Jet._fields):
     """The jets of Sigma^L (``tangent=False``) or Theta^L, from A (n, 1), B (1, m) and C (n, m).
 
@@ -127,12 +130,19 @@ def jets(formulas, tangent, A, B, C, depth, first, gain, bias, fields=Jet._field
         return hidden_layer(formulas, tangent, gain, bias, state)
 
     *points, S = first_layer(A, B, C, first, bias)
-    *_, S, T = jax.lax.fori_loop(0, depth, layer, (*points, S, S if tangent else None))
+    loop = _python_loop if isinstance(C, np.ndarray) else jax.lax.fori_loop
+    *_, S, T = loop(0, depth, layer, (*points, S, S if tangent else None))
     jet = T if tangent else S
     return Jet(*(x if name in fields else None for name, x in zip(Jet._fields, jet, strict=True)))
 
 
-@partial(jax.jit, static_argnames=("formulas",))
+def _python_loop(start, stop, body, state):
+    for number in range(start, stop):
+        state = body(number, state)
+    return state
+
+
+@partial(jitted, static_argnames=("formulas",))
 def _layer_moment(formulas, a):
     return formulas.moment(a)[0]
 
@@ -179,7 +189,8 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
 
     ``tile(A, B, C)`` takes |x|^2 (n,), |x'|^2 (m,) and <x, x'> (n, m), float64 and n, m <= ``side``, and returns a
     :class:`Jet` of arrays (n, m), ``None`` for what is not among ``fields``. ``squared_lengths`` are those of all
-    points that will come. A tile may run in any thread, and XLA releases the interpreter lock.
+    points that will come: up to ``FEW`` of them are left to NumPy. A tile may run in any thread, and XLA releases the
+    interpreter lock.
     """
     closed = mlp.phi.has_closed_form
     constants = _constants(mlp)
@@ -192,11 +203,17 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
         with float64():
             formulas = mlp.phi.formulas_for(variances(mlp, np.unique(squared_lengths)))
 
+    few = closed and len(squared_lengths) <= FEW
+
     def tile(A, B, C):
         n, m = C.shape
-        A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
-        with float64():
-            jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants, fields)
+        if few:
+            with np.errstate(all="ignore"):
+                jet = jets.__wrapped__(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants, fields)
+        else:
+            A, B, C = np.pad(A, (0, side - n)), np.pad(B, (0, side - m)), np.pad(C, ((0, side - n), (0, side - m)))
+            with float64():
+                jet = jets(formulas, tangent, A[:, None], B[None, :], C, mlp.depth, *constants, fields)
         jet = Jet(*(x if x is None else np.asarray(x) for x in jet))
         # what leaves float64 does so in the highest derivatives first, and BLAS sees every number of two of them in a
         # microsecond or two

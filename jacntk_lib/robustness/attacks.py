@@ -12,12 +12,15 @@ accuracy under attack is an upper bound too; it is exact where f is linear.
 One function, :func:`.attack`, serves every model that knows its input Jacobian:
 
 ==============================================  ====================================================================
-a fitted :class:`.JacobianKernelRegressor`      its prediction
+a fitted :class:`.JacobianKernelRegressor`      its prediction; also :class:`.JacobianGaussianProcessRegressor`
+a pipeline of scikit-learn that ends in one     likewise, where the steps before it are affine (scalers, PCA)
 ``functools.partial(flow.at, t)``               a :class:`.RobustFlow` at time t (or ``.after`` with its arguments)
 ``flow.feature_functions(t)``                   all p eigenfeatures at once, every feature attacked on its own
 a torch module, :class:`.FiniteMLP` or other    by automatic differentiation on its own device, in its own dtype
 any callable                                    from NumPy points (M, d) to rows (M, 1+d), the value, then derivatives
 ==============================================  ====================================================================
+
+For regression, ``loss="error"`` looks for the largest error :math:`|f(x') - y|` instead.
 
 The descent itself is the same few lines of NumPy for all of them, so that the same function gives the same attack
 whichever framework computes it.
@@ -30,11 +33,15 @@ array([1. , 0.5])
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from .._validation import as_array, as_points, integer, non_negative_number, positive_number
 from ..dynamics import FeatureFunctions, Prediction, RobustFlow
+from ..gaussian import JacobianGaussianProcessRegressor
 from ..regression import JacobianKernelRegressor
 from .threats import threat_of
 
@@ -48,7 +55,7 @@ class Attack:
     Attributes
     ----------
     X : (M, d), or (M, p, d) for p eigenfeatures: the points of least margin that were found.
-    margin : (M,) or (M, p), there; never above ``clean_margin``.
+    margin : (M,) or (M, p), there; never above ``clean_margin``. With ``loss="error"`` it is :math:`-|f(x') - y|`.
     clean_margin : (M,) or (M, p), at the points as given.
     """
 
@@ -67,7 +74,7 @@ class Attack:
         return (self.clean_margin > 0).mean(axis=0)
 
 
-def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1, seed=0) -> Attack:
+def attack(model, X, y, size, *, norm="l2", loss="margin", steps=10, step_size=None, restarts=1, seed=0) -> Attack:
     r"""The points of least margin within ``size`` of X that projected gradient descent finds.
 
     .. math:: x' \leftarrow P\Bigl(x' - s\, \frac{g}{|g|_2}\Bigr) \;(\text{l2}), \qquad
@@ -81,9 +88,10 @@ def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1
         normalisation belongs in evaluation mode).
     X : points, (M, d).
     y : labels, (M,): -1 and +1 for a model with one output. With K > 1 outputs the classes 0 to K-1, and the margin is
-        the output of the own class less the largest other one.
+        the output of the own class less the largest other one. With ``loss="error"`` real numbers, for one output.
     size : eps >= 0, in units of X.
     norm : "l2" or "linf".
+    loss : "margin", or "error" for regression: the margin is then :math:`-|f - y|`.
     steps : descent steps k >= 1; one step of one start is FGSM ("linf") or the fast gradient method ("l2").
     step_size : s > 0; ``None`` is the size for one step, else 2.5 size / k.
     restarts : starts. The first is the point itself, the others are uniform in the ball; further starts leave the
@@ -98,7 +106,8 @@ def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1
     Raises
     ------
     TypeError, ValueError : what is none of these models; wrong shapes, non-finite entries, here or in what the model
-        returns; labels of another kind; a negative size, an unknown norm.
+        returns; labels of another kind; a negative size, an unknown norm or loss; a pipeline with a step that is not
+        affine.
 
     Examples
     --------
@@ -118,7 +127,9 @@ def attack(model, X, y, size, *, norm="l2", steps=10, step_size=None, restarts=1
     else:
         step_size = positive_number(step_size, "step_size")
     threat = threat_of(norm)(X[:, None], size)
-    margins = _Margins(model, y)
+    if loss not in ("margin", "error"):
+        raise ValueError(f"loss must be 'margin' or 'error', got {loss!r}")
+    margins = _Margins(model, y, of_errors=loss == "error")
 
     # everywhere (M, p, d), p = 1 but for eigenfeatures; the points of a start are the same for all features, (M, 1, d)
     clean, clean_slope = margins(X[:, None])
@@ -199,6 +210,8 @@ def accuracy_under_attack(model, X, y, sizes, **options) -> np.ndarray:
     sizes : eps >= 0, (S,), in any order.
     model, X, y, options : as for :func:`attack`, which raises the same errors.
     """
+    if options.get("loss", "margin") != "margin":
+        raise ValueError("accuracy is of labels: for loss='error' take attack(...).margin, which is minus the error")
     sizes = np.asarray(sizes)
     if sizes.ndim != 1 or not sizes.size:
         raise ValueError(f"sizes has shape {sizes.shape}: one or more sizes in a row are needed")
@@ -216,8 +229,8 @@ def accuracy_under_attack(model, X, y, sizes, **options) -> np.ndarray:
 class _Margins:
     """Margins (M, p) and their gradients (M, p, d) at points (M, 1 or p, d)."""
 
-    def __init__(self, model, y):
-        self.y = y
+    def __init__(self, model, y, of_errors):
+        self.y, self._of_errors = y, of_errors
         self.single = not isinstance(model, FeatureFunctions)
         self._model = _as_function(model) if self.single else model
 
@@ -230,6 +243,12 @@ class _Margins:
             raise ValueError("the model returned non-finite values or derivatives; it cannot be attacked there")
         if value.ndim == 3 and value.shape[2] == 1:
             value, jacobian = value[..., 0], jacobian[..., 0, :]
+        if self._of_errors:
+            if value.ndim == 3:
+                raise ValueError(f"loss='error' needs a model with one output, got {value.shape[2]}")
+            error = value - self.y[:, None]
+            side = np.where(error < 0, -1.0, 1.0)
+            return -np.abs(error), -side[..., None] * jacobian
         if value.ndim == 2:
             y = signs(self.y)
             return y[:, None] * value, y[:, None, None] * jacobian
@@ -245,10 +264,15 @@ class _Margins:
 def _as_function(model):
     """``model`` as a function from points (M, d) to values (M,) or (M, K) and Jacobians (M, d) or (M, K, d)."""
     if isinstance(model, JacobianKernelRegressor):
-        from sklearn.utils.validation import check_is_fitted
-
         check_is_fitted(model)
         return model.prediction
+    if isinstance(model, JacobianGaussianProcessRegressor):
+        check_is_fitted(model)
+        return lambda Z: (model.predict(Z), model.predict_jacobian(Z))
+    if isinstance(model, Pipeline):
+        check_is_fitted(model)
+        last = _as_function(model[-1])
+        return partial(_through_pipeline, model[:-1], last) if len(model) > 1 else last
     torch = sys.modules.get("torch")  # a module exists only where torch was imported
     if torch is not None and isinstance(model, torch.nn.Module):
         return lambda Z: _by_autograd(torch, model, Z)
@@ -262,6 +286,20 @@ def _as_function(model):
             f"points (M, d) to rows (M, 1+d), got {model!r}"
         )
     return lambda Z: _from_rows(model(Z.copy()), Z)
+
+
+def _through_pipeline(transform, function, Z):
+    """Value and Jacobian behind an affine map, whose matrix is what it makes of unit steps."""
+    mapped = np.asarray(transform.transform(np.concatenate([Z, Z[:1] + np.eye(Z.shape[1])])), dtype=np.float64)
+    mapped, stepped = mapped[: len(Z)], mapped[len(Z) :]
+    matrix = stepped - mapped[:1]
+    if not np.allclose(mapped, mapped[:1] + (Z - Z[:1]) @ matrix, rtol=1e-6, atol=1e-6 * np.abs(stepped).max()):
+        raise ValueError(
+            f"{transform!r} is not affine, so that the Jacobian behind it is not known: pass a callable from points "
+            "(M, d) to rows (M, 1+d) that has its derivatives"
+        )
+    value, jacobian = function(mapped)
+    return value, jacobian @ matrix.T
 
 
 def _by_autograd(torch, module, Z):
