@@ -104,7 +104,7 @@ def test_a_fit_is_measured_given_up_or_missing(script):
 def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path):
     gradients = script("gradients")
     cells = gradients.Cells(tmp_path, None, 1.0)
-    tuned = cells.data("airfoil", 200, gradients.TUNING)
+    tuned = cells.data("airfoil", gradients.TUNED_AT["airfoil"], gradients.TUNING)
     tuned.parent.mkdir()
     np.savez(tuned, X=np.zeros((1, 16)))
     for points, content in ((50, {"error": 0.5, "seconds": 1.0, "coverage": None}), (100, {"ended": "over 1 s"})):
