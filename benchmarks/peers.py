@@ -10,7 +10,6 @@ user's cache folder, and where it cannot be made the table says why. Processor t
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from _baselines import by_autodiff, explicit, sphere
+from _environment import default_folder, make, why
 from _processor import processor_seconds
 from _roofline import measured, operations
 from _timing import RESULTS, store, table, threads
@@ -38,28 +38,9 @@ NEURAL_TANGENTS = "neural-tangents==0.6.5"
 AGREE = 1e-11  # largest difference between two ways of computing one kernel, relative to its largest entry
 
 
-def default_environment():
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "jacntk" / NEURAL_TANGENTS.replace("==", "-")
-
-
-def make_environment(folder):
-    """The interpreter of an environment with neural-tangents, made where it is missing."""
-    python, done = folder / "bin" / "python", folder / "complete"
-    if not done.exists():
-        print(f"Making an environment for {NEURAL_TANGENTS} in {folder}: about a minute, once.", flush=True)
-        run = {"check": True, "capture_output": True, "text": True, "timeout": 600}
-        subprocess.run([sys.executable, "-m", "venv", folder], **run)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *PINS], **run)
-        subprocess.run([*pip, "--no-deps", NEURAL_TANGENTS], **run)
-        done.touch()
-    return python
-
-
 def ask_neural_tangents(folder, cases, budget):
     """``[(dense kernel, first, best, seconds of its value kernel alone)]``, computed in a process of its own."""
-    python = make_environment(folder)
+    python = make(folder, PINS, ["--no-deps", NEURAL_TANGENTS])
     with tempfile.TemporaryDirectory() as scratch:
         jobs = []
         for k, (n, d, depth, activation) in enumerate(cases):
@@ -76,12 +57,6 @@ def ask_neural_tangents(folder, cases, budget):
             (np.load(job["output"]), answer["first"], answer["seconds"], answer["value"])
             for job, answer in zip(jobs, answers, strict=True)
         ]
-
-
-def why(error):
-    """The last line of what a failed command said."""
-    said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-    return said[-1][:200] if said else type(error).__name__
 
 
 def record(what, method, seconds, ours, difference, **more):
@@ -161,7 +136,7 @@ def share_of_peak(roofline, points=256, depth=11):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds that each contender may be repeated for")
-    parser.add_argument("--environment", type=Path, default=default_environment())
+    parser.add_argument("--environment", type=Path, default=default_folder(NEURAL_TANGENTS.replace("==", "-")))
     parser.add_argument("--without-neural-tangents", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS / "peers.json")
     chosen = parser.parse_args()

@@ -5,6 +5,7 @@ python benchmarks/report.py
 
 import json
 
+import numpy as np
 import scale
 from _timing import RESULTS, ROWS, in_words, table
 
@@ -92,6 +93,45 @@ def peers_text(peers):
     ]
 
 
+GRADIENTS = {
+    "Error: root mean square over the test values' standard deviation, mean of the seeds": ("error", np.mean, "{:.3g}"),
+    "Processor seconds of a fit, median of the seeds": ("seconds", np.median, "{:.3g}"),
+    "Share of test values within 1.96 standard deviations of the prediction, mean of the seeds": (
+        *("coverage", np.mean),
+        "{:.2f}",
+    ),
+}
+
+
+def gradient_tables(records):
+    """A table of errors, one of times and one of coverage; what ended a fit stands in its place."""
+    methods = list(dict.fromkeys(one["method"] for one in records))
+    found = {}
+    for one in records:
+        found.setdefault((one["problem"], one["points"]), {})[one["method"]] = one
+    parts = []
+    for title, (name, mean, form) in GRADIENTS.items():
+        rows = []
+        for (problem, points), by in found.items():
+            row = {"problem": problem, "points": points}
+            for method, one in by.items():
+                known = one.get(name) and None not in one[name]
+                row[method] = form.format(mean(one[name])) if known else one.get("ended", "") if name == "error" else ""
+            rows.append(row)
+        parts += [f"{title}.", table(rows, {name: name for name in ("problem", "points", *methods)})]
+    return parts
+
+
+def gradients_text(gradients):
+    """The tables of gradients.py with the settings that were chosen."""
+    return [
+        "## Surrogates that are given gradients",
+        f"{where(gradients['machine'])} Peers: {', '.join(gradients['peers'])}. A fit over {gradients['limit']:g} "
+        "processor seconds was given up.",
+        *gradient_tables(gradients["records"]),
+    ]
+
+
 def scale_text(title, record):
     """The table of a run of scale.py, and what ended the dense methods."""
     setting = ", ".join(f"{name} {value}" for name, value in record["setting"].items())
@@ -114,6 +154,8 @@ def markdown(results):
         growth = results["scaling"]
         parts += ["## Growth, beside the expected exponents", where(growth["machine"])]
         parts += [table(map(shown_growth, growth["records"]), GROWTH)]
+    if "gradients" in results:
+        parts += gradients_text(results["gradients"])
     for title, name in SCALE.items():
         if name in results:
             parts += scale_text(title, results[name])

@@ -62,3 +62,60 @@ def test_a_fit_at_the_size_of_the_target_meets_it_in_every_respect(script, worse
     good = {"points": 1000, "solver": "iterative", "fit_seconds": 150.0, "predict_seconds": 0.1}
     good |= {"peak_gb": 1.07, "residual": 5e-10}
     assert script("scale").missed([good, good | worse, good | worse | {"points": 1797}]) == [good | worse]
+
+
+def test_no_row_is_both_fitted_and_tested(script):
+    data = script("_gradient_data")
+    X = np.arange(60.0)[:, None]
+    draw = data.from_table(X, X[:, 0], X, test=20)
+    tests = [set(draw(10, seed)["y_test"]) for seed in (*data.SEEDS, data.TUNING)]
+    for seed in (*data.SEEDS, data.TUNING):
+        one = draw(10, seed)
+        assert len(set(one["y"])) == 10
+        assert len(one["y_test"]) == 20
+        assert not set(one["y"]) & (set(one["y_test"]) | tests[0])
+    assert tests[0] == tests[1]
+    assert not tests[0] & tests[-1]
+    assert set(draw(10, 0)["y"]) != set(draw(10, 1)["y"])
+
+
+def test_a_fit_is_measured_given_up_or_missing(script):
+    methods = script("_gradient_methods")
+    y = np.array([1.0, 2.0, 4.0])
+    data = {"X": y[:, None], "y": y, "J": y[:, None], "limits": None, "X_test": y[:, None], "y_test": y}
+
+    def off_by_one(*_):
+        return lambda X: (X[:, 0] + np.array([0.0, 0.0, 1.0]), np.full(3, 0.4))
+
+    def endless(*_):
+        while True:
+            sum(range(1000))
+
+    def absent(*_):
+        import no_such_package  # noqa: F401
+
+    one = methods.measured(off_by_one, data, 10)
+    assert one["error"] == pytest.approx(np.sqrt(1 / 3) / y.std(), rel=1e-12)
+    assert one["coverage"] == pytest.approx(2 / 3, rel=1e-12)
+    assert methods.measured(endless, data, 0.05) == {"ended": "over 0.05 s"}
+    assert methods.measured(absent, data, 10) == {"ended": "not installed (no_such_package)"}
+
+
+def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path):
+    gradients = script("gradients")
+    cells = gradients.Cells(tmp_path, None, 1.0)
+    tuned = cells.data("airfoil", gradients.TUNED_AT["airfoil"], gradients.TUNING)
+    tuned.parent.mkdir()
+    np.savez(tuned, X=np.zeros((1, 16)))
+    for points, content in ((50, {"error": 0.5, "seconds": 1.0, "coverage": None}), (100, {"ended": "over 1 s"})):
+        path = cells.path("ours", 0, "airfoil", points, 0)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    first, second, third = (cells.record("ours", "airfoil", points) for points in (50, 100, 200))
+    assert first["error"] == [0.5]
+    assert second["ended"] == "over 1 s"
+    assert third["ended"] == "not tried: over 1 s at 100"
+    assert cells.record("JENN", "airfoil", 50) is None
+    errors, *_ = script("report").gradient_tables([first, second, third])[1::2]
+    shown = [row.split(" | ")[1:] for row in errors.splitlines()[2:]]
+    assert shown == [["50", "0.5 |"], ["100", "over 1 s |"], ["200", "not tried: over 1 s at 100 |"]]

@@ -22,6 +22,7 @@ WORDS = {
     "07-linear-ode": 1800,
     "08-kernel-regression": 1800,
     "09-accuracy-and-robustness": 2000,
+    "11-when-you-have-gradients": 1500,
     "12-scale": 1500,
     "10-your-own-data": 1200,
     "benchmarks": 1000,

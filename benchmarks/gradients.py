@@ -1,0 +1,161 @@
+"""Surrogates that are given gradients, and some that are not: error, processor time and coverage on the same splits.
+
+    python benchmarks/gradients.py [--only METHOD ...] [--problems PROBLEM ...] [--largest 5000] [--stored-only]
+
+Ours is ``JacobianGaussianProcessRegressor()`` with no option set. A peer with settings to choose gets those of smallest
+error on a training set and test inputs of their own, for each problem once; the choice costs it no time. The peers
+(smt, jenn, gpytorch) and the data, which come with SMT, are in an environment of their own, made once in the cache
+folder; a peer that cannot be installed says so in its row. Every fit is one cell in a folder: an interrupted run goes
+on where it was. A fit over the limit of processor seconds is given up, and larger ones of that method are not tried.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from _environment import default_folder, make, why
+from _gradient_data import SIZES, TUNED_AT, TUNING, seeds
+from _gradient_methods import METHODS
+from _timing import RESULTS, store
+from report import gradient_tables
+
+PEERS = ["smt==2.15.0", "jenn==2.1.1", "numpy>=2", "scipy"]
+GPYTORCH = ["torch==2.13.0", "gpytorch==1.15.2"]
+HERE = Path(__file__).parent
+
+
+class Cells:
+    """The fits in a folder, and the processes that compute those that are missing."""
+
+    def __init__(self, folder, python, limit):
+        self.folder, self.python, self.limit = folder, python, limit
+
+    def data(self, problem, points, seed):
+        return self.folder / "data" / f"{problem}-{points}-{seed}.npz"
+
+    def path(self, method, setting, problem, points, seed):
+        name = f"{method}-{setting}-{problem}-{points}-{seed}.json".replace("/", "_")
+        return self.folder / "fits" / name
+
+    def read(self, *cell):
+        path = self.path(*cell)
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def compute(self, cells, *options):
+        """Those of the cells, (setting, method, problem, points, seed), that are missing, in one process."""
+        missing = [cell for cell in cells if self.read(*cell) is None]
+        if not missing:
+            return
+        jobs = [
+            {
+                **{"method": method, "setting": setting, "limit": self.limit},
+                **{"data": str(self.data(*where)), "output": str(self.path(method, setting, *where))},
+            }
+            for method, setting, *where in missing
+        ]
+        self.path(*missing[0]).parent.mkdir(parents=True, exist_ok=True)
+        python = sys.executable if METHODS[missing[0][0]][2] else self.python
+        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, "jobs.json")
+            path.write_text(json.dumps(jobs))
+            command = [python, HERE / "_gradient_methods.py", path, *options]
+            run = subprocess.run(command, env=os.environ | one, capture_output=True, text=True)
+        if run.returncode:
+            print(f"{missing[0]}: {why(run)}", file=sys.stderr, flush=True)
+
+    def best_setting(self, method, problem):
+        """Of smallest error where settings are chosen; 0 where there is only one, ``None`` where none was tried."""
+        found = [
+            self.read(method, k, problem, TUNED_AT[problem], TUNING) for k in range(self.settings(method, problem))
+        ]
+        if len(found) == 1:
+            return 0
+        errors = [(one or {}).get("error", np.inf) for one in found]
+        return int(np.argmin(errors)) if any(found) else None
+
+    def settings(self, method, problem):
+        return len(METHODS[method][1](self.dimension(problem)))
+
+    def dimension(self, problem):
+        return np.load(self.data(problem, TUNED_AT[problem], TUNING))["X"].shape[1]
+
+    def fit_all(self, method, problem, largest):
+        """Choose the setting, then every size up to ``largest`` and every seed, until one ends."""
+        count = self.settings(method, problem)
+        if count > 1:
+            tuned = [(method, k, problem, TUNED_AT[problem], TUNING) for k in range(count)]
+            self.compute(tuned, "--go-on")
+        setting = self.best_setting(method, problem)
+        for points in (size for size in SIZES[problem] if size <= largest):
+            cells = [(method, setting, problem, points, seed) for seed in seeds(points)]
+            self.compute(cells)
+            done = [self.read(*cell) or {"ended": ""} for cell in cells]
+            print(method, problem, points, shown(done), flush=True)
+            if any("ended" in one for one in done):
+                break
+
+    def record(self, method, problem, points):
+        """What is stored of one method, problem and size; ``None`` where nothing is known."""
+        setting = self.best_setting(method, problem)
+        if setting is None:
+            return None
+        own = {"problem": problem, "points": points, "method": method}
+        own["setting"] = METHODS[method][1](self.dimension(problem))[setting]
+        for size in SIZES[problem]:
+            found = [self.read(method, setting, problem, size, seed) for seed in seeds(size)]
+            ended = next((one["ended"] for one in found if one and "ended" in one), None)
+            if ended and size < points:
+                return {**own, "ended": f"not tried: {ended} at {size}"}
+            if size == points:
+                fits = [one for one in found if one and "error" in one]
+                if not (fits or ended):
+                    return None
+                lists = {name: [one[name] for one in fits] for name in ("error", "seconds", "coverage")}
+                return {**own, **(lists if fits else {}), **({"ended": ended} if ended else {})}
+        return None
+
+
+def shown(fits):
+    errors = [one["error"] for one in fits if "error" in one]
+    ended = "".join(one["ended"] for one in fits if "ended" in one)
+    seconds = [one["seconds"] for one in fits if "error" in one]
+    return f"{np.mean(errors):.4f}, {np.median(seconds):.1f} s {ended}" if errors else ended
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--problems", nargs="+", choices=SIZES, default=list(SIZES), metavar="PROBLEM")
+    parser.add_argument("--largest", type=int, default=5000, help="number of points, beyond which nothing is fitted")
+    parser.add_argument("--limit", type=float, default=300.0, help="processor seconds for one fit")
+    parser.add_argument("--environment", type=Path, default=default_folder("gradient-peers"))
+    parser.add_argument("--cells", type=Path, default=default_folder("gradient-cells"))
+    parser.add_argument("--stored-only", action="store_true", help="fit nothing, write what there is")
+    parser.add_argument("--out", type=Path, default=RESULTS / "gradients.json")
+    chosen = parser.parse_args()
+
+    try:
+        python = make(chosen.environment, PEERS, optional=[GPYTORCH])
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SystemExit(f"no environment with SMT, which has the data: {why(error)}") from None
+    cells = Cells(chosen.cells, python, chosen.limit)
+    if not (chosen.cells / "data").exists():
+        subprocess.run([python, HERE / "_gradient_data.py", chosen.cells / "data"], check=True)
+    if not chosen.stored_only:
+        for method in chosen.only:
+            for problem in chosen.problems:
+                cells.fit_all(method, problem, chosen.largest)
+    records = [cells.record(m, problem, n) for problem, sizes in SIZES.items() for n in sizes for m in METHODS]
+    records = list(filter(None, records))
+    store(chosen.out, records=records, limit=chosen.limit, peers=[*PEERS, *GPYTORCH])
+    print("\n\n".join(gradient_tables(records)))
+
+
+if __name__ == "__main__":
+    main()
