@@ -1,6 +1,7 @@
 """Gaussian process regression on values and gradients as a scikit-learn estimator."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import scipy.linalg
@@ -23,6 +24,7 @@ from .units import Units, as_jacobian, as_noise
 MAX_UNKNOWNS = 15000  # observed values and derivatives: their dense covariance matrix takes 1.8 GB
 TOLERANCE = 1e-6  # of the iterative solver beyond them
 _RESIDUAL = 1e-5  # relative, beyond which a solve says nothing
+NOISE_FLOORS = 0.0, 1e-10, 1e-8, 1e-6  # of fitted noise, variances over a^2, until a solve succeeds
 
 
 class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
@@ -54,8 +56,9 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     scale_bounds : of the scale, or of every scale; "fixed" keeps ``scale``.
     sigma_b, sigma_b_bounds : likewise, of the biases' standard deviation.
     amplitude : a > 0 in units of y; "auto" is the value of largest likelihood.
-    noise : standard deviation of y in its units, a number or one per point (N,), 0 for none; "auto" is fitted. At least
-        n eps times the largest diagonal entry of K, n observed numbers, is always added to K.
+    noise : standard deviation of y in its units, a number or one per point (N,), 0 for none; "auto" is fitted, and
+        raised where float64 cannot solve for so little, up to a variance of 1e-6 a^2. At least n eps times the largest
+        diagonal entry of K, n observed numbers, is always added to K.
     noise_gradient : the same of gradients, in their units: a number, one per column (d,), or one per entry (N, d);
         "auto" is one number for standardised columns.
     neighbours : m, to predict at each point from the m observed points nearest to it in the metric, with their
@@ -169,23 +172,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         self._observations = observations = self._observe(X, y, jacobian)
         search = self._search(observations, solver)
         self.metric_, self._family = chosen(search, self.metric, observations)
-        values = self._family.start
-        given = observations, self._family.covariance(values), values
-        try:
-            if self.neighbours is not None:
-                self.posterior_ = LocalPosterior(*given, self.neighbours, search.random)
-            else:
-                self.posterior_ = Posterior(*given) if solver is None else IterativePosterior(*given, solver)
-        except scipy.linalg.LinAlgError as error:
-            raise SingularGramError(
-                f"the covariance matrix of {observations.seen.sum()} observed numbers has no Cholesky factor in "
-                f"float64 ({error}): give or raise noise and noise_gradient, or merge points that nearly coincide"
-            ) from None
-        if not self.posterior_.residual < _RESIDUAL:
-            raise ConvergenceError(
-                f"the solve with the covariance matrix has a relative residual of {self.posterior_.residual:.1e} "
-                f"(below {_RESIDUAL:g} is needed): it is too close to singular; give or raise noise and noise_gradient"
-            )
+        self.posterior_ = self._solved(observations, solver, search.random)
         self._describe(observations)
         return self
 
@@ -283,6 +270,33 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         if solver is None:
             solver = Exact() if n <= MAX_UNKNOWNS else Iterative(TOLERANCE)
         return None if isinstance(solver, Exact) else solver
+
+    def _solved(self, observations, solver, random):
+        """The posterior; fitted noise is raised where float64 needs more of it for a solve."""
+        start, free = self._family.start, {"noise", "noise_gradient"} & set(self._family.free)
+        for floor in NOISE_FLOORS if free else NOISE_FLOORS[:1]:
+            values = start | {name: max(start[name], floor) for name in free}
+            self._family = replace(self._family, start=values)
+            given = observations, self._family.covariance(values), values
+            try:
+                if self.neighbours is not None:
+                    posterior = LocalPosterior(*given, self.neighbours, random)
+                else:
+                    posterior = Posterior(*given) if solver is None else IterativePosterior(*given, solver)
+            except scipy.linalg.LinAlgError as error:
+                failure = SingularGramError(
+                    f"the covariance matrix of {observations.seen.sum()} observed numbers has no Cholesky factor in "
+                    f"float64 ({error}): give or raise noise and noise_gradient, or merge points that nearly coincide"
+                )
+                continue
+            if posterior.residual < _RESIDUAL:
+                return posterior
+            residual, posterior = posterior.residual, None  # its matrix goes before the next one comes
+            failure = ConvergenceError(
+                f"the solve with the covariance matrix has a relative residual of {residual:.1e} (below "
+                f"{_RESIDUAL:g} is needed): it is too close to singular; give or raise noise and noise_gradient"
+            )
+        raise failure
 
     def _check_names(self):
         if self.kernel not in ("nngp", "ntk"):
