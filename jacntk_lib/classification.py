@@ -69,7 +69,7 @@ class JacobianKernelClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, place = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y has one class, {self.classes_[0]!r}: two or more are needed")
+            raise ValueError(f"y has one class, {self.classes_.tolist()[0]!r}: two or more are needed")
         targets = np.where(place[:, None] == np.arange(len(self.classes_)), 1.0, -1.0)
         regressor = JacobianKernelRegressor(**self.get_params(deep=False))
         self.regressor_ = regressor.fit(X, targets[:, 1] if len(self.classes_) == 2 else targets)
