@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_info
 from jacntk_lib import MLP, activations, jacobian_nngp, jacobian_ntk
 from jacntk_lib.kernels import schedule
 from jacntk_lib.kernels.recursion import SIDE, TILES
+from jacntk_lib.kernels.scalars import value_products
 
 KERNELS = {"nngp": jacobian_nngp, "ntk": jacobian_ntk}
 
@@ -82,6 +83,15 @@ def test_the_same_to_the_bit_on_any_number_of_cores(monkeypatch):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
         products.append(G @ V)
     assert np.array_equal(*products)
+
+
+@pytest.mark.parametrize(("N", "M"), [(1, 1), (3, 3 * schedule.BLOCK + 1), (TILES * SIDE + 1, 70)])
+def test_values_alone(N, M):
+    """Few points with many are divided by columns, many with few by rows."""
+    X, X2, V = unit_points(N, 2, seed=4), awkward_points(M), vectors(3 * M)
+    R, parts = jacobian_ntk(MLP(2), X, X2), V.reshape(M, 3, 2)
+    values = value_products(MLP(2), X, X2, parts[:, 0], parts[:, 1:], tangent=True)
+    assert np.max(np.abs(values - (R @ V)[::3])) < 1e-13 * np.abs(R.dense()).sum(axis=1).max()
 
 
 # ------------------------------------------------------------------------------------------------ single precision

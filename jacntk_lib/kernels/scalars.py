@@ -6,12 +6,13 @@ import numpy as np
 
 from .products import Vectors, add_product
 from .recursion import TILES, VALUE_FIELDS, Jet, on_tiles
-from .schedule import above, on_all_cores, parts, rounds, slices
+from .schedule import BLOCK, above, on_all_cores, parts, rounds, slices
 
 ROWS_AT_ONCE = 64  # points per slab of a dense matrix, or of a product: bounds the temporaries
 COLUMNS_AT_ONCE = 1024  # points that a slab of a product is divided by
 _PAIRS_OF_A_TASK = 1 << 17  # of a product, at least: so many take a millisecond
 _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at some 200 MiB
+_TASKS = 8  # of a prediction, at least, where there are points enough: some for every core
 _ALL = slice(None)
 
 
@@ -185,18 +186,20 @@ def value_products(mlp, X, X2, v0, V, *, tangent) -> np.ndarray:
     A, B = _squares(X), _squares(X2)
     M, d, K = V.shape
     flat, twice = V.reshape(M, d * K), 2 * np.einsum("jd,jdk->jk", X2, V)
-    out = np.zeros((len(X), K))
     side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent, fields=VALUE_FIELDS)
+    strips = slices(len(X), TILES * side)
+    blocks = slices(M, max(BLOCK, M * len(strips) // _TASKS))  # few points are shared among the cores, too
+    out = np.zeros((len(blocks), len(X), K))
 
-    def fill(rows):
+    def fill(rows, number):
         x = X[rows]
-        for cols in slices(M, side):
+        for cols in parts(blocks[number], side):
             jet = tile(A[rows], B[cols], x @ X2[cols].T)
             slopes = (jet.C @ flat[cols]).reshape(len(x), d, K)
-            out[rows] += jet.k @ v0[cols] + jet.B @ twice[cols] + np.einsum("nd,ndk->nk", x, slopes)
+            out[number, rows] += jet.k @ v0[cols] + jet.B @ twice[cols] + np.einsum("nd,ndk->nk", x, slopes)
 
-    on_all_cores(fill, [(rows,) for rows in slices(len(X), TILES * side)])
-    return out
+    on_all_cores(fill, [(rows, number) for rows in strips for number in range(len(blocks))])
+    return out.sum(axis=0)
 
 
 def within(mlp, X, *, tangent) -> Jet:
