@@ -67,12 +67,11 @@ def autodiff_dense(mlp, X, tangent):
     """The dense matrix with every derivative taken by jax."""
 
     def block(x, y):
-        def k(x, y):
-            return kernel_of_points(mlp, x, y, tangent)
+        def column(y):
+            value, slope = jax.value_and_grad(lambda x: kernel_of_points(mlp, x, y, tangent))(x)
+            return jnp.concatenate([value[None], slope])
 
-        top = jnp.concatenate([k(x, y)[None], jax.grad(k, 1)(x, y)])
-        rest = jnp.concatenate([jax.grad(k, 0)(x, y)[:, None], jax.jacfwd(jax.grad(k, 0), 1)(x, y)], axis=1)
-        return jnp.concatenate([top[None], rest])
+        return jnp.concatenate([column(y)[:, None], jax.jacfwd(column)(y)], axis=1)
 
     with jax.enable_x64(True):
         X = jnp.asarray(X)

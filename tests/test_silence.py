@@ -55,6 +55,7 @@ def test_targets_without_weight_are_ignored_with_a_word():
     assert_array_equal(flow.at(9.0).value, RobustFlow(MLP(2), X, Y, 0.0).at(9.0).value)
 
 
+FEW, MANY = "np.ones((5, 1))", "np.ones((40, 1))"
 FORK = """
     import os, sys, warnings
     import numpy as np
@@ -64,7 +65,7 @@ FORK = """
     child = os.fork()
     if child == 0:
         try:
-            print(jacobian_ntk(MLP(2), np.eye(2)).shape, flush=True)
+            print(jacobian_ntk(MLP(2), {points}).shape, flush=True)
         except RuntimeError as error:
             print(error, flush=True)
         os._exit(0)
@@ -74,11 +75,17 @@ FORK = """
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot fork")
 @pytest.mark.parametrize(
-    ("before", "said"), [("", "(6, 6)"), ("jacobian_ntk(MLP(2), np.eye(2))", "jax's threads do not survive os.fork()")]
+    ("before", "points", "said"),
+    [
+        ("", MANY, "(80, 80)"),
+        (f"jacobian_ntk(MLP(2), {MANY})", MANY, "jax's threads do not survive os.fork()"),
+        (f"jacobian_ntk(MLP(2), {MANY})", FEW, "(10, 10)"),  # without jax
+        (f"jacobian_ntk(MLP(2), {FEW})", MANY, "(80, 80)"),
+    ],
 )
-def test_a_forked_process_computes_or_says_why_not(before, said):
-    script = textwrap.dedent(FORK).replace("{before}", before)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+def test_a_forked_process_computes_or_says_why_not(before, points, said):
+    script = textwrap.dedent(FORK).replace("{before}", before).replace("{points}", points)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
     assert said in done.stdout
 
 

@@ -39,15 +39,15 @@ def block_function(mlp: MLP, *, tangent=True):
 
     >>> import jax
     >>> from jacntk_lib import MLP
-    >>> block = block_function(MLP(2, "gelu", sigma_b=1.0))
-    >>> value = lambda x, z: block(x, z)[0, 0]
+    >>> block = block_function(MLP(1, "gelu", sigma_b=1.0))
+    >>> kernel = jax.jit(jax.vmap(jax.vmap(lambda x, z: block(x, z)[0, 0], (None, 0)), (0, None)))
     >>> with jax.enable_x64(True):
     ...     X, y = jnp.array([[0.0], [0.4], [1.0]]), jnp.array([0.0, 1.0, 0.2])
-    ...     K = jax.vmap(lambda x: jax.vmap(lambda z: value(x, z))(X))(X) + 1e-6 * jnp.eye(3)
+    ...     K = kernel(X, X) + 1e-6 * jnp.eye(3)
     ...     def bound(x):
-    ...         k = jax.vmap(lambda z: value(x, z))(X)
-    ...         mean, explained = k @ jnp.linalg.solve(K, jnp.stack([y, k], axis=1))
-    ...         return mean + 2 * jnp.sqrt(value(x, x) - explained)
+    ...         *k, variance = kernel(x[None], jnp.vstack([X, x]))[0]
+    ...         mean, explained = jnp.array(k) @ jnp.linalg.solve(K, jnp.array([y, k]).T)
+    ...         return mean + 2 * jnp.sqrt(variance - explained)
     ...     x, rise = jnp.array([0.5]), jax.jit(jax.grad(bound))
     ...     for _ in range(200):
     ...         x = x + 0.01 * rise(x)

@@ -1,6 +1,7 @@
 """The built site in Chromium, opened as files with the network off, as a reader would."""
 
 import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 from axe_playwright_python.sync_playwright import Axe
 
 pytestmark = pytest.mark.browser
@@ -23,12 +24,28 @@ PICTURES_NOT_SHOWN = """() => [...document.querySelectorAll('article img')]
 SHRUNK = """() => [...document.querySelectorAll('article .cell_output img, article figure img')]
     .filter(one => one.offsetParent && one.naturalWidth).map(one => [one.src, one.clientWidth / one.naturalWidth])
     .filter(([, share]) => share < 0.47)"""  # one half is the full size: figures have twice the pixels
+# Contrast is most of axe's work, and one text of a kind is enough: the same elements up to the page, the same colours
+ONE_OF_A_KIND = """
+const kinds = new Set();
+for (const one of document.querySelectorAll('body *')) {
+    delete one.dataset.first;
+    if (![...one.childNodes].some(node => node.nodeType === 3 && node.data.trim()) || !one.checkVisibility()) continue;
+    let kind = '';
+    for (let at = one; at; at = at.parentElement) {
+        const style = getComputedStyle(at);
+        kind += [at.tagName, at.className, style.color, style.backgroundColor, style.fontSize];
+    }
+    if (!kinds.has(kind)) one.dataset.first = '';
+    kinds.add(kind);
+}
+axe.configure({rules: [{id: 'color-contrast', selector: '[data-first], input, select, textarea'}]});"""
 
 
 def serious(page):
     """What axe-core calls serious or critical, in short."""
     # no preload: a page opened as a file may not fetch its own style sheets
-    found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
+    options = {"resultTypes": ["violations"], "preload": False}
+    found = Axe(AXE_SCRIPT + ONE_OF_A_KIND).run(page, options=options).response["violations"]
     return [
         (one["id"], [node["html"][:160] for node in one["nodes"]][:5])
         for one in found
