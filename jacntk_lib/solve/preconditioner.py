@@ -58,14 +58,14 @@ class Preconditioner:
             X = X @ self._axes
         weighted = by_point[:, None] * gram.k_C * by_point
         e, U = scipy.linalg.eigh(weighted, driver="evd", overwrite_a=True, check_finite=False)
-        e, U = np.maximum(e[::-1], 0.0), U[:, ::-1]
+        e, U = np.maximum(e[::-1], 0.0), np.ascontiguousarray(U[:, ::-1])
         self._e = np.outer(e, by_column**2)  # (N, d): what P is on the rest
         score = np.where(self._e > ridge, np.outer(e, np.linalg.norm(X, axis=0)), 0.0)
         counts = _leading(score, max(rows - N, 0))
         self._pairs = np.concatenate([np.arange(count) * d + a for a, count in enumerate(counts)])
         self._matrix = _galerkin(gram, X, root[:, 0], by_point[:, None] * U[:, : max(counts)], counts, by_column)
         self._diagonal = self._matrix.diagonal().copy()
-        self._into, self._back = map(gram.colocated, map(np.ascontiguousarray, (U.T, U)))  # where the kernel is
+        self._into, self._back = gram.colocated(U.T), gram.colocated(U)  # where the kernel is
 
     @property
     def exact_rows(self):
