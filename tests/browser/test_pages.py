@@ -23,7 +23,7 @@ PICTURES_NOT_SHOWN = """() => [...document.querySelectorAll('article img')]
 # How much smaller than drawn the figures of code cells are shown: type shrinks with them
 SHRUNK = """() => [...document.querySelectorAll('article .cell_output img, article figure img')]
     .filter(one => one.offsetParent && one.naturalWidth).map(one => [one.src, one.clientWidth / one.naturalWidth])
-    .filter(([, share]) => share < 0.47)"""  # one half is the full size: figures have twice the pixels
+    .filter(([, share]) => share < 0.4)"""  # one half is the full size, since figures have twice the pixels
 # Contrast is most of axe's work, and one text of a kind is enough: the same elements up to the page, the same colours
 ONE_OF_A_KIND = """
 const kinds = new Set();
