@@ -129,7 +129,7 @@ def _gekpls(d):
 
 
 def _jenn(d):
-    shapes = product(([12, 12], [24, 24]), (0.0, 0.01, 0.1))
+    shapes = [*product(([12, 12], [24, 24]), (0.0, 0.01, 0.1)), ([24, 24], 1.0)]
     return [{"hidden": hidden, "lambd": lambd, "alpha": 0.05} for hidden, lambd in shapes]
 
 

@@ -114,8 +114,8 @@ class Cells:
                 return {**own, "ended": f"not tried: {ended} at {size}"}
             if size == points:
                 fits = [one for one in found if one and "error" in one]
-                if not (fits or ended):
-                    return None
+                if not ended and len(fits) < len(found):
+                    return None  # interrupted
                 lists = {name: [one[name] for one in fits] for name in ("error", "seconds", "coverage")}
                 return {**own, **(lists if fits else {}), **({"ended": ended} if ended else {})}
         return None
