@@ -1,7 +1,7 @@
 """Every figure twice: as drawn, and laid out anew for telephones, with type of the same size.
 
 A figure of seven inches on a telephone has type half as large as the text around it. So the picture that a notebook
-stores carries a second one in its metadata, :data:`WIDTH` inches wide, which the book's pages show below 600 pixels
+stores carries a second one in its metadata, ``WIDTH`` inches wide, which the book's pages show below 600 pixels
 (book/_ext/jacntk_layout.py). Nothing in a chapter mentions it.
 """
 
