@@ -337,8 +337,7 @@ class JacobianGram(LinearOperator):
     def on(self, devices=None) -> "JacobianGram":
         """The same matrix with its scalars on jax devices, rows of points divided among them: products run there.
 
-        Vectors travel with every product, so it pays for graphics cards and large dimensions. Everything else
-        (``dense``, the scalars) stays on the host, and results are float64 NumPy arrays as before.
+        Vectors travel with every product: it pays for graphics cards and large dimensions. The rest stays on the host.
 
         Parameters
         ----------
