@@ -107,15 +107,17 @@ def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path):
     tuned = cells.data("airfoil", gradients.TUNED_AT["airfoil"], gradients.TUNING)
     tuned.parent.mkdir()
     np.savez(tuned, X=np.zeros((1, 16)))
-    for points, content in ((50, {"error": 0.5, "seconds": 1.0, "coverage": None}), (100, {"ended": "over 1 s"})):
-        path = cells.path("ours", 0, "airfoil", points, 0)
+    fitted, ended = {"error": 0.5, "seconds": 1.0, "coverage": None}, {"ended": "over 1 s"}
+    for points, seed, content in (*((50, seed, fitted) for seed in range(5)), (100, 0, ended)):
+        path = cells.path("ours", 0, "airfoil", points, seed)
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content))
     first, second, third = (cells.record("ours", "airfoil", points) for points in (50, 100, 200))
-    assert first["error"] == [0.5]
+    assert first["error"] == [0.5] * 5
     assert second["ended"] == "over 1 s"
     assert third["ended"] == "not tried: over 1 s at 100"
-    assert cells.record("JENN", "airfoil", 50) is None
+    cells.path("ours", 0, "airfoil", 50, 3).unlink()
+    assert cells.record("ours", "airfoil", 50) is None  # interrupted
     errors, *_ = script("report").gradient_tables([first, second, third])[1::2]
     shown = [row.split(" | ")[1:] for row in errors.splitlines()[2:]]
     assert shown == [["50", "0.5 |"], ["100", "over 1 s |"], ["200", "not tried: over 1 s at 100 |"]]
