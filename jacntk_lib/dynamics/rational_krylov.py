@@ -152,7 +152,7 @@ class KrylovSolver:
         T = np.zeros((K, steps + 1, steps + 1))
         change, products, solved = 1.0, 0, 0.0
         for m in range(1, steps + 1):
-            image, report = self._solve(self._ridge + 1.0 / gamma, basis[-1], aim=0.03)
+            image, report = self._solve(self._ridge + 1.0 / gamma, basis[-1], aim=0.01)
             products, solved = products + report.products + 1, max(solved, report.residual)
             reach = np.linalg.norm(image, axis=0)
             for _ in range(2):  # twice is enough for orthogonality to rounding
