@@ -115,7 +115,7 @@ class Preconditioner:
             slopes = (self._into @ np.ascontiguousarray(slopes).reshape(N, d * K)).reshape(N * d, K)
             exact = np.concatenate([x[:, 0], slopes[self._pairs]])
             exact = scipy.linalg.cho_solve(factor, exact, overwrite_b=True, check_finite=False)
-            slopes /= rest
+            slopes = slopes / rest  # not in place: what comes from a device is read-only
             slopes[self._pairs] = exact[N:]
             slopes = (self._back @ slopes.reshape(N, d * K)).reshape(N, d, K)
             out = np.empty_like(x)
