@@ -444,3 +444,16 @@ def test_unfitted_and_wrong_columns(data):
     for name in ("log_marginal_likelihood", "leave_one_out"):
         with pytest.raises(NotFittedError):
             getattr(JacobianGaussianProcessRegressor(), name)()
+
+
+def test_fitted_noise_is_raised_where_float64_cannot_solve_for_so_little():
+    """An optimizer that asks for the least of everything: a kernel that hardly varies, and noise of 1e-12."""
+
+    def least(minus, theta, bounds):
+        return bounds[:, 0], minus(bounds[:, 0], False)
+
+    X = np.linspace(0, 1, 150)[:, None]
+    model = JacobianGaussianProcessRegressor(metric="standard", scale_bounds=(0.5, 1.0), optimizer=least)
+    model.fit(X, np.sin(9 * X[:, 0]), 9 * np.cos(9 * X))
+    assert 1e-12 < model.hyperparameters_["noise"] == model.hyperparameters_["noise_gradient"] <= 1e-6
+    assert model.posterior_.residual < 1e-5
