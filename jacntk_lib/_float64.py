@@ -8,6 +8,8 @@ import functools
 import importlib
 import os
 
+import numpy as np
+
 _started = False  # whether jax has computed anything for us in this process
 _forked = False  # whether that was in the process that this one was forked from
 
@@ -23,6 +25,11 @@ class _Later:
 
 
 jax, jnp = _Later("jax"), _Later("jax.numpy")
+
+
+def namespace(x):
+    """What computes with x: NumPy for its own arrays and numbers, else ``jax.numpy``."""
+    return np if isinstance(x, np.ndarray | np.generic) else jnp
 
 
 class jitted:

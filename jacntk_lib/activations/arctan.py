@@ -9,14 +9,14 @@ from math import pi, sqrt
 
 import numpy as np
 
-from .._float64 import jax, jnp
+from .._float64 import jax, jnp, namespace
 
 _LEVELS = 10  # of the continued fraction: at tan(pi/12) each gains a factor of 57
 
 
 def arctan2(y, x):
     """The angle in (-pi, pi] from the positive x-axis to (x, y), which must not be the origin; elementwise."""
-    return np.arctan2(y, x) if y.__array_namespace__() is np else _for_jax()(y, x)
+    return np.arctan2(y, x) if namespace(y) is np else _for_jax()(y, x)
 
 
 @cache

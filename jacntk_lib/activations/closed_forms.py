@@ -6,13 +6,14 @@ r"""Gaussian expectations in closed form: erf, GELU and sine.
 Arrays of jax and of NumPy are taken alike: ``xp`` is the namespace of the arguments.
 """
 
+from .._float64 import namespace
 from .arctan import arctan2
 from .quadrature import Expectations, Formulas
 
 
 def _erf_expectations(a, b, c):
     """erf(z) = (2/sqrt(pi)) int_0^z exp(-t^2) dt. E[erf u erf v] is Williams (1997), eq. 11."""
-    xp = a.__array_namespace__()
+    xp = namespace(a)
     D = 1 + 2 * a + 2 * b + 4 * (a * b - c * c)
     i = 1 / D
     root = xp.sqrt(D)
@@ -34,14 +35,14 @@ def _erf_expectations(a, b, c):
 
 
 def _erf_moment(a):
-    xp = a.__array_namespace__()
+    xp = namespace(a)
     root = xp.sqrt(1 + 4 * a)
     return (2 / xp.pi) * arctan2(2 * a, root), 4 / (xp.pi * (1 + 2 * a) * root)
 
 
 def _gelu_expectations(a, b, c):
     """GELU phi(z) = z Phi(z) (Hendrycks and Gimpel 2016); the rest follows from K00 by Price's theorem."""
-    xp = a.__array_namespace__()
+    xp = namespace(a)
     det = a * b - c * c
     al, be = 1 + a, 1 + b
     D = al + b + det
@@ -80,7 +81,7 @@ def _gelu_expectations(a, b, c):
 
 
 def _gelu_moment(a):
-    xp = a.__array_namespace__()
+    xp = namespace(a)
     al, D = 1 + a, 1 + 2 * a
     root = xp.sqrt(D)
     q = 1 / (2 * xp.pi * root)
@@ -90,7 +91,7 @@ def _gelu_moment(a):
 
 def _sin_expectations(a, b, c):
     """E[sin u sin v] = exp(-(a+b)/2) sinh c and E[cos u cos v] = exp(-(a+b)/2) cosh c."""
-    xp = a.__array_namespace__()
+    xp = namespace(a)
     # |c| <= (a+b)/2, so the exponent is never positive; expm1 keeps the relative accuracy of a small sinh. At c = 0
     # either sign is right to every order, where sign(0) = 0 would make the derivatives of sinh vanish.
     sign = xp.where(c < 0, -1.0, 1.0)
@@ -113,7 +114,7 @@ def _sin_expectations(a, b, c):
 
 
 def _sin_moment(a):
-    xp = a.__array_namespace__()
+    xp = namespace(a)
     return -xp.expm1(-2 * a) / 2, xp.exp(-2 * a)
 
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._float64 import float64, jax, jitted, jnp
+from .._float64 import float64, jax, jitted, jnp, namespace
 
 LARGEST_VARIANCE = 1e7
 """Of a pre-activation, in any layer; beyond it closed forms are refused. Derivatives by |x|^2, |x'|^2 and <x, x'> are
@@ -95,7 +95,7 @@ def affine(g, jet, offset):
 
 def first_layer(A, B, C, first, bias):
     """What the layers below act on: variances a, b, their slopes p, r, and the jet of Sigma^0; see :func:`jets`."""
-    xp = C.__array_namespace__()
+    xp = namespace(C)
     zero = xp.zeros_like(C)
     a, b = first * A + bias, first * B + bias
     p, r = xp.full_like(a, first), xp.full_like(b, first)
