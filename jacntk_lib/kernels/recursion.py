@@ -250,7 +250,8 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields, dtype=np.floa
             points = padded(A[:, None], TILES * side, 1), padded(B[None, :], 1, side), padded(C, TILES * side, side)
             with float64():
                 jet = _strip(formulas, tangent, *points, -(-n // side), mlp.depth, *constants, fields)
-        jet = Jet(*(x if x is None else np.asarray(x)[:n, :m].astype(dtype, copy=False) for x in jet))
+        with np.errstate(over="ignore"):  # refused below
+            jet = Jet(*(x if x is None else np.asarray(x)[:n, :m].astype(dtype, copy=False) for x in jet))
         # what leaves the range does so in the highest derivatives first, and BLAS sees every number of two of them in a
         # microsecond or two
         if not math.isfinite(sum(np.vdot(x, x) for x in ((jet.AB, jet.CC) if jet.CC is not None else (jet.B, jet.C)))):
