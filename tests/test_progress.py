@@ -73,7 +73,7 @@ def test_progress_is_told_on_stderr_where_it_is_asked_for(monkeypatch, capsys):
     monkeypatch.setattr(preconditioner, "_LONG", 0.0)
     assert told(None) == told(False) == []  # no terminal here
     first, *lines = told(True)
-    assert first == "jacntk: a preconditioner for 100 unknowns, exact on 20 of them"
+    assert first == "jacntk: a preconditioner for 100 unknowns, exact on up to 20 of them"
     assert all("relative residual" in line and "on the way to 1e-08; at this rate" in line for line in lines)
     assert lines[0].endswith("too little is gained to tell when it ends")
     to_come = [int(line.split("rate ")[1].split(" more")[0]) for line in lines[-5:]]

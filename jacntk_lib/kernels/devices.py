@@ -76,8 +76,8 @@ class Placed(Scalars):
     def stored(self):
         return self._host
 
-    def single(self):
-        return Placed(Stored(self._host).single().stored(), self.devices)
+    def single(self, memory):
+        return Placed(Stored(self._host).single(memory).stored(), self.devices)
 
     def multiply(self, X, Y, v0, V, out):
         """As that of :class:`Scalars`, but one column at a time."""

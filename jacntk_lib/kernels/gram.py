@@ -87,6 +87,11 @@ class JacobianGram(LinearOperator):
 
     _transpose = _adjoint
 
+    @property
+    def recomputed(self) -> bool:
+        """Whether the scalars did not fit in memory and are computed anew in every product."""
+        return self._scalars.recomputed
+
     def scalars(self, rows=slice(None), cols=slice(None)):
         """The eight scalars of some points with some others, unscaled: a tuple (k, k_A, ..., k_CC) of arrays."""
         return self._scalars.block(rows, cols)
@@ -226,17 +231,21 @@ class JacobianGram(LinearOperator):
             raise ValueError("derivatives that are scaled by column cannot be rotated: take the unscaled matrix")
         return JacobianGram(self.X @ basis, None if self.symmetric else self.X2 @ basis, self._scalars)
 
-    def single(self) -> "JacobianGram":
+    def single(self, memory=0) -> "JacobianGram":
         """The same with scalars, and products within blocks of points, in float32, for iterations that correct errors.
 
         Products err by 1e-6 of what their terms add up to, by 1e-5 where scalars are recomputed at depth 11. Scalars in
         memory are copied, at half their size; vectors and results are float64.
 
+        Parameters
+        ----------
+        memory : bytes up to which scalars of a symmetric matrix that were recomputed are kept, 24 N^2.
+
         Raises
         ------
         ValueError : scalars beyond the range of float32; where they are recomputed, at the first product.
         """
-        X2, single = None if self.symmetric else self.X2, self._scalars.single()
+        X2, single = None if self.symmetric else self.X2, self._scalars.single(memory)
         return JacobianGram(self.X, X2, single, self._left, self._right, scale=self.scale)
 
     def colocated(self, matrix):

@@ -19,6 +19,8 @@ _ALL = slice(None)
 class Scalars(abc.ABC):
     """The scalars of N points with M others, wherever they are: what a Gram matrix asks of them."""
 
+    recomputed = False
+
     @abc.abstractmethod
     def block(self, rows, cols) -> Jet:
         """Those of some points with some others, slices or index arrays; arrays of two axes."""
@@ -52,8 +54,8 @@ class Scalars(abc.ABC):
         """
 
     @abc.abstractmethod
-    def single(self) -> "Scalars":
-        """The same in single precision."""
+    def single(self, memory) -> "Scalars":
+        """The same in single precision; kept where they were computed anew, if they fit in ``memory`` bytes."""
 
     def colocated(self, matrix):
         """An (N, N) matrix where the scalars are, for ``matrix @ x`` with x (N, ...) in NumPy and back."""
@@ -81,13 +83,8 @@ class Stored(Scalars):
     def stored(self):
         return self._jet
 
-    def single(self):
-        largest = max(max(x.max(), -x.min()) for x in self._jet)
-        if largest > np.finfo(np.float32).max:
-            raise ValueError(
-                f"a kernel with derivatives of {largest:.1e} leaves the range of float32: keep it in float64, or "
-                "reduce depth, sigma_w or the length of the inputs"
-            )
+    def single(self, memory):
+        _require_single(self._jet)
         return Stored(Jet(*(x.astype(np.float32) for x in self._jet)))
 
     def multiply(self, X, Y, v0, V, out):
@@ -107,6 +104,8 @@ class Stored(Scalars):
 
 class Recomputed(Scalars):
     """Made anew whenever some of them are asked for."""
+
+    recomputed = True
 
     def __init__(self, mlp, tangent, X, X2, dtype=np.float64):
         self._mlp, self._tangent, self._X, self._X2, self._dtype = mlp, tangent, X, X2, dtype
@@ -130,7 +129,9 @@ class Recomputed(Scalars):
             "every product; raise memory to put them on devices"
         )
 
-    def single(self):
+    def single(self, memory):
+        if self._X is self._X2 and 24 * len(self._X) ** 2 <= memory:
+            return Stored(within(self._mlp, self._X, tangent=self._tangent, dtype=np.float32))
         return Recomputed(self._mlp, self._tangent, self._X, self._X2, np.float32)
 
     def multiply(self, X, Y, v0, V, out):
@@ -202,20 +203,24 @@ def value_products(mlp, X, X2, v0, V, *, tangent) -> np.ndarray:
     return out.sum(axis=0)
 
 
-def within(mlp, X, *, tangent) -> Jet:
+def within(mlp, X, *, tangent, dtype=np.float64) -> Jet:
     """The scalars among N points, from the pairs i <= j alone: six (N, N) arrays, k_B and k_BC being transposes.
 
-    Exchanging the points exchanges A with B and nothing else (:meth:`Jet.transposed`).
+    Exchanging the points exchanges A with B and nothing else (:meth:`Jet.transposed`). They are computed in float64,
+    and float32 is their rounding.
     """
     N, lengths = len(X), _squares(X)
-    k, A, C, AB, AC, CC = (np.empty((N, N)) for _ in range(6))
+    k, A, C, AB, AC, CC = (np.empty((N, N), dtype) for _ in range(6))
     jet = Jet(k, A, A.T, C, AB, AC, AC.T, CC)
-    np.matmul(X, X.T, out=k)  # k holds <x, x'> until its tile has been computed
-    np.fill_diagonal(k, lengths)  # the same rounding for <x, x> and |x|^2
+    inner = k if dtype == np.float64 else np.empty((N, N))
+    np.matmul(X, X.T, out=inner)  # k holds <x, x'> until its tile has been computed
+    np.fill_diagonal(inner, lengths)  # the same rounding for <x, x> and |x|^2
     side, tile = on_tiles(mlp, lengths, tangent=tangent)
 
     def fill(rows, cols):
-        part = tile(lengths[rows], lengths[cols], k[rows, cols])
+        part = tile(lengths[rows], lengths[cols], inner[rows, cols])
+        if dtype == np.float32:
+            _require_single(part)
         for matrix, upper, lower in zip(jet, part, part.transposed(), strict=True):
             matrix[cols, rows] = lower
             matrix[rows, cols] = upper
@@ -226,6 +231,16 @@ def within(mlp, X, *, tangent) -> Jet:
 
     on_all_cores(fill, list(above(slice(0, N), slice(0, N), TILES * side, side)))
     return jet
+
+
+def _require_single(jet):
+    """Raise ValueError where a scalar leaves the range of float32."""
+    largest = max(max(x.max(), -x.min()) for x in jet)
+    if largest > np.finfo(np.float32).max:
+        raise ValueError(
+            f"a kernel with derivatives of {largest:.1e} leaves the range of float32: keep it in float64, or "
+            "reduce depth, sigma_w or the length of the inputs"
+        )
 
 
 def pairwise(mlp, X, X2, *, tangent) -> Jet:

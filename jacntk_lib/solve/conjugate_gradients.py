@@ -12,8 +12,10 @@ from .report import Report
 _TINY = 1e-13  # relative size of a direction of the block that depends on the others
 
 
-def solve_shifted(multiply, b, ridge, precondition, *, options, largest, aim=1.0):
+def solve_shifted(multiply, b, ridge, precondition, *, options, largest, aim=1.0, roughly=None):
     """``(x, Report)`` with ``multiply(x) + ridge x = b``, b (n, K).
+
+    ``roughly`` multiplies to some digits, and takes the place of ``multiply`` but where the residual is measured.
 
     To ``aim`` times the tolerance of ``options`` (an :class:`~jacntk_lib.solve.Iterative`) where rounding lets it, to
     the tolerance at least. ``largest`` is the largest eigenvalue of what multiplies, or a bound, for the condition
@@ -29,6 +31,7 @@ def solve_shifted(multiply, b, ridge, precondition, *, options, largest, aim=1.0
         lambda v: multiply(v) + ridge * v,
         b,
         precondition,
+        roughly=None if roughly is None else lambda v: roughly(v) + ridge * v,
         tolerance=aim * tolerance,
         max_iterations=options.max_iterations,
         hopeless=progress.hopeless,
@@ -58,14 +61,17 @@ def _why(residual, history, ridge, condition, options):
     return said + "; ".join([*ways, "a finite time, or dense matrices (solver='exact')"])
 
 
-def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations, hopeless=lambda history: False):
+def conjugate_gradients(
+    multiply, b, precondition, *, tolerance, max_iterations, hopeless=lambda history: False, roughly=None
+):
     """``(x, residual, history)`` with ``multiply(x) = b``, b (n, K).
 
     Until ``|multiply(x) - b| <= tolerance |b|`` in every column; the residual is the largest of these ratios, and the
     history has one after every product.
 
     The residual is measured at the end; where rounding has parted it from the one carried along, the iteration starts
-    again from what it has, as long as that helps. It ends early where ``hopeless`` says so of the history.
+    again from what it has, as long as that helps. It ends early where ``hopeless`` says so of the history. Where
+    ``roughly`` is given, the iteration multiplies by that, and only the measured residual by ``multiply``.
     """
     sizes = np.linalg.norm(b, axis=0)
     sizes[sizes == 0] = 1.0
@@ -75,7 +81,7 @@ def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations,
         return len(history) >= max_iterations or hopeless(history)
 
     while relative > tolerance and not ended():
-        improved = x + _block_iteration(multiply, rest, precondition, tolerance, sizes, history, ended)
+        improved = x + _block_iteration(roughly or multiply, rest, precondition, tolerance, sizes, history, ended)
         rest, before = b - multiply(improved), relative
         now = float((np.linalg.norm(rest, axis=0) / sizes).max())
         history.append(now)

@@ -4,33 +4,47 @@ Weights of the derivatives that are a product, :math:`D^{1/2} = p_i q_a` for poi
 part of S ``k_C`` (weighted by p) tensored with diag(q^2), plus terms that couple derivatives with each other and with
 the values. Those terms carry the coordinates of the points, so they count in columns that the points extend in, and for
 smooth functions of the point: a field of derivatives that is no gradient has no energy in Theta, but all of it in k_C.
-With the eigenvectors u_p of that N x N matrix, of eigenvalues e_p, the preconditioner is the inverse of P, which is
 
-- *exact*, by a Cholesky factor, on all values and on those ``u_p`` tensored with a column a whose ``e_p x_a`` is
-  largest, x_a being the root mean square of column a, and
-- ``k_C`` tensored with diag(q^2), which is diagonal there, on the rest.
+So it takes orthonormal vectors u_p over the points, leading eigenvectors, of eigenvalues e_p, of a matrix T: k_C and a
+tenth as much of the values' kernel, so that points without derivatives are seen, too. Up to ``_LANDMARKS`` points
+these are all, beyond them those of a Nystroem approximation, from the columns of T at random landmarks. Rows of S are
+combined along ``u_p`` tensored with the values or a column, and the preconditioner is the inverse of P, which is
+
+- *exact*, by a Cholesky factor, on those whose ``e_p x_a`` is largest: x_a is the root mean square of column a, and for
+  the values the trace of their kernel over that of k_C,
+- the diagonal of the values' kernel and of k_C, times q_a^2, on the others, without couplings, and
+- the mean energy, one number for the values and one per column, on whatever is orthogonal to the ``u_p``.
 
 Where all columns weigh the same, their principal axes take their place.
 
-Derivatives that were not observed here and there get the weight p_i q_a all the same, and then the rows of P are
-restricted to the others: with M the missing rows, :math:`P_{RR}^{-1} = (P^{-1} - P^{-1}_{\cdot M} (P^{-1}_{MM})^{-1}
-P^{-1}_{M \cdot})_{RR}`. Weights that are no product even so are replaced by one, which costs iterations.
+Rows that were not observed here and there get the weight that they would have had all the same, and then the rows of P
+are restricted to the others: with M the missing rows, :math:`P_{RR}^{-1} = (P^{-1} - P^{-1}_{\cdot M}
+(P^{-1}_{MM})^{-1} P^{-1}_{M \cdot})_{RR}`. Weights that are no product even so are replaced by one, which costs
+iterations.
 
-Its matrix on the exact part is made of products of N x N matrices with (N, M) ones, no product with S among them.
+The matrix on the exact part takes one pass over the pairs of points, and products of N x N matrices with (N, M) ones.
 """
 
 import numpy as np
 import scipy.linalg
 
 from ..errors import ConvergenceError
-from ..kernels.scalars import ROWS_AT_ONCE, batches, slices
+from ..kernels.scalars import slices
 from .progress import tell
 
-_PRODUCTS = 100  # with the kernel, whose arithmetic a Cholesky factor may cost where it fits in memory
-_MISSING_ROWS = 5000  # derivatives not observed that P is restricted from, at most
+VALUE = 3
+_LANDMARKS = 3000  # of the Nystroem approximation; the eigenvectors of a matrix of their number take some seconds
+_VALUES = 0.1  # of k_C's trace: the part of the values in T
+_KEPT = 2 / 3  # of its eigenvectors: the last ones are the landmarks' rather than the kernel's
+_PRODUCTS = 20  # with the kernel, whose time the exact part may cost where it fits in memory
+_PAIR = 1700  # operations that a pair of points costs in a product, besides 6 per column: reading its scalars
+_PAIR_ANEW = 4000  # and computing them
+_ROWS_AT_ONCE = 256  # points whose pairs with all others are looked at together
+_MISSING_ROWS = 5000  # rows not observed that P is restricted from, at most
 _LONG = 5e11  # operations on the way to it, some ten seconds, of which it says so
 _SWEEPS = 30  # that find the weights' factors by point and by column
-_LEADING = 4  # pairs per column, in the mean, that it is exact on in any case
+_LEADING = 4  # rows for the values and for every column, in the mean, that it is exact on in any case
+_SINGLE = float(np.finfo(np.float32).eps)
 
 
 class Preconditioner:
@@ -42,28 +56,31 @@ class Preconditioner:
     root : what the rows of the kernel at Z are multiplied by in S, (N, 1+d): square roots of the weights D, times
         ``input_scale`` where it is one number per column; 0 where nothing was observed.
     options : an :class:`~jacntk_lib.solve.Iterative`, for its ``exact_rows``, ``memory`` and ``verbose``.
-    ridge : the smallest that it will be asked for; where k_C is below it, nothing is gained by being exact.
+    ridge : the smallest that it will be asked for; where T is below it, nothing is gained by being exact.
     """
 
     def __init__(self, gram, root, options, ridge=0.0):
         N, d = gram.Z.shape
-        rows = options.exact_rows or affordable_rows(N, d, options.memory)
-        if 10 * N**3 + rows**3 / 3 > _LONG:
-            tell(options.verbose, f"a preconditioner for {N * (1 + d)} unknowns, exact on {max(rows, N)} of them")
+        self._unknowns = N * (1 + d)
+        rows = options.exact_rows or affordable_rows(N, d, options.memory, anew=gram.recomputed)
+        if 6 * N**2 * rows + rows**3 / 3 > _LONG:
+            tell(options.verbose, f"a preconditioner for {self._unknowns} unknowns, exact on up to {rows} of them")
+        by_value = np.where((root[:, 0] > 0) | (root == 0).all(axis=1), root[:, 0], root[:, 0].max())
         by_point, by_column = _product(root[:, 1:])
-        self._missing = np.flatnonzero((np.insert(np.outer(by_point, by_column), 0, 0.0, axis=1) > 0) & (root == 0))
+        weights = np.concatenate([by_value[:, None], np.outer(by_point, by_column)], axis=1)
+        self._missing = np.flatnonzero((weights > 0) & (root == 0))
         self._axes, X = None, gram.Z  # columns, or the principal axes instead
         if (by_column == by_column[0]).all():
             self._axes = scipy.linalg.eigh(X.T @ X, check_finite=False)[1]
             X = X @ self._axes
-        weighted = by_point[:, None] * gram.k_C * by_point
-        e, U = scipy.linalg.eigh(weighted, driver="evd", overwrite_a=True, check_finite=False)
-        e, U = np.maximum(e[::-1], 0.0), np.ascontiguousarray(U[:, ::-1])
-        self._e = np.outer(e, by_column**2)  # (N, d): what P is on the rest
-        score = np.where(self._e > ridge, np.outer(e, np.linalg.norm(X, axis=0)), 0.0)
-        counts = _leading(score, max(rows - N, 0))
-        self._pairs = np.concatenate([np.arange(count) * d + a for a, count in enumerate(counts)])
-        self._matrix = _galerkin(gram, X, root[:, 0], by_point[:, None] * U[:, : max(counts)], counts, by_column)
+        e, U, value = _vectors(gram, by_value, by_point, by_column.max(), ridge)
+        extent = np.insert(np.linalg.norm(X, axis=0) / np.sqrt(N), 0, value)
+        score = np.where(e[:, None] > ridge, np.outer(e, extent), 0.0)
+        counts = _leading(score, rows)
+        self._pairs = np.concatenate([np.arange(count) * (1 + d) + a for a, count in enumerate(counts)])
+        # rounding of single precision is nothing beside such a ridge
+        self._rounding, dtype = (_SINGLE, np.float32) if ridge > _SINGLE * e[0] / 2 else (0.0, np.float64)
+        self._matrix, self._along, self._beyond = _galerkin(gram, X, by_value, by_point, U, counts, by_column, dtype)
         self._diagonal = self._matrix.diagonal().copy()
         self._into, self._back = gram.colocated(U.T), gram.colocated(U)  # where the kernel is
 
@@ -80,9 +97,9 @@ class Preconditioner:
         whole, missing = self._on_all_rows(ridge), self._missing
         if not 0 < len(missing) <= _MISSING_ROWS:
             return whole
-        n, m = self._e.size + len(self._e), len(missing)
+        n, m = self._unknowns, len(missing)
         inverse = np.empty((m, m))
-        for some in slices(m, ROWS_AT_ONCE):
+        for some in slices(m, _ROWS_AT_ONCE):
             inverse[:, some] = whole(_spread(np.eye(m)[:, some], missing, n))[missing]
         factor = scipy.linalg.cho_factor((inverse + inverse.T) / 2, lower=True, overwrite_a=True, check_finite=False)
 
@@ -96,30 +113,34 @@ class Preconditioner:
         return apply
 
     def _on_all_rows(self, ridge):
-        (N, d), size = self._e.shape, float(self._diagonal.max())
+        P, d, size = len(self._along), self._along.shape[1] - 1, float(self._diagonal.max())
         # without ridge the matrix may be singular; this is no part of the solution, only of the way to it
         ridge, asked = max(ridge, 1e-13 * self.exact_rows * size), ridge
         try:
-            factor = self._factor(ridge)
+            factor = self._factor(ridge + self._rounding * size)
         except scipy.linalg.LinAlgError as error:
             raise ConvergenceError(
                 f"float64 does not tell the kernel, of size {size:.1e}, from an indefinite matrix with a ridge of "
                 f"{asked:.1e} ({error}); take a larger ridge, or reduce depth, sigma_w or the length of the inputs"
             ) from error
-        rest, axes = (self._e + ridge).reshape(N * d, 1), self._axes
+        along, beyond, axes = 1 / (self._along + ridge), 1 / (self._beyond + ridge)[:, None], self._axes
 
         def apply(x):
-            K = x.shape[1]
+            K, N = x.shape[1], len(x) // (1 + d)
             x = x.reshape(N, 1 + d, K)
-            slopes = x[:, 1:] if axes is None else axes.T @ x[:, 1:]
-            slopes = (self._into @ np.ascontiguousarray(slopes).reshape(N, d * K)).reshape(N * d, K)
-            exact = np.concatenate([x[:, 0], slopes[self._pairs]])
-            exact = scipy.linalg.cho_solve(factor, exact, overwrite_b=True, check_finite=False)
-            slopes = slopes / rest  # not in place: what comes from a device is read-only
-            slopes[self._pairs] = exact[N:]
-            slopes = (self._back @ slopes.reshape(N, d * K)).reshape(N, d, K)
-            out = np.empty_like(x)
-            out[:, 0], out[:, 1:] = exact[:N], slopes if axes is None else axes @ slopes
+            if axes is not None:
+                x = np.concatenate([x[:, :1], axes.T @ x[:, 1:]], axis=1)
+            inside = (self._into @ x.reshape(N, (1 + d) * K)).reshape(P * (1 + d), K)
+            exact = scipy.linalg.cho_solve(factor, inside[self._pairs], overwrite_b=True, check_finite=False)
+            solved = along.reshape(P * (1 + d), 1) * inside
+            solved[self._pairs] = exact
+            if P < N:
+                solved -= (beyond * inside.reshape(P, 1 + d, K)).reshape(P * (1 + d), K)
+            out = (self._back @ solved.reshape(P, (1 + d) * K)).reshape(N, 1 + d, K)
+            if P < N:
+                out = out + beyond * x
+            if axes is not None:
+                out = np.concatenate([out[:, :1], axes @ out[:, 1:]], axis=1)
             return out.reshape(N * (1 + d), K)
 
         return apply
@@ -135,14 +156,16 @@ class Preconditioner:
         return scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
 
 
-def affordable_rows(N, d, memory):
+def affordable_rows(N, d, memory, anew):
     """How many rows to be exact on for N points in R^d.
 
-    So many that the Cholesky factor takes as much arithmetic as ``_PRODUCTS`` products with the kernel, ``6 N^2 d``
-    each, and no more than ``memory`` bytes; but the N values and ``_LEADING`` d others in any case.
+    So many that making their matrix, ``6 N^2`` operations each, and its Cholesky factor take about the time of
+    ``_PRODUCTS`` products with the kernel, and that what is made of them, ``8 (rows + N)`` bytes each, fits in
+    ``memory``; but ``_LEADING`` for the values and every column in any case.
     """
-    rows = min((18 * _PRODUCTS * N**2 * d) ** (1 / 3), (memory / 8) ** 0.5)
-    return min(max(int(rows), N + _LEADING * d), N * (1 + d))
+    operations = _PRODUCTS * N**2 * (6 * d + (_PAIR_ANEW if anew else _PAIR))
+    rows = min(operations / (6 * N**2), (3 * operations) ** (1 / 3), (np.sqrt(N**2 + memory / 2) - N) / 2)
+    return min(max(int(rows), _LEADING * (1 + d)), N * (1 + d))
 
 
 def _leading(score, count):
@@ -180,40 +203,83 @@ def _mean(squares, factor, observed, axis):
     return ratio.sum(axis=axis) / np.maximum(observed.sum(axis=axis), 1)
 
 
-def _galerkin(gram, X, values, u, counts, by_column):
-    r"""Z^T S Z for Z = [values, the first ``counts[a]`` columns of u (N, P) with the column a of the derivatives].
+def _vectors(gram, by_value, by_point, largest, ridge):
+    """``(e, U, value)``: orthonormal vectors over the points, U (N, P), their energies e (P,), descending.
+
+    They are the leading eigenvectors of T, ``largest**2 k_C`` plus the values' kernel with ``_VALUES`` of its trace, so
+    that points without derivatives are seen, too. ``value`` is the ratio of the two traces as they are.
+    """
+    N, landmarks = len(gram.Z), np.arange(len(gram.Z))
+    if N > _LANDMARKS:
+        landmarks = np.sort(np.random.default_rng(0).choice(N, _LANDMARKS, replace=False))
+    columns, values = np.empty((2, N, len(landmarks)))
+    for rows in slices(N, _ROWS_AT_ONCE):
+        k, _, _, C, *_ = gram.scalars(rows, landmarks)
+        values[rows] = by_value[rows, None] * k * by_value[landmarks]
+        columns[rows] = largest**2 * (by_point[rows, None] * C * by_point[landmarks])
+    value, part = 1.0, 1.0  # without derivatives
+    if slopes := columns[landmarks].trace():
+        value = values[landmarks].trace() / slopes
+        part = _VALUES / value if value else 0.0
+    columns += part * values
+    del values
+    if N <= _LANDMARKS:
+        e, U = scipy.linalg.eigh(columns, driver="evd", overwrite_a=True, check_finite=False)
+        return np.maximum(e[::-1], 0.0), np.ascontiguousarray(U[:, ::-1]), value
+    square = columns[landmarks]
+    square = (square + square.T) / 2
+    square[np.diag_indices(_LANDMARKS)] += 1e-12 * np.trace(square)  # so that rounding leaves it a Cholesky factor
+    factor = scipy.linalg.cholesky(square, lower=True, overwrite_a=True, check_finite=False)
+    half = scipy.linalg.solve_triangular(factor, columns.T, lower=True, overwrite_b=True, check_finite=False)
+    e, V = scipy.linalg.eigh(half @ half.T, driver="evd", overwrite_a=True, check_finite=False)
+    e, V = e[::-1], V[:, ::-1]
+    count = max(1, np.count_nonzero(e[: int(_KEPT * _LANDMARKS)] > max(ridge, 1e-10 * e[0])))
+    return e[:count], half.T @ (V[:, :count] / np.sqrt(e[:count])), value
+
+
+def _galerkin(gram, X, by_value, by_point, U, counts, by_column, dtype):
+    r"""``(Z^T S Z, e, means)`` for Z = [values along U, the first ``counts[a]`` columns of U with the column a].
 
     With ``F_pa = u_p x_a`` the block of (p, a) and (q, b) is ``4 F_pa^T k_AB F_qb + 2 F_pa^T diag(x_b) k_AC u_q +
     2 (k_AC u_p)^T diag(x_a) F_qb + u_p^T diag(x_b) k_CC F_qa``, and ``u_p^T k_C u_q`` where a = b, times q_a q_b.
+    e are the energies of U, and the means those of values and derivatives orthogonal to U.
     """
-    N, P = u.shape
+    N, P = U.shape
     ends = np.cumsum(counts)
-    F = np.concatenate([X[:, a, None] * u[:, :count] for a, count in enumerate(counts)], axis=1)
-    scales = np.concatenate([np.ones(N), np.repeat(by_column, counts)])
-    out = np.empty((N + ends[-1], N + ends[-1]))
-    ABF, CCF, Cu, ACu = np.empty_like(F), np.empty_like(F), np.empty((N, P)), np.empty((N, P))
-    for rows in batches(N, N):  # each scalar is asked for once: they may be computed anew
-        k, _, B, C, AB, AC, _, CC = gram.scalars(rows)
-        out[rows, :N] = values[rows, None] * k * values
-        out[rows, N:] = values[rows, None] * (2 * (B @ F))
-        Cu[rows], ACu[rows], ABF[rows], CCF[rows] = C @ u, 2 * (AC @ u), AB @ F, CC @ F
-    out[N:, N:] = 4 * (F.T @ ABF)
-    del ABF
-    places = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
-    for i, a in enumerate(order := np.argsort(-counts, kind="stable")):
-        out[:N, N + places[a].start : N + places[a].stop] += (values * X[:, a])[:, None] * Cu[:, : counts[a]]
-        for b in order[i:]:  # of at most as many columns of u as a
-            n, m = counts[a], counts[b]
-            both = (X[:, a] * X[:, b])[:, None]
-            block = u[:, :n].T @ (both * ACu[:, :m] + X[:, b, None] * CCF[:, places[a]][:, :m])
-            block += (both * ACu[:, :n]).T @ u[:, :m]
-            if a == b:
-                block += u[:, :n].T @ Cu[:, :n]
-            here, there = (slice(N + places[c].start, N + places[c].stop) for c in (a, b))
-            out[here, there] += block
-            if a != b:
-                out[there, here] += block.T
-    out[N:, :N] = out[:N, N:].T
-    out *= scales
-    out *= scales[:, None]
-    return out
+    V, places = counts[0], [slice(end - count, end) for count, end in zip(counts, ends, strict=True)][1:]
+    counts = counts[1:]
+    order = np.argsort(-counts, kind="stable")
+    v, u = by_value[:, None] * U, by_point[:, None] * U
+    X, v, u = (array.astype(dtype, copy=False) for array in (X, v, u))
+    F = _with_columns(u, X, counts)
+    half = np.zeros((ends[-1], ends[-1]))  # with its transpose it is all
+    energies, totals = np.zeros((2, P)), np.zeros(2)
+    for rows in slices(N, _ROWS_AT_ONCE):  # each scalar is asked for once: they may be computed anew
+        k, _, B, C, AB, AC, _, CC = (scalar.astype(dtype, copy=False) for scalar in gram.scalars(rows))
+        x, ours = X[rows], u[rows]
+        kv, Cu, CCF = k @ v, C @ u, CC @ F
+        half[:V, :V] += v[rows, :V].T @ kv[:, :V] / 2
+        half[:V, V:] += v[rows, :V].T @ (2 * (B @ F) + _with_columns(Cu, x, counts))
+        half[V:, V:] += F[rows].T @ (2 * (AB @ F) + _with_columns(2 * (AC @ u), x, counts))
+        same = ours.T @ Cu
+        for i, a in enumerate(order):
+            for b in order[i:]:  # of at most as many columns of u as a
+                block = ours[:, : counts[a]].T @ (x[:, b, None] * CCF[:, places[a].start - V :][:, : counts[b]])
+                if a == b:
+                    block = (block + same[: counts[a], : counts[a]]) / 2
+                half[places[a], places[b]] += block
+        energies += np.einsum("np,np->p", v[rows], kv), same.diagonal()
+        totals += [by[rows] ** 2 @ one[:, rows].diagonal() for by, one in ((by_value, k), (by_point, C))]
+    half += half.T
+    scales = np.concatenate([np.ones(V), np.repeat(by_column, counts)])
+    half *= scales
+    half *= scales[:, None]
+    beyond = np.maximum(totals - energies.sum(axis=1), 0.0) / max(N - P, 1)
+    weights = np.insert(by_column**2, 0, 1.0)
+    which = np.minimum(np.arange(len(weights)), 1)  # the values' energies, then the derivatives' for every column
+    return half, np.maximum(energies.T, 0.0)[:, which] * weights, beyond[which] * weights
+
+
+def _with_columns(u, x, counts):
+    """The first ``counts[a]`` columns of u (n, P) times column a of x (n, d), for all a side by side."""
+    return np.concatenate([x[:, a, None] * u[:, :count] for a, count in enumerate(counts)], axis=1)

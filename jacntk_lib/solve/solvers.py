@@ -51,15 +51,16 @@ class Iterative:
     max_iterations : products in one solve at most, all outputs at once. A solve whose rate of late says that these will
         not do by far is given up after a quarter of them.
     preconditioned : ``False`` is plain conjugate gradients, to see what the preconditioner is worth.
-    exact_rows : how many rows, N values and some of the N d derivatives, the preconditioner is exact on. More mean
-        fewer products and a larger Cholesky factor, 8 bytes for each of its entries. ``None`` is so many that the
-        factor takes about the arithmetic of a hundred products and fits in ``memory``, (1800 N^2 d)^(1/3), but N + 4 d
-        in any case.
+    exact_rows : how many rows, smooth combinations of the N values and N d derivatives, the preconditioner is exact on.
+        More mean fewer products and a larger matrix, 8 bytes for each of its entries. ``None`` is so many that they
+        take about the time of twenty products and fit in ``memory``.
     memory : bytes that the kernel scalars among the training points may take, as in :func:`jacntk_lib.jacobian_ntk`
-        (where they do not fit, every product recomputes them), and bytes that the preconditioner's factor may take. Two
-        or three N x N matrices come on top.
+        (where they do not fit, every product recomputes them), and bytes that the preconditioner's exact
+        part may take. Two or three matrices of N rows and min(N, 3000) columns come on top.
     devices : where products among the training points run, as in :meth:`jacntk_lib.JacobianGram.on`: "gpu", or some of
         ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
+    single : products in single precision, which are faster and, kept in memory, half as large: up to 13,000 points in
+        the default ``memory``. The residual is measured, and corrected where it has to be, in double precision.
     verbose : whether a solve that takes longer than ten seconds says on stderr how far it is, and when it expects to
         end; ``None`` where that is a terminal.
 
@@ -81,6 +82,7 @@ class Iterative:
     exact_rows: int | None = None
     memory: int = MEMORY
     devices: str | Sequence[Any] | None = None
+    single: bool = False
     verbose: bool | None = None
 
     def __post_init__(self):
@@ -93,8 +95,8 @@ class Iterative:
     def solve(self, gram, b, *, ridge):
         r"""``(x, report)`` with :math:`(G + \rho I) x = b`; nothing dense of size n is formed.
 
-        The columns of b share one Krylov space. The preconditioner is exact on all values and, column by column, on
-        leading eigenvectors of k_C, and k_C on the rest: an N x N eigenproblem and a Cholesky factor of ``exact_rows``.
+        The columns of b share one Krylov space. The preconditioner is exact on ``exact_rows`` smooth combinations of
+        rows and diagonal on the others, see :mod:`jacntk_lib.solve.preconditioner`.
 
         Parameters
         ----------
@@ -124,6 +126,7 @@ class Iterative:
             precondition,
             options=self,
             largest=float(gram.diagonal().sum()),  # the trace bounds the largest eigenvalue
+            roughly=gram.single(self.memory).__matmul__ if self.single else None,
         )
         return x.reshape(b.shape), report
 
