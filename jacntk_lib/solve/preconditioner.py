@@ -62,7 +62,7 @@ class Preconditioner:
     def __init__(self, gram, root, options, ridge=0.0):
         N, d = gram.Z.shape
         self._unknowns = N * (1 + d)
-        anew = gram.recomputed and not (options.single and 24 * N**2 <= options.memory)
+        anew = gram.recomputed and not (options.single and options.memory >= 24 * N**2)
         rows = options.exact_rows or affordable_rows(N, d, options.memory, anew=anew)
         if 6 * N**2 * rows + rows**3 / 3 > _LONG:
             tell(options.verbose, f"a preconditioner for {self._unknowns} unknowns, exact on up to {rows} of them")
