@@ -12,7 +12,7 @@ the condition. The basis is orthogonalised in full; it is short.
 time.
 
 Errors are relative: the residual of the solve at infinite time; 0 for an exact recursion, and for nothing to do; else,
-estimated by how far apart the last two approximations are, the larger of :math:`|(S + \rho I)(q - q^*)| / |b|`, how
+estimated by how far apart the last approximations are and how fast that falls, the larger of :math:`|(S + \rho I)(q - q^*)| / |b|`, how
 wrong the training outputs are, and :math:`|q - q^*| / |q|`. The first alone is blind to directions that have trained
 fully, which matter at new points.
 """
@@ -31,6 +31,7 @@ from .dense import default_cutoff
 from .schedules import GradientDescent, Limit
 
 STEPS_ONE_BY_ONE = 256
+_SLOWEST = 0.95  # rate of convergence that the estimate of the error reckons with
 _MAX_BASIS = 60  # solves for one finite time
 _POLES_PER_TIME = 10  # elapsed time over gamma
 
@@ -167,7 +168,8 @@ class KrylovSolver:
             outputs = np.linalg.norm(self._weighted.multiply(step) + self._ridge * step, axis=0)
             inputs = np.linalg.norm(step, axis=0) / np.linalg.norm(q, axis=0)
             before, change = change, float(max(outputs.max(), inputs.max()))
-            error = max(change, 0.1 * before)
+            rate = min(change / before, _SLOWEST) if before else 0.0
+            error = max(change * max(1.0, rate / (1.0 - rate)), 0.5 * before)
             norms = np.linalg.norm(image, axis=0)
             norms[norms < 1e-14 * reach] = 0.0  # the space of that output holds everything there is
             whole = m == len(b) or not norms.any()
