@@ -12,9 +12,9 @@ the condition. The basis is orthogonalised in full; it is short.
 time.
 
 Errors are relative: the residual of the solve at infinite time; 0 for an exact recursion, and for nothing to do; else,
-estimated by how far apart the last approximations are and how fast that falls, the larger of :math:`|(S + \rho I)(q - q^*)| / |b|`, how
-wrong the training outputs are, and :math:`|q - q^*| / |q|`. The first alone is blind to directions that have trained
-fully, which matter at new points.
+estimated by how far apart the last approximations are and how fast that falls, the larger of
+:math:`|(S + \rho I)(q - q^*)| / |b|`, how wrong the training outputs are, and :math:`|q - q^*| / |q|`. The first alone
+is blind to directions that have trained fully, which matter at new points.
 """
 
 import math
