@@ -33,11 +33,12 @@ SOURCES := $(shell find book jacntk_lib benchmarks/results _config.yml _toc.yml 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env environments book pdf serve notebooks prose test lint format unit pairs nbval site workflow check-all mutants ranks latest one-core bench readme-figure circle lock clean distclean
+.PHONY: help env environments book pdf serve notebooks prose test lint format unit pairs nbval built site workflow check-all mutants ranks latest one-core bench readme-figure circle lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
 	@echo "make test       everything that CI runs"
+	@echo "make nbval      execute the chapters' notebooks again (make test compares what the built book put out)"
 	@echo "make env        the environment alone, in $(VENV); make environments: that of the sweep, too"
 	@echo "make pdf        the whole book as one PDF, _build/jacntk.pdf (needs Chromium)"
 	@echo "make serve      the built book on http://localhost:$(PORT)"
@@ -113,7 +114,7 @@ test: $(ENVIRONMENT)
 	@$(call stage,pairs,$(MAKE) --no-print-directory pairs)
 	@$(call stage,book,$(MAKE) --no-print-directory book QUIET=-q)
 	@$(call stage,unit,$(MAKE) --no-print-directory unit)
-	@$(call stage,nbval,$(MAKE) --no-print-directory nbval)
+	@$(call stage,nbval,$(MAKE) --no-print-directory built)
 	@$(call stage,site,$(MAKE) --no-print-directory site)
 	@$(call stage,workflow,$(MAKE) --no-print-directory workflow)
 	@echo; echo "All tests passed."
@@ -140,7 +141,11 @@ unit: $(ENVIRONMENT)
 pairs: $(ENVIRONMENT)
 	$(BIN)/python tools/notebooks.py check
 
-# the chapters' notebooks run again, every text output compared with the stored one
+# nbval's comparison of every text output with the stored one: of what the book put out, executing nothing again,
+built: book
+	$(BIN)/python -m pytest -q -p tools.built book/notebooks
+
+# and of the notebooks executed again, in their own folder
 nbval: $(ENVIRONMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope $(NBVAL) book/notebooks
 
@@ -149,7 +154,7 @@ site: book
 
 # the sweep: dry runs of the full grid, and a small one for real
 workflow: $(ENVIRONMENT) $(SNAKEMAKE)/stamp
-	JACNTK_SNAKEMAKE=$(abspath $(SNAKEMAKE)/bin/snakemake) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_workflow.py
+	JACNTK_SNAKEMAKE=$(abspath $(SNAKEMAKE)/bin/snakemake) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/test_workflow.py
 
 $(SNAKEMAKE)/stamp: workflow/requirements.lock
 	@test -x $(SNAKEMAKE)/bin/python || "$(PYTHON)" -m venv $(SNAKEMAKE)

@@ -3,8 +3,9 @@
     python tools/notebooks.py write [CHAPTER ...]   execute the chapters: all, or those whose name begins so
     python tools/notebooks.py check                 compare the pairs without executing anything
 
-A stored notebook is the chapter plus its text outputs: nbval executes it again and compares them. Pictures are
-stripped (nbval cannot compare them), and so is whatever differs from run to run: cell ids, times, versions.
+A stored notebook is the chapter plus its text outputs: nbval compares them with what the built book put out
+(tools/built.py). Pictures are stripped (nbval cannot compare them), and so is whatever differs from run to run: cell
+ids, times, versions.
 """
 
 import difflib

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest import mock
 
 from jupyter_cache import get_cache
@@ -26,6 +27,12 @@ def at_once():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     return max(1, min(cores, memory // MEMORY_PER_CHAPTER))
+
+
+def execute(notebook, timeout, allow_errors):
+    """Run a chapter in an empty folder, as ``run_in_temp`` in _config.yml has it, so that it holds in any other."""
+    with TemporaryDirectory() as folder:
+        return single_nb_execution(notebook, folder, timeout, allow_errors)
 
 
 def execute_ahead(app, env, docnames):
@@ -50,10 +57,7 @@ def execute_ahead(app, env, docnames):
     # each with one thread, so that those of several do not wait for each other
     with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}), ProcessPoolExecutor(workers, AFRESH) as pool:
         options = settings.execution_timeout, settings.execution_allow_errors
-        running = {
-            pool.submit(single_nb_execution, notebook, str(path.parent), *options): path
-            for path, notebook in waiting.items()
-        }
+        running = {pool.submit(execute, notebook, *options): path for path, notebook in waiting.items()}
         try:
             for future in as_completed(running):
                 path, done = running[future], future.result()

@@ -290,18 +290,19 @@ MEETING = """
 import time
 from pathlib import Path
 
-Path("OWN").touch()
+found = list(Path().iterdir())
+Path("FOLDER/OWN").touch()
 end = time.monotonic() + 60
-while not Path("OTHER").exists():
+while not Path("FOLDER/OTHER").exists():
     assert time.monotonic() < end, "nobody came"
     time.sleep(0.01)
-print("met")
+print("met", found)
 ```
 """
 
 
 def test_chapters_run_at_the_same_time_and_what_fails_is_left_to_sphinx(tmp_path, monkeypatch):
-    """Two chapters that wait for each other; one that fails; one of words."""
+    """Two chapters that wait for each other, in empty folders; one that fails; one of words."""
     pages = {
         "one": FRONT + MEETING.replace("OWN", "a").replace("OTHER", "b"),
         "two": FRONT + MEETING.replace("OWN", "b").replace("OTHER", "a"),
@@ -309,7 +310,7 @@ def test_chapters_run_at_the_same_time_and_what_fails_is_left_to_sphinx(tmp_path
         "words": "# Words",
     }
     for name, text in pages.items():
-        (tmp_path / f"{name}.md").write_text(text)
+        (tmp_path / f"{name}.md").write_text(text.replace("FOLDER", str(tmp_path)))
     settings = NbParserConfig(execution_mode="cache", execution_cache_path=str(tmp_path / "cache"))
     env = SimpleNamespace(
         mystnb_config=settings, myst_config=MdParserConfig(), doc2path=lambda name: str(tmp_path / f"{name}.md")
@@ -319,7 +320,7 @@ def test_chapters_run_at_the_same_time_and_what_fails_is_left_to_sphinx(tmp_path
     cache = get_cache(settings.execution_cache_path)
     kept = {Path(record.uri).stem: cache.get_cache_bundle(record.pk) for record in cache.list_cache_records()}
     assert sorted(kept) == ["one", "two"]
-    assert [kept[name].nb.cells[0].outputs[0].text for name in ("one", "two")] == ["met\n", "met\n"]
+    assert [kept[name].nb.cells[0].outputs[0].text for name in ("one", "two")] == ["met []\n", "met []\n"]
 
 
 @pytest.mark.parametrize(
