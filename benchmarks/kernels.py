@@ -73,7 +73,7 @@ def products(mlp, points, rounds):
     whole = clock * (MANY / points) ** 2
     each = f"{clock / points**2 * 1e9:.0f} ns per pair; of all cores: {cores:.2f} s; {MANY} points: {whole:.0f} s"
     return [
-        row(what, f"{clock:.2f} s", each, whole / PRODUCT, f"of the {PRODUCT:.0f} s asked for", at_most=1),
+        row(what, f"{clock:.2f} s", each, whole / PRODUCT, f"times the {PRODUCT:.0f} s asked for", at_most=1),
         row("the same in single precision", f"{half:.2f} s", f"in double: {clock:.2f} s", clock / half, "times faster"),
     ]
 
@@ -124,7 +124,7 @@ def main():
             f"{scalars['clock ns per pair and layer']:.0f} ns per pair and layer; of all cores: {cores * 1e3:.1f} ms; "
             f"with one product: {product * 1e3:.1f} ms",
             clock / SCALARS,
-            f"of the {SCALARS * 1e3:.0f} ms asked for",
+            f"times the {SCALARS * 1e3:.0f} ms asked for",
             at_most=1,
         ),
         row(
@@ -132,7 +132,7 @@ def main():
             f"{first:.2f} s",
             f"of all cores: {first_cores:.2f} s, nearly all of it compilation",
             first / FIRST,
-            f"of the {FIRST:.0f} s asked for",
+            f"times the {FIRST:.0f} s asked for",
             at_most=1,
         ),
         row(
@@ -147,7 +147,7 @@ def main():
             f"{use:.2f} s",
             "nearly all of it the import of scikit-learn; jax takes no part",
             use / USE,
-            f"of the {USE} s asked for",
+            f"times the {USE} s asked for",
             at_most=1,
         ),
     ]
