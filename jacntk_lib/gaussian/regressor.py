@@ -160,6 +160,11 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
                 raise TypeError(f"{name} is a masked array, whose mask would be lost: remove what is masked")
         check_y = {"ensure_2d": False, "ensure_all_finite": "allow-nan", "dtype": np.float64}
         X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64}, check_y))
+        if y.ndim == 2 and y.shape[1] > 1:
+            raise ValueError(
+                f"y has shape {y.shape}, but a model is of one output: give every output a model of its own, fitted to "
+                "y[:, k] with jacobian=J[:, k], the gradients of that output"
+            )
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
         self._check_names()
