@@ -142,9 +142,9 @@ class Factor:
         """K~^{-1} b."""
         return scipy.linalg.cho_solve((self.lower, True), b, check_finite=False)
 
-    def whiten(self, b):
-        """L^{-1} b with L L^T = K~."""
-        return scipy.linalg.solve_triangular(self.lower, b, lower=True, check_finite=False)
+    def whiten(self, b, overwrite=False):
+        """L^{-1} b with L L^T = K~, with ``overwrite`` perhaps in the place of b."""
+        return scipy.linalg.solve_triangular(self.lower, b, lower=True, overwrite_b=overwrite, check_finite=False)
 
     def inverse(self):
         """K~^{-1}, symmetric."""

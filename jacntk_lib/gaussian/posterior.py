@@ -69,8 +69,8 @@ class Posterior:
         """Standard deviations of values (M,)."""
         out = np.empty(len(U))
         for some in self._pieces(len(U), 1):
-            rows = self._factor.whiten(self._value_rows(U[some]).T)
-            out[some] = self.deviations(self._given[1].variances(U[some])[:, 0], np.einsum("nm,nm->m", rows, rows))
+            rows = self._factor.whiten(self._value_rows(U[some]).T, overwrite=True).T
+            out[some] = self.deviations(self._given[1].variances(U[some])[:, 0], np.einsum("mn,mn->m", rows, rows))
         return out
 
     def value_cov(self, U):
@@ -112,7 +112,8 @@ class Posterior:
         seen = self._factor.seen
         if seen.shape[1] == 1:
             return covariance.scalars(U, observations.U).k[:, seen[:, 0]]
-        return covariance.value_rows(U, observations.U)[:, seen]
+        rows = covariance.value_rows(U, observations.U)
+        return rows.reshape(len(U), -1) if seen.all() else rows[:, seen]
 
     def _pieces(self, M, rows):
         at_once = max(1, _NUMBERS_AT_ONCE // (rows * self._weights.size))
