@@ -87,6 +87,7 @@ FITS = [
     }
     | {"noise": 1.0, "noise_gradient": 0.2},
     {"metric": "standard", "optimizer": None, "amplitude": 90.0, "noise": np.linspace(1, 3, 10), "noise_gradient": 1.0},
+    {"metric": "standard", "optimizer": None, "activation": "sin", "scale": 2.0},  # too rough: c > 1
 ]
 
 
@@ -100,6 +101,9 @@ def test_posterior_is_the_dense_formula_in_the_units_of_the_user(data, parameter
     cross = dense(reg, X_new, X)[:, seen]
     mean = cross @ np.linalg.solve(K, t)
     covariance = dense(reg, X_new, X_new) - cross @ np.linalg.solve(K, cross.T)
+    if "noise" not in parameters:  # it was fitted, and belongs to a prediction
+        covariance += np.diag(rows(np.tile(reg.noise_[0], 6), np.tile(reg.noise_gradient_[0], (6, 1))) ** 2)
+    covariance *= reg.widening_**2
     std, size = np.sqrt(np.diag(covariance)).reshape(6, 3), np.abs(dense(reg, X_new, X_new)).max()
     value, value_std = reg.predict(X_new, return_std=True)
     slope, slope_std = reg.predict_jacobian(X_new, return_std=True)
@@ -127,6 +131,9 @@ def test_leave_one_out_is_what_remains_after_a_fit_without_the_point(data, param
         assert_allclose(std[i] ** 2, K[first[i], first[i]] - weights @ K[rest, first[i]], rtol=1e-4)
     assert np.isnan(residual[3])
     assert np.isnan(std[3])
+    given = reg.amplitude != "auto"
+    assert_allclose(reg.widening_, 1 if given else max(1, np.sqrt(np.nanmean((residual / std) ** 2))))
+    assert (reg.widening_ > 1.1) == ("scale" in parameters)
 
 
 @pytest.mark.parametrize("parameters", FITS)
@@ -303,6 +310,7 @@ def test_gradients_alone_determine_a_function_up_to_its_mean():
     reg = JacobianGaussianProcessRegressor().fit(X, np.full(15, np.nan), jacobian=J)
     difference = reg.predict(X) - y
     assert np.ptp(difference) < 0.02 * np.ptp(y)
+    assert reg.widening_ == 1  # no value says whether the band is right
     one = JacobianGaussianProcessRegressor().fit(X, np.r_[y[0], np.full(14, np.nan)], jacobian=J)
     assert_allclose(one.predict(X), y, atol=0.02 * np.ptp(y))
 
@@ -428,7 +436,7 @@ def test_variances_below_zero_are_rounding_or_an_error(data):
     std = reg.predict(X, return_std=True)[1]  # 0 at observed values, up to the floor of the noise
     assert np.all(np.delete(std, 3) < 1e-3 * reg.amplitude_)
     assert std[3] > np.delete(std, 3).max()
-    reg.posterior_._factor.lower *= 0.5  # as a factor of another matrix would be
+    reg.posterior_._factor.inverse_lower *= 2  # as a factor of another matrix would be
     with pytest.raises(ConvergenceError, match=r"posterior variance is -.* give or raise noise"):
         reg.predict(X, return_std=True)
 

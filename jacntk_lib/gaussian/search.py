@@ -1,11 +1,13 @@
 """The choice of hyperparameters by likelihood, and of a metric by leave-one-out, on as many points as keep it quick."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
 from scipy.optimize import minimize
 
+from .._validation import positive_number
 from .likelihood import Family, Observations, likelihood
 from .metrics import linear_map
 from .posterior import Posterior
@@ -19,6 +21,20 @@ NOISE_START = 1e-6
 AMPLITUDE_BOUNDS = 1e-3, 1e6  # in units of the spread of y
 _IMPOSSIBLE = 1e25  # minus the log likelihood where rounding leaves no Cholesky factor
 _SHARED = ("standard", "gradient", "gradient-full")  # metrics with one scale for all columns
+
+
+def bounds_of(bounds, name):
+    """(low, high) as they were given, or ``None`` for "fixed"."""
+    if isinstance(bounds, str) and bounds == "fixed":
+        return None
+    try:
+        low, high = bounds
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be 'fixed' or a pair of positive numbers, got {bounds!r}") from None
+    low, high = positive_number(low, name), positive_number(high, name)
+    if low > high or not math.isfinite(high):
+        raise ValueError(f"{name} must be (low, high) with low <= high, got {bounds!r}")
+    return low, high
 
 
 @dataclass(frozen=True, eq=False)
