@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from jacntk_lib import MLP, JacobianGaussianProcessRegressor, RobustFlow, jacobian_nngp, jacobian_ntk
 from jacntk_lib.activations import Activation, tanh_derivatives
 from jacntk_lib.errors import ConvergenceError
-from jacntk_lib.gaussian import search
+from jacntk_lib.gaussian import regressor, search
 from jacntk_lib.gaussian.covariance import Covariance
 from jacntk_lib.gaussian.likelihood import Family, Observations
 from jacntk_lib.gaussian.metrics import linear_map
@@ -377,11 +377,12 @@ def test_likelihood_is_at_its_largest_and_restarts_or_an_optimizer_of_ones_own_c
         calls.append(bounds.shape)
         return start, function(start, eval_gradient=False)
 
-    own = JacobianGaussianProcessRegressor(metric="standard", optimizer=stays, n_restarts_optimizer=2)
+    settings = {"metric": "standard", "optimizer": stays, "noise": 3.0, "noise_gradient": 1.0}
+    own = JacobianGaussianProcessRegressor(n_restarts_optimizer=2, **settings)
     assert calls == []
     own.fit(X, y, jacobian=J)
-    assert calls == 3 * [(4, 2)]
-    single = JacobianGaussianProcessRegressor(metric="standard", optimizer=stays).fit(X, y, jacobian=J)
+    assert calls == 3 * [(3, 2)]
+    single = JacobianGaussianProcessRegressor(**settings).fit(X, y, jacobian=J)
     assert own.log_marginal_likelihood_value_ >= single.log_marginal_likelihood_value_
 
 
@@ -454,12 +455,31 @@ def test_unfitted_and_wrong_columns(data):
             getattr(JacobianGaussianProcessRegressor(), name)()
 
 
-def test_fitted_noise_is_raised_where_float64_cannot_solve_for_so_little():
+def test_of_next_to_no_noise_and_some_the_one_that_predicts_left_out_values_better_is_taken(monkeypatch):
+    little, some = (search, "SOME_NOISE", search.NOISE_BOUNDS[0]), (regressor, "NOISE_BOUNDS", (search.SOME_NOISE, 1.0))
+    wins = []
+    for seed in (1, 2, 5):
+        X = points(14, seed)
+        y, J = surface(X)
+        y, J, fits = np.abs(y - 530), J * np.sign(y - 530)[:, None], []  # a kink, which no smooth kernel follows
+        for attempts in ([little], [some], []):
+            with monkeypatch.context() as patch:
+                for attempt in attempts:
+                    patch.setattr(*attempt)
+                fits.append(JacobianGaussianProcessRegressor(metric="standard").fit(X, y, jacobian=J))
+        errors = [np.abs(reg.leave_one_out()[0]).mean() for reg in fits[:2]]
+        wins.append(int(np.argmin(errors)))
+        assert_array_equal(fits[2].theta_, fits[wins[-1]].theta_)
+    assert set(wins) == {0, 1}
+
+
+def test_fitted_noise_is_raised_where_float64_cannot_solve_for_so_little(monkeypatch):
     """An optimizer that asks for the least of everything: a kernel that hardly varies, and noise of 1e-12."""
 
     def least(minus, theta, bounds):
         return bounds[:, 0], minus(bounds[:, 0], False)
 
+    monkeypatch.setattr(search, "SOME_NOISE", search.NOISE_BOUNDS[0])  # one attempt alone
     X = np.linspace(0, 1, 150)[:, None]
     model = JacobianGaussianProcessRegressor(metric="standard", scale_bounds=(0.5, 1.0), optimizer=least)
     model.fit(X, np.sin(9 * X[:, 0]), 9 * np.cos(9 * X))
