@@ -426,6 +426,7 @@ LIST = {
         (lambda: process(noise_gradient=[[1.0, -2.0, 0.0]]), V, "noise_gradient must not be negative, got -2"),
         (lambda: process(optimizer="adam"), V, "optimizer must be 'fmin_l_bfgs_b', a function or None, got 'adam'"),
         (lambda: process(n_restarts_optimizer=-1), V, "n_restarts_optimizer must be at least 0, got -1"),
+        (lambda: process(y=X), V, r"y has shape \(3, 3\), but a model is of one output: give .* jacobian=J\[:, k\]"),
         (lambda: process(jacobian=X[:2]), V, r"jacobian has shape \(2, 3\), but X needs \(3, 3\)"),
         (lambda: process(jacobian=np.ma.masked_array(X, X > 0)), T, "jacobian is a masked array: give NaN"),
         (lambda: process(X=np.ma.masked_array(X, X > 0)), T, "X is a masked array, .* remove what is masked"),

@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from jacntk_lib import MLP, JacobianGaussianProcessRegressor, RobustFlow, jacobian_nngp, jacobian_ntk
 from jacntk_lib.activations import Activation, tanh_derivatives
 from jacntk_lib.errors import ConvergenceError
-from jacntk_lib.gaussian import search
+from jacntk_lib.gaussian import regressor, search
 from jacntk_lib.gaussian.covariance import Covariance
 from jacntk_lib.gaussian.likelihood import Family, Observations
 from jacntk_lib.gaussian.metrics import linear_map
@@ -87,6 +87,7 @@ FITS = [
     }
     | {"noise": 1.0, "noise_gradient": 0.2},
     {"metric": "standard", "optimizer": None, "amplitude": 90.0, "noise": np.linspace(1, 3, 10), "noise_gradient": 1.0},
+    {"metric": "standard", "optimizer": None, "activation": "sin", "scale": 2.0},  # too rough: c > 1
 ]
 
 
@@ -100,6 +101,9 @@ def test_posterior_is_the_dense_formula_in_the_units_of_the_user(data, parameter
     cross = dense(reg, X_new, X)[:, seen]
     mean = cross @ np.linalg.solve(K, t)
     covariance = dense(reg, X_new, X_new) - cross @ np.linalg.solve(K, cross.T)
+    if "noise" not in parameters:  # it was fitted, and belongs to a prediction
+        covariance += np.diag(rows(np.tile(reg.noise_[0], 6), np.tile(reg.noise_gradient_[0], (6, 1))) ** 2)
+    covariance *= reg.widening_**2
     std, size = np.sqrt(np.diag(covariance)).reshape(6, 3), np.abs(dense(reg, X_new, X_new)).max()
     value, value_std = reg.predict(X_new, return_std=True)
     slope, slope_std = reg.predict_jacobian(X_new, return_std=True)
@@ -127,6 +131,9 @@ def test_leave_one_out_is_what_remains_after_a_fit_without_the_point(data, param
         assert_allclose(std[i] ** 2, K[first[i], first[i]] - weights @ K[rest, first[i]], rtol=1e-4)
     assert np.isnan(residual[3])
     assert np.isnan(std[3])
+    given = reg.amplitude != "auto"
+    assert_allclose(reg.widening_, 1 if given else max(1, np.sqrt(np.nanmean((residual / std) ** 2))))
+    assert (reg.widening_ > 1.1) == ("scale" in parameters)
 
 
 @pytest.mark.parametrize("parameters", FITS)
@@ -303,6 +310,7 @@ def test_gradients_alone_determine_a_function_up_to_its_mean():
     reg = JacobianGaussianProcessRegressor().fit(X, np.full(15, np.nan), jacobian=J)
     difference = reg.predict(X) - y
     assert np.ptp(difference) < 0.02 * np.ptp(y)
+    assert reg.widening_ == 1  # no value says whether the band is right
     one = JacobianGaussianProcessRegressor().fit(X, np.r_[y[0], np.full(14, np.nan)], jacobian=J)
     assert_allclose(one.predict(X), y, atol=0.02 * np.ptp(y))
 
@@ -369,11 +377,12 @@ def test_likelihood_is_at_its_largest_and_restarts_or_an_optimizer_of_ones_own_c
         calls.append(bounds.shape)
         return start, function(start, eval_gradient=False)
 
-    own = JacobianGaussianProcessRegressor(metric="standard", optimizer=stays, n_restarts_optimizer=2)
+    settings = {"metric": "standard", "optimizer": stays, "noise": 3.0, "noise_gradient": 1.0}
+    own = JacobianGaussianProcessRegressor(n_restarts_optimizer=2, **settings)
     assert calls == []
     own.fit(X, y, jacobian=J)
-    assert calls == 3 * [(4, 2)]
-    single = JacobianGaussianProcessRegressor(metric="standard", optimizer=stays).fit(X, y, jacobian=J)
+    assert calls == 3 * [(3, 2)]
+    single = JacobianGaussianProcessRegressor(**settings).fit(X, y, jacobian=J)
     assert own.log_marginal_likelihood_value_ >= single.log_marginal_likelihood_value_
 
 
@@ -428,7 +437,7 @@ def test_variances_below_zero_are_rounding_or_an_error(data):
     std = reg.predict(X, return_std=True)[1]  # 0 at observed values, up to the floor of the noise
     assert np.all(np.delete(std, 3) < 1e-3 * reg.amplitude_)
     assert std[3] > np.delete(std, 3).max()
-    reg.posterior_._factor.lower *= 0.5  # as a factor of another matrix would be
+    reg.posterior_._factor.inverse_lower *= 2  # as a factor of another matrix would be
     with pytest.raises(ConvergenceError, match=r"posterior variance is -.* give or raise noise"):
         reg.predict(X, return_std=True)
 
@@ -446,12 +455,31 @@ def test_unfitted_and_wrong_columns(data):
             getattr(JacobianGaussianProcessRegressor(), name)()
 
 
-def test_fitted_noise_is_raised_where_float64_cannot_solve_for_so_little():
+def test_of_next_to_no_noise_and_some_the_one_that_predicts_left_out_values_better_is_taken(monkeypatch):
+    little, some = (search, "SOME_NOISE", search.NOISE_BOUNDS[0]), (regressor, "NOISE_BOUNDS", (search.SOME_NOISE, 1.0))
+    wins = []
+    for seed in (1, 2, 5):
+        X = points(14, seed)
+        y, J = surface(X)
+        y, J, fits = np.abs(y - 530), J * np.sign(y - 530)[:, None], []  # a kink, which no smooth kernel follows
+        for attempts in ([little], [some], []):
+            with monkeypatch.context() as patch:
+                for attempt in attempts:
+                    patch.setattr(*attempt)
+                fits.append(JacobianGaussianProcessRegressor(metric="standard").fit(X, y, jacobian=J))
+        errors = [np.abs(reg.leave_one_out()[0]).mean() for reg in fits[:2]]
+        wins.append(int(np.argmin(errors)))
+        assert_array_equal(fits[2].theta_, fits[wins[-1]].theta_)
+    assert set(wins) == {0, 1}
+
+
+def test_fitted_noise_is_raised_where_float64_cannot_solve_for_so_little(monkeypatch):
     """An optimizer that asks for the least of everything: a kernel that hardly varies, and noise of 1e-12."""
 
     def least(minus, theta, bounds):
         return bounds[:, 0], minus(bounds[:, 0], False)
 
+    monkeypatch.setattr(search, "SOME_NOISE", search.NOISE_BOUNDS[0])  # one attempt alone
     X = np.linspace(0, 1, 150)[:, None]
     model = JacobianGaussianProcessRegressor(metric="standard", scale_bounds=(0.5, 1.0), optimizer=least)
     model.fit(X, np.sin(9 * X[:, 0]), 9 * np.cos(9 * X))

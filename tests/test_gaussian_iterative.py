@@ -83,6 +83,16 @@ def test_beyond_the_limit_means_come_without_an_option_and_deviations_are_refuse
         JacobianGaussianProcessRegressor(solver="exact").fit(X, Y, jacobian=J)
 
 
+def test_a_tolerance_of_ones_own_is_the_residual_that_is_asked_for():
+    rough, fine = (
+        JacobianGaussianProcessRegressor(metric="gradient", optimizer=None, solver=Iterative(tolerance)).fit(X, Y, J)
+        for tolerance in (1e-3, 1e-9)
+    )
+    assert 1e-9 < rough.report_.residual <= 1e-3
+    assert rough.report_.products < fine.report_.products
+    assert_allclose(rough.predict(X_NEW), fine.predict(X_NEW), atol=0.02 * Y.std())
+
+
 def test_full_metrics_are_left_out_where_turned_derivatives_have_dependent_noise():
     for parameters, jacobian in (({}, WITHOUT_SOME_ENTRIES), ({"noise_gradient": 0.1}, J)):
         reg = JacobianGaussianProcessRegressor(solver="iterative", **parameters)

@@ -15,8 +15,8 @@ import numpy as np
 from ..architecture import MLP
 from ..kernels import MEMORY, jacobian_nngp, jacobian_ntk
 from ..kernels.adjoint import pull_back
-from ..kernels.recursion import Jet
-from ..kernels.scalars import pairwise
+from ..kernels.recursion import VALUE_FIELDS, Jet
+from ..kernels.scalars import between, pairwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,13 @@ class Covariance:
 
     def value_rows(self, X, X2):
         """Covariances of values at X with everything at X2, (N, M, 1+d)."""
-        rows = self.scalars(X, X2).value_rows()
-        return np.concatenate([rows[..., :1], rows[..., 1:] @ self.L.T], axis=2)
+        Z, Z2 = X @ self.L, X2 @ self.L
+        k, _, B, C, *_ = between(self.mlp, Z, Z2, tangent=self.tangent, fields=VALUE_FIELDS)
+        out = np.empty((*k.shape, 1 + Z.shape[1]))
+        out[..., 0] = k
+        np.multiply(C[..., None], (Z @ self.L.T)[:, None], out=out[..., 1:])
+        out[..., 1:] += 2 * B[..., None] * (Z2 @ self.L.T)
+        return out
 
     def variances(self, X):
         """Those of the value and of every derivative at each point, (N, 1+d)."""

@@ -44,7 +44,7 @@ _RESIDUAL = 1e-5  # relative, beyond which a solve says nothing
 class LocalPosterior(Posterior):
     """What is known of the function at a point after the ``neighbours`` observed points that are nearest to it.
 
-    Amplitude and likelihood are those of the posterior of some 2000 observed numbers.
+    Amplitude, widening and likelihood are those of the posterior of some 2000 observed numbers.
     """
 
     def __init__(self, observations, covariance, values, neighbours, random):

@@ -69,8 +69,8 @@ class Posterior:
         """Standard deviations of values (M,)."""
         out = np.empty(len(U))
         for some in self._pieces(len(U), 1):
-            rows = self._factor.whiten(self._value_rows(U[some]).T)
-            out[some] = self.deviations(self._given[1].variances(U[some])[:, 0], np.einsum("nm,nm->m", rows, rows))
+            rows = self._factor.whiten(self._value_rows(U[some]).T).T
+            out[some] = self.deviations(self._given[1].variances(U[some])[:, 0], np.einsum("mn,mn->m", rows, rows))
         return out
 
     def value_cov(self, U):
@@ -97,22 +97,36 @@ class Posterior:
         Williams 2006, equation (5.12), by blocks). NaN where the value was not observed.
         """
         factor = self._factor
-        inverse, seen = factor.inverse(), factor.seen
+        seen, half = factor.seen, factor.inverse_lower
         ends = np.cumsum(seen.sum(axis=1))
         residual, std = np.full((2, len(seen)), np.nan)
         for i in np.flatnonzero(seen[:, 0]):
             rows = slice(ends[i] - seen[i].sum(), ends[i])
-            unit = np.eye(rows.stop - rows.start, 1)
-            first = np.linalg.solve(inverse[rows, rows], np.hstack([factor.alpha[rows, None], unit]))[0]
+            unit, own = np.eye(rows.stop - rows.start, 1), half[rows.start :, rows]
+            first = np.linalg.solve(own.T @ own, np.hstack([factor.alpha[rows, None], unit]))[0]
             residual[i], std[i] = first[0], self.amplitude * np.sqrt(first[1])
         return residual, std
+
+    @cached_property
+    def widening(self):
+        r"""c >= 1, by which the residuals of leave-one-out exceed their deviations: the deviations' calibration.
+
+        .. math:: c^2 = \max\bigl(1,\ \operatorname{mean}_i r_i^2 / s_i^2\bigr)
+
+        Where c > 1, c s is the amplitude by cross-validation (Bachoc 2013, section 2.2, there for values): the one of
+        largest likelihood is decided by the derivatives, of which there are d times as many.
+        """
+        residual, std = Posterior.leave_one_out(self)  # that of all observations that have a common factor
+        seen = ~np.isnan(residual)
+        return max(1.0, float(np.sqrt(np.mean((residual[seen] / std[seen]) ** 2)))) if seen.sum() > 1 else 1.0
 
     def _value_rows(self, U):
         observations, covariance, _ = self._given
         seen = self._factor.seen
         if seen.shape[1] == 1:
             return covariance.scalars(U, observations.U).k[:, seen[:, 0]]
-        return covariance.value_rows(U, observations.U)[:, seen]
+        rows = covariance.value_rows(U, observations.U)
+        return rows.reshape(len(U), -1) if seen.all() else rows[:, seen]
 
     def _pieces(self, M, rows):
         at_once = max(1, _NUMBERS_AT_ONCE // (rows * self._weights.size))

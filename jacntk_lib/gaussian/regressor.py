@@ -1,6 +1,5 @@
 """Gaussian process regression on values and gradients as a scikit-learn estimator."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,11 +17,11 @@ from .likelihood import Family, Observations
 from .local import LocalPosterior
 from .metrics import METRICS
 from .posterior import Posterior
-from .search import AMPLITUDE_BOUNDS, ITERATIVE_NOISE_BOUNDS, NOISE_BOUNDS, NOISE_START, Search, chosen
+from .search import AMPLITUDE_BOUNDS, NOISE_BOUNDS, SOME_NOISE, Search, bounds_of, chosen
 from .units import Units, as_jacobian, as_noise
 
 MAX_UNKNOWNS = 15000  # observed values and derivatives: their dense covariance matrix takes 1.8 GB
-TOLERANCE = 1e-6  # of the iterative solver beyond them
+TOLERANCE = 1e-4  # of the iterative solver beyond them: a relative residual that no prediction tells from less
 _RESIDUAL = 1e-5  # relative, beyond which a solve says nothing
 NOISE_FLOORS = 0.0, 1e-10, 1e-8, 1e-6  # of fitted noise, variances over a^2, until a solve succeeds
 
@@ -32,19 +31,27 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
 
     f has covariance :math:`a^2 \Sigma` (``kernel="nngp"``, the untrained network) or :math:`a^2 \Theta` (``"ntk"``),
     of values and derivatives jointly (Kim and Yang 2024, Theorems 3.1 and 4.3), of the inputs z = (x - mean) L.
-    Observed are y = f(x) and any of its derivatives, each with Gaussian noise. The prediction is the posterior mean
+    Observed are y = f(x) and any of its derivatives, each with Gaussian noise. The prediction is the posterior mean,
+    with its standard deviation
 
-    .. math:: f(x) = k_*^\top (K + D)^{-1} t, \qquad \operatorname{var} f(x) = a^2 [k_{**} - k_*^\top (K + D)^{-1} k_*],
+    .. math:: f(x) = k_*^\top (K + D)^{-1} t, \qquad
+              \operatorname{std}^2 = c^2 a^2 [k_{**} - k_*^\top (K + D)^{-1} k_* + n],
 
-    K the kernel's matrix of what was observed, D the noise's variances over a^2. In
-    :class:`~jacntk_lib.JacobianKernelRegressor` the value noise is ``ridge`` and the gradient noise ``ridge / lam``:
+    K the kernel's matrix of what was observed, D the noise's variances over a^2. n is the part of them that was fitted:
+    it also stands for what f does and the kernel does not, so that it belongs to a prediction, as that of a WhiteKernel
+    does in scikit-learn. Noise that is given is an error of measurement, and no part of f. c >= 1 makes up for an
+    amplitude that thousands of derivatives decide: with it the values' leave-one-out residuals are no larger than their
+    deviations (Bachoc 2013; :class:`~jacntk_lib.gaussian.posterior.Posterior`). It is 1 if the amplitude is given.
+
+    In :class:`~jacntk_lib.JacobianKernelRegressor` the value noise is ``ridge`` and the gradient noise ``ridge / lam``:
     lam is a ratio of two noises. **The standard deviation here is not the spread of trained networks over
     initialisations** that ``JacobianKernelRegressor.predict`` returns: it says what the observations leave open if f
-    is a draw from the prior. It does not include the noise.
+    is a draw from the prior.
 
     Columns of X are standardised and y is centred and scaled inside, gradients with them. Everything goes in and comes
     out in the user's units. What is not given is chosen by marginal likelihood with exact gradients, on at most 600
-    observed numbers; ``metric="auto"`` then takes the metric of smallest mean absolute leave-one-out error.
+    observed numbers: once for next to no noise, once for variances of 1e-6 a^2 or more where the noise is fitted, and
+    with ``metric="auto"`` for every metric. Of these that of smallest mean absolute leave-one-out error is taken.
 
     Parameters
     ----------
@@ -63,7 +70,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         "auto" is one number for standardised columns.
     neighbours : m, to predict at each point from the m observed points nearest to it in the metric, with their
         gradients (:mod:`jacntk_lib.gaussian.local`): for any number of points, O((m (1 + d))^3) or less per prediction.
-        The amplitude and the likelihood are then those of a sample. ``None`` takes all points.
+        The amplitude, c and the likelihood are then those of a sample. ``None`` takes all points.
     optimizer : "fmin_l_bfgs_b", or a function as for scikit-learn's GaussianProcessRegressor; ``None`` keeps scale and
         sigma_b, and takes 1e-6 a^2 for the variance of noise that is "auto". Needs an activation with closed form.
     n_restarts_optimizer : further starts, uniform within the bounds in logarithms.
@@ -81,6 +88,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     hyperparameters_ : scale, sigma_b, noise and noise_gradient, the noises as variances over a^2 in standardised units.
     theta_ : logarithms of those that were fitted.
     amplitude_ : a in units of y.
+    widening_ : c, computed when it is first asked for, by ``predict`` with deviations among others: O(n^3).
     noise_, noise_gradient_ : standard deviations in the user's units, (N,) and (N, d).
     log_marginal_likelihood_value_ : of the standardised observations; NaN from the iterative solver.
     posterior_ : the posterior in standardised units.
@@ -160,6 +168,11 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
                 raise TypeError(f"{name} is a masked array, whose mask would be lost: remove what is masked")
         check_y = {"ensure_2d": False, "ensure_all_finite": "allow-nan", "dtype": np.float64}
         X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64}, check_y))
+        if y.ndim == 2 and y.shape[1] > 1:
+            raise ValueError(
+                f"y has shape {y.shape}, but a model is of one output: give every output a model of its own, fitted to "
+                "y[:, k] with jacobian=J[:, k], the gradients of that output"
+            )
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
         self._check_names()
@@ -179,7 +192,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     def predict(self, X, return_std=False, return_cov=False):
         """Posterior mean of f (M,); with ``return_std`` also standard deviations (M,), or the covariance (M, M).
 
-        They are of f itself, without the noise of an observation, and in units of y.
+        In units of y. They include fitted noise, which ``return_cov`` has on the diagonal, not noise that was given.
         """
         if return_std and return_cov:
             raise ValueError(
@@ -188,17 +201,21 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         U, units = self._new(X), self.units_
         mean = units.y_mean + units.y_std * self.posterior_.mean(U)
         if return_std:
-            return mean, units.y_std * self.posterior_.value_std(U)
-        return (mean, units.y_std**2 * self.posterior_.value_cov(U)) if return_cov else mean
+            return mean, units.y_std * self._widened(self.posterior_.value_std(U), "noise")
+        if not return_cov:
+            return mean
+        covariance = self.widening_**2 * self.posterior_.value_cov(U)
+        covariance[np.diag_indices_from(covariance)] += self._widened(0.0, "noise") ** 2
+        return mean, units.y_std**2 * covariance
 
     def predict_jacobian(self, X, return_std=False):
         """Posterior mean of the derivatives by the columns of X (M, d), with ``return_std`` also their deviations."""
         U, slope = self._new(X), self.units_.slope
         mean = slope * self.posterior_.slopes(U)
-        return (mean, slope * self.posterior_.slope_std(U)) if return_std else mean
+        return (mean, slope * self._widened(self.posterior_.slope_std(U), "noise_gradient")) if return_std else mean
 
     def sample_y(self, X, n_samples=1, random_state=0):
-        """Functions drawn from the posterior at X: (M, n_samples); before ``fit`` from the prior.
+        """Functions drawn from the posterior at X, with fitted noise: (M, n_samples); before ``fit`` from the prior.
 
         The prior is that of standardised columns X and ``metric="standard"``, L = scale / sqrt(d), of mean 0; it needs
         ``amplitude`` as a number.
@@ -227,11 +244,20 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         """Residuals of the observed values, each predicted without its whole point, and their deviations: (N,), (N,).
 
         In closed form at the fitted hyperparameters, gradient left out with the value; units of y. The deviation is of
-        the residual, so that it includes the noise. NaN where no value was observed.
+        the residual, so that it includes all noise; it is not widened. NaN where no value was observed.
         """
         check_is_fitted(self)
         residual, std = self.posterior_.leave_one_out()
         return self.units_.y_std * residual, self.units_.y_std * std
+
+    @property
+    def widening_(self):
+        check_is_fitted(self)
+        return self.posterior_.widening if _is_auto(self.amplitude) else 1.0
+
+    def _widened(self, std, noise):
+        """Deviations with the fitted part of a noise, widened, from those of f; standardised units."""
+        return self.widening_ * np.sqrt(std**2 + self.posterior_.amplitude**2 * self.hyperparameters_[noise])
 
     def _prior(self, X):
         """Mean (M,) and covariance (M, M) of values before anything was observed."""
@@ -289,7 +315,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
                     f"float64 ({error}): give or raise noise and noise_gradient, or merge points that nearly coincide"
                 )
                 continue
-            if posterior.residual < _RESIDUAL:
+            if solver is not None or posterior.residual < _RESIDUAL:  # an iterative solver checks its own tolerance
                 return posterior
             residual, posterior = posterior.residual, None  # its matrix goes before the next one comes
             failure = ConvergenceError(
@@ -320,10 +346,10 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     def _search(self, observations, solver):
         """What is to be chosen, from where and within which bounds."""
         gradients = observations.seen.shape[1] > 1
-        noise = NOISE_BOUNDS if solver is None else ITERATIVE_NOISE_BOUNDS
+        noise = NOISE_BOUNDS if solver is None else (SOME_NOISE, NOISE_BOUNDS[1])
         bounds = {
-            "scale": _bounds(self.scale_bounds, "scale_bounds"),
-            "sigma_b": _bounds(self.sigma_b_bounds, "sigma_b_bounds"),
+            "scale": bounds_of(self.scale_bounds, "scale_bounds"),
+            "sigma_b": bounds_of(self.sigma_b_bounds, "sigma_b_bounds"),
             "amplitude": AMPLITUDE_BOUNDS if _is_auto(self.amplitude) and observations.D.any() else None,
             "noise": noise if _is_auto(self.noise) else None,
             "noise_gradient": noise if _is_auto(self.noise_gradient) and gradients else None,
@@ -334,8 +360,8 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
             "scale": np.array([positive_number(self.scale, "scale")]),
             "sigma_b": positive_number(self.sigma_b, "sigma_b"),
             "amplitude": self._amplitude(bounds["amplitude"] is not None),
-            "noise": NOISE_START if _is_auto(self.noise) else 0.0,
-            "noise_gradient": NOISE_START if _is_auto(self.noise_gradient) else 0.0,
+            "noise": SOME_NOISE if _is_auto(self.noise) else 0.0,
+            "noise_gradient": SOME_NOISE if _is_auto(self.noise_gradient) and gradients else 0.0,
         }
         free = tuple(name for name, box in bounds.items() if box is not None)
         d = observations.U.shape[1]
@@ -369,17 +395,3 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
 
 def _is_auto(value):
     return isinstance(value, str) and value == "auto"
-
-
-def _bounds(bounds, name):
-    """(low, high), or ``None`` for "fixed"."""
-    if isinstance(bounds, str) and bounds == "fixed":
-        return None
-    try:
-        low, high = bounds
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be 'fixed' or a pair of positive numbers, got {bounds!r}") from None
-    low, high = positive_number(low, name), positive_number(high, name)
-    if low > high or not math.isfinite(high):
-        raise ValueError(f"{name} must be (low, high) with low <= high, got {bounds!r}")
-    return low, high

@@ -1,11 +1,13 @@
 """The choice of hyperparameters by likelihood, and of a metric by leave-one-out, on as many points as keep it quick."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
 from scipy.optimize import minimize
 
+from .._validation import positive_number
 from .likelihood import Family, Observations, likelihood
 from .metrics import linear_map
 from .posterior import Posterior
@@ -14,11 +16,25 @@ SEARCH_UNKNOWNS = 600  # observed values and derivatives of the points on which 
 CHOICE_UNKNOWNS = 2000  # and of those on which metrics are compared
 CLEAR_LEAD = 0.5  # of a log likelihood over another per observed number, beyond which only the better is refined
 NOISE_BOUNDS = 1e-12, 1.0  # of fitted noise: variances over the squared amplitude
-ITERATIVE_NOISE_BOUNDS = 1e-6, 1.0  # the same where the condition number decides how long a solve takes
-NOISE_START = 1e-6
+SOME_NOISE = 1e-6  # where they start, and the least in a second attempt, or where a solve takes long with less
 AMPLITUDE_BOUNDS = 1e-3, 1e6  # in units of the spread of y
 _IMPOSSIBLE = 1e25  # minus the log likelihood where rounding leaves no Cholesky factor
+_NOISES = ("noise", "noise_gradient")
 _SHARED = ("standard", "gradient", "gradient-full")  # metrics with one scale for all columns
+
+
+def bounds_of(bounds, name):
+    """(low, high) as they were given, or ``None`` for "fixed"."""
+    if isinstance(bounds, str) and bounds == "fixed":
+        return None
+    try:
+        low, high = bounds
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be 'fixed' or a pair of positive numbers, got {bounds!r}") from None
+    low, high = positive_number(low, name), positive_number(high, name)
+    if low > high or not math.isfinite(high):
+        raise ValueError(f"{name} must be (low, high) with low <= high, got {bounds!r}")
+    return low, high
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +51,13 @@ class Search:
     restarts: int
     random: np.random.RandomState
     turning: bool = True  # whether metrics are allowed whose directions are no columns
+
+    def noisy(self):
+        """The same with fitted noise of some size; ``None`` where there is none, or no other size."""
+        bounds = {name: (SOME_NOISE, box[1]) for name, box in self.bounds.items() if box and name in _NOISES}
+        if all(self.bounds[name] == box for name, box in bounds.items()):
+            return None
+        return replace(self, bounds=self.bounds | bounds)
 
     def likely(self, family, observations):
         """The family started at its hyperparameters of largest likelihood, and that likelihood."""
@@ -79,15 +102,26 @@ def chosen(search, metric, observations):
     """``(metric, family)``: the metric asked for, or the best, with its hyperparameters as the family's start.
 
     Metrics with one scale first; the better of the diagonal ones, and the full one, are the starts of those with a
-    scale per column or direction, unless the other of the two leads clearly. "auto" compares by the mean of the
-    absolute leave-one-out residuals of values, which far points decide less than their squares, or by likelihood where
-    fewer than two values were observed.
+    scale per column or direction, unless the other of the two leads clearly. All that for nearly no fitted noise and
+    for some: a likelihood often has a mode of either kind. What is compared is the mean of the absolute leave-one-out
+    residuals of values, which far points decide less than their squares, or the likelihood where fewer than two values
+    were observed.
 
     Raises
     ------
     ValueError : the observed gradients do not determine the metric, or its scales are fixed.
     """
     few = sample_of(observations, SEARCH_UNKNOWNS, search.random)
+    fitted = {}
+    for attempt in (search, search.noisy()):
+        if attempt is not None:
+            fitted |= {(name, attempt): family for name, family in _fits(attempt, metric, observations, few).items()}
+    best = _best(fitted, sample_of(observations, CHOICE_UNKNOWNS, search.random))
+    return best[0], fitted[best]
+
+
+def _fits(search, metric, observations, few):
+    """metric -> family: the one asked for, or all, at their largest likelihood on a few points."""
     fitted = {}
     for name in _first(metric):
         base = linear_map(name, observations.U, observations.T[:, 1:])
@@ -117,8 +151,8 @@ def chosen(search, metric, observations):
                 f"metric={metric!r} needs gradients: at least one observed derivative in every column, for a full "
                 "metric as many complete gradients as columns; pass jacobian=, or take 'standard' or 'likelihood'"
             )
-        return metric, fitted[metric][0]
-    return _best(fitted, sample_of(observations, CHOICE_UNKNOWNS, search.random))
+        fitted = {metric: fitted[metric]}
+    return {name: family for name, (family, _) in fitted.items()}
 
 
 def _first(metric):
@@ -139,16 +173,15 @@ def _by_direction(family):
     return replace(family, start=family.start | {"scale": np.repeat(family.start["scale"], len(family.base))})
 
 
-def _best(fitted, observations):
-    if np.isfinite(observations.T[:, 0]).sum() < 2:
-        name = max(fitted, key=lambda name: fitted[name][1])
-        return name, fitted[name][0]
-    errors = {}
-    for name, (family, _) in fitted.items():
+def _best(families, observations):
+    """The key of the family that predicts left-out values best, or is likeliest where there are no two values."""
+    if len(families) == 1:
+        return next(iter(families))
+    valued, losses = np.isfinite(observations.T[:, 0]).sum() > 1, {}
+    for key, family in families.items():
         try:
-            residual, _ = Posterior(observations, family.covariance(family.start), family.start).leave_one_out()
+            posterior = Posterior(observations, family.covariance(family.start), family.start)
         except scipy.linalg.LinAlgError:
             continue
-        errors[name] = np.nanmean(np.abs(residual))
-    name = min(errors, key=errors.get) if errors else next(iter(fitted))
-    return name, fitted[name][0]
+        losses[key] = np.nanmean(np.abs(posterior.leave_one_out()[0])) if valued else -posterior.log_likelihood
+    return min(losses, key=losses.get) if losses else next(iter(families))

@@ -164,15 +164,16 @@ class Recomputed(Scalars):
             on_all_cores(row, [(rows,) for rows in slices(len(mine), TILES * side)])
 
 
-def between(mlp, X, X2, *, tangent, dtype=np.float64) -> Jet:
-    """The scalars between two sets of points, (N, M) each."""
+def between(mlp, X, X2, *, tangent, dtype=np.float64, fields=Jet._fields) -> Jet:
+    """The scalars between two sets of points, (N, M) each, ``None`` for what is not among ``fields``."""
     A, B = _squares(X), _squares(X2)
-    jet = Jet(*(np.empty((len(X), len(X2)), dtype) for _ in Jet._fields))
-    side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent, dtype=dtype)
+    jet = Jet(*(np.empty((len(X), len(X2)), dtype) if name in fields else None for name in Jet._fields))
+    side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent, dtype=dtype, fields=fields)
 
     def fill(rows, cols):
         for matrix, values in zip(jet, tile(A[rows], B[cols], X[rows] @ X2[cols].T), strict=True):
-            matrix[rows, cols] = values
+            if matrix is not None:
+                matrix[rows, cols] = values
 
     tiles = [(rows, cols) for rows in slices(len(X), TILES * side) for cols in slices(len(X2), side)]
     on_all_cores(fill, tiles)
