@@ -78,7 +78,7 @@ def jenn(X, y, J, limits, hidden, lambd, alpha):
     return lambda X_test: (net.predict(X_test.T)[0], None)
 
 
-def gpytorch(X, y, J, limits, steps, least_noise):
+def gpytorch(X, y, J, limits, steps, rate, least_noise):
     """RBFKernelGrad with a scale per column and a noise per derivative, Adam on the likelihood; all standardised."""
     import gpytorch as gp
     import torch
@@ -102,7 +102,7 @@ def gpytorch(X, y, J, limits, steps, least_noise):
     likelihood = gp.likelihoods.MultitaskGaussianLikelihood(num_tasks=1 + d, rank=0, **noise).double()
     model = Model(likelihood).double()
     model.covar_module.base_kernel.lengthscale = d**0.5
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.1)
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     evidence = gp.mlls.ExactMarginalLogLikelihood(likelihood, model)
     with gp.settings.max_cholesky_size(100_000), gp.settings.fast_computations(False, False, False):
         for _ in range(steps):
@@ -141,8 +141,9 @@ def _jenn(d):
 
 
 def _gpytorch(d):
-    """Down to next to no noise, which takes more steps, or to the least variance that GPyTorch allows by default."""
-    return [{"steps": 200, "least_noise": 1e-8}, {"steps": 100, "least_noise": 1e-4}]
+    """Down to next to no noise, which takes more steps or larger ones, or to GPyTorch's own least variance of noise."""
+    shapes = ((200, 0.1, 1e-8), (100, 0.1, 1e-4), (200, 0.3, 1e-8))
+    return [{"steps": steps, "rate": rate, "least_noise": least} for steps, rate, least in shapes]
 
 
 # name -> (fit, settings to choose from by dimension, whether in our own environment). Where nothing is said, the

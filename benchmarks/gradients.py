@@ -111,14 +111,12 @@ class Cells:
         for size in SIZES[problem]:
             found = [self.read(method, setting, problem, size, seed) for seed in seeds(size)]
             ended = next((one["ended"] for one in found if one and "ended" in one), None)
-            if ended and size < points:
-                return {**own, "ended": f"not tried: {ended} at {size}"}
+            if ended and size <= points:  # one seed that ends is enough
+                return {**own, "ended": ended if size == points else f"not tried: {ended} at {size}"}
             if size == points:
-                fits = [one for one in found if one and "error" in one]
-                if not ended and len(fits) < len(found):
+                if not all(found):
                     return None  # interrupted
-                lists = {name: [one[name] for one in fits] for name in ("error", "seconds", "coverage")}
-                return {**own, **(lists if fits else {}), **({"ended": ended} if ended else {})}
+                return {**own, **{name: [one[name] for one in found] for name in ("error", "seconds", "coverage")}}
         return None
 
 
