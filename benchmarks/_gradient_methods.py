@@ -78,8 +78,8 @@ def jenn(X, y, J, limits, hidden, lambd, alpha):
     return lambda X_test: (net.predict(X_test.T)[0], None)
 
 
-def gpytorch(X, y, J, limits, steps):
-    """RBFKernelGrad with a scale per column, Adam on the likelihood; everything standardised."""
+def gpytorch(X, y, J, limits, steps, rate, least_noise):
+    """RBFKernelGrad with a scale per column and a noise per derivative, Adam on the likelihood; all standardised."""
     import gpytorch as gp
     import torch
 
@@ -98,11 +98,11 @@ def gpytorch(X, y, J, limits, steps):
         def forward(self, x):
             return gp.distributions.MultitaskMultivariateNormal(self.mean_module(x), self.covar_module(x))
 
-    likelihood = gp.likelihoods.MultitaskGaussianLikelihood(num_tasks=1 + d, rank=0).double()
+    noise = {"has_global_noise": False, "noise_constraint": gp.constraints.GreaterThan(least_noise)}
+    likelihood = gp.likelihoods.MultitaskGaussianLikelihood(num_tasks=1 + d, rank=0, **noise).double()
     model = Model(likelihood).double()
     model.covar_module.base_kernel.lengthscale = d**0.5
-    likelihood.noise = 1e-4
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.1)
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     evidence = gp.mlls.ExactMarginalLogLikelihood(likelihood, model)
     with gp.settings.max_cholesky_size(100_000), gp.settings.fast_computations(False, False, False):
         for _ in range(steps):
@@ -125,12 +125,25 @@ def gpytorch(X, y, J, limits, steps):
 
 
 def _gekpls(d):
-    return [{"n_comp": min(3, d), "extra_points": extra} for extra in (1, 3, 5) if extra <= d]
+    """Extra points first, then components and the step to the extra points."""
+    usual, most = min(3, d), min(5, d)
+    shapes = [(usual, extra, 1e-4) for extra in (1, 3, 5) if extra <= d]
+    shapes += [(2, most, 1e-4), (usual, most, 1e-2), *([(5, most, 1e-4)] if d >= 5 else [])]
+    return [dict(zip(("n_comp", "extra_points", "delta_x"), one, strict=True)) for one in shapes]
 
 
 def _jenn(d):
-    shapes = [*product(([12, 12], [24, 24]), (0.0, 0.01, 0.1)), ([24, 24], 1.0)]
-    return [{"hidden": hidden, "lambd": lambd, "alpha": 0.05} for hidden, lambd in shapes]
+    """Units of both layers, regularisation, and the size of a step, of which JENN's own is 0.05."""
+    shapes = [(units, lambd, 0.05) for units, lambd in product((12, 24), (0.0, 0.01, 0.1))]
+    shapes += [(24, 1.0, 0.05), (24, 10.0, 0.05), (12, 1.0, 0.05), (48, 1.0, 0.05)]
+    shapes += [(12, 0.1, 0.01), (24, 1.0, 0.01), (48, 1.0, 0.01)]
+    return [{"hidden": [units, units], "lambd": lambd, "alpha": alpha} for units, lambd, alpha in shapes]
+
+
+def _gpytorch(d):
+    """Down to next to no noise, which takes more steps or larger ones, or to GPyTorch's own least variance of noise."""
+    shapes = ((200, 0.1, 1e-8), (100, 0.1, 1e-4), (200, 0.3, 1e-8))
+    return [{"steps": steps, "rate": rate, "least_noise": least} for steps, rate, least in shapes]
 
 
 # name -> (fit, settings to choose from by dimension, whether in our own environment). Where nothing is said, the
@@ -144,8 +157,9 @@ METHODS = {
     "GP, Matern 5/2": (scikit_learn, lambda d: [{"kernel": "Matern 5/2"}], True),
     "KPLS": (smt, lambda d: [{"surrogate": "KPLS", "n_comp": c} for c in (1, 3) if c <= d], False),
     "KRG": (smt, lambda d: [{"surrogate": "KRG", "corr": corr} for corr in ("squar_exp", "matern52")], False),
-    "GPyTorch": (gpytorch, lambda d: [{"steps": 100}], False),
+    "GPyTorch": (gpytorch, _gpytorch, False),
 }
+WITH_GRADIENTS = {"ours", "GEKPLS", "JENN", "GPyTorch"}
 
 
 class OverLimit(BaseException):

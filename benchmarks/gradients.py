@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from _environment import default_folder, make, why
 from _gradient_data import SIZES, TUNED_AT, TUNING, seeds
-from _gradient_methods import METHODS
+from _gradient_methods import METHODS, WITH_GRADIENTS
 from _timing import RESULTS, store
 from report import gradient_tables
 
@@ -70,14 +70,12 @@ class Cells:
             print(f"{missing[0]}: {why(run)}", file=sys.stderr, flush=True)
 
     def best_setting(self, method, problem):
-        """Of smallest error where settings are chosen; 0 where there is only one, ``None`` where none was tried."""
-        found = [
-            self.read(method, k, problem, TUNED_AT[problem], TUNING) for k in range(self.settings(method, problem))
-        ]
-        if len(found) == 1:
+        """Of smallest error where settings are chosen; 0 where there is only one, ``None`` where one was not tried."""
+        count = self.settings(method, problem)
+        if count == 1:
             return 0
-        errors = [(one or {}).get("error", np.inf) for one in found]
-        return int(np.argmin(errors)) if any(found) else None
+        found = [self.read(method, k, problem, TUNED_AT[problem], TUNING) for k in range(count)]
+        return None if None in found else int(np.argmin([one.get("error", np.inf) for one in found]))
 
     def settings(self, method, problem):
         return len(METHODS[method][1](self.dimension(problem)))
@@ -92,6 +90,8 @@ class Cells:
             tuned = [(method, k, problem, TUNED_AT[problem], TUNING) for k in range(count)]
             self.compute(tuned, "--go-on")
         setting = self.best_setting(method, problem)
+        if setting is None:
+            return  # the process of the settings failed, and has said why
         for points in (size for size in SIZES[problem] if size <= largest):
             cells = [(method, setting, problem, points, seed) for seed in seeds(points)]
             self.compute(cells)
@@ -105,19 +105,18 @@ class Cells:
         setting = self.best_setting(method, problem)
         if setting is None:
             return None
-        own = {"problem": problem, "points": points, "method": method}
-        own["setting"] = METHODS[method][1](self.dimension(problem))[setting]
+        d = self.dimension(problem)
+        own = {"problem": problem, "points": points, "method": method, "setting": METHODS[method][1](d)[setting]}
+        own["numbers"] = points * (1 + d) if method in WITH_GRADIENTS else points
         for size in SIZES[problem]:
             found = [self.read(method, setting, problem, size, seed) for seed in seeds(size)]
             ended = next((one["ended"] for one in found if one and "ended" in one), None)
-            if ended and size < points:
-                return {**own, "ended": f"not tried: {ended} at {size}"}
+            if ended and size <= points:  # one seed that ends is enough
+                return {**own, "ended": ended if size == points else f"not tried: {ended} at {size}"}
             if size == points:
-                fits = [one for one in found if one and "error" in one]
-                if not ended and len(fits) < len(found):
+                if not all(found):
                     return None  # interrupted
-                lists = {name: [one[name] for one in fits] for name in ("error", "seconds", "coverage")}
-                return {**own, **(lists if fits else {}), **({"ended": ended} if ended else {})}
+                return {**own, **{name: [one[name] for one in found] for name in ("error", "seconds", "coverage")}}
         return None
 
 
@@ -133,7 +132,7 @@ def main():
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--problems", nargs="+", choices=SIZES, default=list(SIZES), metavar="PROBLEM")
     parser.add_argument("--largest", type=int, default=5000, help="number of points, beyond which nothing is fitted")
-    parser.add_argument("--limit", type=float, default=300.0, help="processor seconds for one fit")
+    parser.add_argument("--limit", type=float, default=200.0, help="processor seconds for one fit")
     parser.add_argument("--environment", type=Path, default=default_folder("gradient-peers"))
     parser.add_argument("--cells", type=Path, default=default_folder("gradient-cells"))
     parser.add_argument("--stored-only", action="store_true", help="fit nothing, write what there is")

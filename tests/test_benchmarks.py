@@ -101,6 +101,25 @@ def test_a_fit_is_measured_given_up_or_missing(script):
     assert methods.measured(absent, data, 10) == {"ended": "not installed (no_such_package)"}
 
 
+def test_a_setting_is_chosen_once_all_have_been_tried(script, tmp_path):
+    gradients = script("gradients")
+    cells = gradients.Cells(tmp_path, None, 1.0)
+    points, seed = gradients.TUNED_AT["Branin"], gradients.TUNING
+    tuned = cells.data("Branin", points, seed)
+    tuned.parent.mkdir()
+    np.savez(tuned, X=np.zeros((1, 2)))
+    contents = [{"error": 0.2}, {"error": 0.1}]
+    assert cells.settings("KRG", "Branin") == len(contents)
+    for k, content in enumerate(contents):
+        assert cells.best_setting("KRG", "Branin") is None
+        path = cells.path("KRG", k, "Branin", points, seed)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    assert cells.best_setting("KRG", "Branin") == 1
+    path.write_text(json.dumps({"ended": "over 1 s"}))
+    assert cells.best_setting("KRG", "Branin") == 0
+
+
 def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path):
     gradients = script("gradients")
     cells = gradients.Cells(tmp_path, None, 1.0)
@@ -118,6 +137,7 @@ def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path):
     assert third["ended"] == "not tried: over 1 s at 100"
     cells.path("ours", 0, "airfoil", 50, 3).unlink()
     assert cells.record("ours", "airfoil", 50) is None  # interrupted
+    assert (first["numbers"], second["numbers"]) == (50 * 17, 100 * 17)
     errors, *_ = script("report").gradient_tables([first, second, third])[1::2]
     shown = [row.split(" | ")[1:] for row in errors.splitlines()[2:]]
     assert shown == [["50", "0.5 |"], ["100", "over 1 s |"], ["200", "not tried: over 1 s at 100 |"]]

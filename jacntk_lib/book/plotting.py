@@ -17,7 +17,7 @@ from .._validation import as_float64, integer
 from . import narrow
 from .bootstrap import error_table, median_interval
 
-__all__ = ["COLOURS", "TEXT_WIDTH", "error_by_width", "gram_picture", "use_house_style"]
+__all__ = ["COLOURS", "SURROGATES", "TEXT_WIDTH", "error_by_width", "gram_picture", "use_house_style"]
 
 TEXT_WIDTH = 7.0
 """Width of the book's text column in inches, at the 100 dots per inch of a figure."""
@@ -34,6 +34,20 @@ COLOURS = {
     "depth 1": "#440154", "depth 2": "#2f7f8e", "depth 3": "#7bb818",
 }  # fmt: skip
 """What is drawn -> its colour, the same in every chapter."""
+
+_MARKS = {
+    "ours": ("penalised", "o"), "GEKPLS": ("jacobian", "s"), "JENN": ("network", "D"), "GPyTorch": ("plain", "^"),
+    "ours, values only": ("penalised", "o"), "GP, Matern 5/2": ("value", "v"), "GP, RBF": ("value", "^"),
+    "KRG": ("gelu", "s"), "KPLS": ("reference", "X"),
+}  # fmt: skip
+SURROGATES = {
+    name: {
+        **{"label": name, "color": COLOURS[colour], "marker": marker},
+        "markerfacecolor": COLOURS[colour] if name in ("ours", "GEKPLS", "JENN", "GPyTorch") else "white",
+    }
+    for name, (colour, marker) in _MARKS.items()
+}
+"""Methods of ``benchmarks/gradients.py`` -> how a line of theirs is drawn; hollow: those that are told values only."""
 
 # For lines that have no name above, in order. The first three differ in lightness; more of them than three do not fit
 # between black and white, so the others differ by hue alone.
