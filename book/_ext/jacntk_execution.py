@@ -19,6 +19,7 @@ from sphinx.util import logging
 LOGGER = logging.getLogger(__name__)
 AFRESH = multiprocessing.get_context("spawn")
 MEMORY_PER_CHAPTER = 3 << 30  # bytes, more than any takes
+QUIETLY = ["--Application.log_level=ERROR"]  # kernels warn of connections that other machines cannot reach
 
 
 def at_once():
@@ -51,7 +52,7 @@ def execute_ahead(app, env, docnames):
     with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}), ProcessPoolExecutor(workers, AFRESH) as pool:
         options = settings.execution_timeout, settings.execution_allow_errors
         running = {
-            pool.submit(single_nb_execution, notebook, str(path.parent), *options): path
+            pool.submit(single_nb_execution, notebook, str(path.parent), *options, extra_arguments=QUIETLY): path
             for path, notebook in waiting.items()
         }
         try:

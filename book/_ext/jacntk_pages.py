@@ -65,7 +65,7 @@ class MinutesRole(SphinxRole):
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         self.env.note_dependency(str(path))
         count = minutes(path.read_text(encoding="utf-8"))
-        return [nodes.Text(f"{count} minute{'s' * (count > 1)}")], []
+        return [nodes.Text(f"{count}\N{NO-BREAK SPACE}minute{'s' * (count > 1)}")], []
 
 
 def short_name(path):

@@ -99,3 +99,22 @@ def test_a_formula_keeps_the_comma_that_follows(before, formula, after, kept):
     together = [one.astext() for one in document.findall(nodes.inline) if "together" in one["classes"]]
     assert together == ([kept] if kept else [])
     assert document.astext() == text
+
+
+def cell(*parts, hidden=True):
+    made = nodes.container("", *[nodes.container("", nodes.literal_block(text, text)) for text in parts])
+    made["nb_element"] = "cell_code"
+    if hidden:
+        made["hide_mode"] = "input"
+    for part, kind in zip(made, ("cell_code_source", "cell_code_output"), strict=False):
+        part["nb_element"] = kind
+    return made
+
+
+def test_folded_cells_without_output_are_folded_with_the_next():
+    document = new_document("page")
+    between = nodes.paragraph("words", "words")
+    document += [cell("a"), cell("b"), cell("c", "out"), cell("d"), between, cell("e"), cell("f", hidden=False)]
+    jacntk_layout.join_folded(HTML, document)
+    shown = [[[line.astext() for line in part] for part in one] for one in document if isinstance(one, nodes.container)]
+    assert shown == [[["a", "b", "c"], ["out"]], [["d"]], [["e"]], [["f"]]]
