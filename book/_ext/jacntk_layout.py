@@ -18,7 +18,7 @@ KEY = "narrow"  # as jacntk_lib.book.narrow.KEY
 AFTER, BEFORE = re.compile(r"[^\s\w(]\S*"), re.compile(r"[(\[]$")  # what stays with a formula: ",", "-net", "("
 SIDE = re.compile(r"\b(Left|Right)\b(?=[:,])|(?<=\()(left|right)\b")  # as captions say it
 STACKED = {"left": "top", "right": "bottom", "Left": "Top", "Right": "Bottom"}
-LONGEST = 40  # characters of a formula that may not be parted from its comma; longer ones scroll on telephones
+LONGEST = 40  # characters of a formula that may not be parted from its comma on telephones, where longer ones scroll
 
 
 def with_narrow_picture(render_image):
@@ -72,9 +72,10 @@ def keep_together(app, doctree, docname):
     """Browsers break lines between a formula and a comma after it: put both into an element that does not break."""
     if app.builder.format != "html":
         return
-    for formula in [one for one in doctree.findall(nodes.math) if len(one.astext()) <= LONGEST]:
+    for formula in list(doctree.findall(nodes.math)):
         line, at = formula.parent, formula.parent.index(formula)
-        together = nodes.inline("", "", classes=["together"])
+        short = len(formula.astext()) <= LONGEST
+        together = nodes.inline("", "", classes=["together" if short else "together-wide"])
         line[at] = together
         together += formula
         for near, pattern, place in ((at + 1, AFTER.match, 1), (at - 1, BEFORE.search, 0)):

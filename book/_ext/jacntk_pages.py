@@ -71,9 +71,9 @@ class MinutesRole(SphinxRole):
 def short_name(path):
     """What prose calls a page: "Chapter 7", "Appendix B"; None where its title serves."""
     if number := re.match(r"(\d+)-", path.stem):
-        return f"Chapter {int(number[1])}"
+        return f"Chapter\N{NO-BREAK SPACE}{int(number[1])}"
     if path.is_file() and (title := re.search(r"^# (Appendix [A-Z]):", path.read_text(encoding="utf-8"), re.M)):
-        return title[1]
+        return title[1].replace(" ", "\N{NO-BREAK SPACE}")
     return None
 
 

@@ -83,12 +83,12 @@ def test_paper_has_the_wide_pictures_only(page, app, count):
 @pytest.mark.parametrize(
     ("before", "formula", "after", "kept"),
     [
-        ("of width ", "n", ", and then", "n,"),
-        ("the law (of ", "x", ") holds", "x)"),
-        ("a set (", "x", ") here", "(x)"),
-        ("a ", "0.5", "-net of points", "0.5-net"),
-        ("of ", "n", " layers", None),
-        ("of ", "x" * 60, ", and", None),
+        ("of width ", "n", ", and then", {"together": ["n,"]}),
+        ("the law (of ", "x", ") holds", {"together": ["x)"]}),
+        ("a set (", "x", ") here", {"together": ["(x)"]}),
+        ("a ", "0.5", "-net of points", {"together": ["0.5-net"]}),
+        ("of ", "n", " layers", {}),
+        ("of ", "x" * 60, ", and", {"together-wide": ["x" * 60 + ","]}),
     ],
 )
 def test_a_formula_keeps_the_comma_that_follows(before, formula, after, kept):
@@ -96,8 +96,10 @@ def test_a_formula_keeps_the_comma_that_follows(before, formula, after, kept):
     document += nodes.paragraph("", "", nodes.Text(before), nodes.math(formula, formula), nodes.Text(after))
     text = document.astext()
     jacntk_layout.keep_together(HTML, document, "page")
-    together = [one.astext() for one in document.findall(nodes.inline) if "together" in one["classes"]]
-    assert together == ([kept] if kept else [])
+    together = {}
+    for one in document.findall(nodes.inline):
+        together.setdefault(*one["classes"], []).append(one.astext())
+    assert together == kept
     assert document.astext() == text
 
 
