@@ -18,11 +18,14 @@ def in_words(line):
 
     >>> in_words("CHECK share inside: 0.946 (>= 0.92) ok"), in_words("CHECK two routes, largest difference: < 1e-12 ok")
     ('share inside: 0.946 (at least 0.92)', 'two routes, largest difference: below 1e-12')
+    >>> in_words("CHECK distance: 0.0331 (<= 0.0515451) ok")
+    'distance: 0.0331 (at most 0.0515)'
     """
     found = LINE.fullmatch(line)
     if found["below"]:
         return f"{found['name']}: below {found['below']}"
-    return f"{found['name']}: {found['value']} (at {'least' if found['sign'] == '>=' else 'most'} {found['bound']})"
+    bound = found["bound"] if len(found["bound"]) < 7 else f"{float(found['bound']):.3g}"
+    return f"{found['name']}: {found['value']} (at {'least' if found['sign'] == '>=' else 'most'} {bound})"
 
 
 def taken_out(cell):

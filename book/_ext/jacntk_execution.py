@@ -20,6 +20,7 @@ from sphinx.util import logging
 LOGGER = logging.getLogger(__name__)
 AFRESH = multiprocessing.get_context("spawn")
 MEMORY_PER_CHAPTER = 3 << 30  # bytes, more than any takes
+QUIETLY = ["--Application.log_level=ERROR"]  # kernels warn of connections that other machines cannot reach
 
 
 def at_once():
@@ -32,7 +33,7 @@ def at_once():
 def execute(notebook, timeout, allow_errors):
     """Run a chapter in an empty folder, as ``run_in_temp`` in _config.yml has it, so that it holds in any other."""
     with TemporaryDirectory() as folder:
-        return single_nb_execution(notebook, folder, timeout, allow_errors)
+        return single_nb_execution(notebook, folder, timeout, allow_errors, extra_arguments=QUIETLY)
 
 
 def execute_ahead(app, env, docnames):

@@ -4,6 +4,7 @@
   book.css shows the narrow one below 600 pixels and the wide one above. The PDF has the wide ones. Where panels that
   were side by side are one below the other, captions say "top" and "bottom" for "left" and "right".
 - No line begins with the comma, or the like, that follows a formula.
+- Folded cells that show nothing are folded together with the folded cell after them: one "Show the code" for a run.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ KEY = "narrow"  # as jacntk_lib.book.narrow.KEY
 AFTER, BEFORE = re.compile(r"[^\s\w(]\S*"), re.compile(r"[(\[]$")  # what stays with a formula: ",", "-net", "("
 SIDE = re.compile(r"\b(Left|Right)\b(?=[:,])|(?<=\()(left|right)\b")  # as captions say it
 STACKED = {"left": "top", "right": "bottom", "Left": "Top", "Right": "Bottom"}
-LONGEST = 40  # characters of a formula that may not be parted from its comma; longer ones scroll on telephones
+LONGEST = 40  # characters of a formula that may not be parted from its comma on telephones, where longer ones scroll
 
 
 def with_narrow_picture(render_image):
@@ -71,9 +72,10 @@ def keep_together(app, doctree, docname):
     """Browsers break lines between a formula and a comma after it: put both into an element that does not break."""
     if app.builder.format != "html":
         return
-    for formula in [one for one in doctree.findall(nodes.math) if len(one.astext()) <= LONGEST]:
+    for formula in list(doctree.findall(nodes.math)):
         line, at = formula.parent, formula.parent.index(formula)
-        together = nodes.inline("", "", classes=["together"])
+        short = len(formula.astext()) <= LONGEST
+        together = nodes.inline("", "", classes=["together" if short else "together-wide"])
         line[at] = together
         together += formula
         for near, pattern, place in ((at + 1, AFTER.match, 1), (at - 1, BEFORE.search, 0)):
@@ -85,9 +87,21 @@ def keep_together(app, doctree, docname):
             line[at] = formula
 
 
+def join_folded(app, doctree):
+    """Put the code of a folded cell without output into the folded cell that follows at once."""
+    folded = [one for one in doctree.findall(nodes.container) if one.get("hide_mode") == "input" and len(one)]
+    for cell in folded:
+        place = cell.parent.index(cell) + 1
+        after = cell.parent[place] if place < len(cell.parent) else None
+        if any(after is one for one in folded) and [part.get("nb_element") for part in cell] == ["cell_code_source"]:
+            after[0][0:0] = cell[0].children
+            cell.parent.remove(cell)
+
+
 def setup(app):
     NbElementRenderer.render_image = with_narrow_picture(NbElementRenderer.render_image)
     app.connect("doctree-read", name_sides)
+    app.connect("doctree-read", join_folded, priority=600)  # after the checks, which take cells away
     app.connect("doctree-resolved", only_on_pages)
     app.connect("doctree-resolved", keep_together)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

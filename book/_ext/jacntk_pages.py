@@ -65,15 +65,15 @@ class MinutesRole(SphinxRole):
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         self.env.note_dependency(str(path))
         count = minutes(path.read_text(encoding="utf-8"))
-        return [nodes.Text(f"{count} minute{'s' * (count > 1)}")], []
+        return [nodes.Text(f"{count}\N{NO-BREAK SPACE}minute{'s' * (count > 1)}")], []
 
 
 def short_name(path):
     """What prose calls a page: "Chapter 7", "Appendix B"; None where its title serves."""
     if number := re.match(r"(\d+)-", path.stem):
-        return f"Chapter {int(number[1])}"
+        return f"Chapter\N{NO-BREAK SPACE}{int(number[1])}"
     if path.is_file() and (title := re.search(r"^# (Appendix [A-Z]):", path.read_text(encoding="utf-8"), re.M)):
-        return title[1]
+        return title[1].replace(" ", "\N{NO-BREAK SPACE}")
     return None
 
 

@@ -70,6 +70,18 @@ print("CHECK share of a < b: 0.96 (>= 0.9) ok")
 ```
 
 ```{code-cell} ipython3
+:tags: [hide-input]
+
+silent = "a folded cell that shows nothing"
+```
+
+```{code-cell} ipython3
+:tags: [hide-input]
+
+print(silent.replace("silent", "nothing"), "is folded with the next")
+```
+
+```{code-cell} ipython3
 ---
 mystnb:
   image:
@@ -205,8 +217,9 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     assert "· commit unknown · built " in html
 
     first, *_ = BeautifulSoup(html, "html.parser").select("section > p")
-    assert "See Chapter 1, the first and Appendix C." in first.text
-    assert "It takes 3 minutes." in first.text.replace("\n", " ")
+    said = first.text.replace("\n", " ")
+    assert "See Chapter\N{NO-BREAK SPACE}1, the first and Appendix\N{NO-BREAK SPACE}C." in said
+    assert "It takes 3\N{NO-BREAK SPACE}minutes." in said
 
     tables = BeautifulSoup(html, "html.parser").select("table.claims")
     assert [len(table.select("tbody tr")) for table in tables] == [1, 2, 1]
@@ -242,6 +255,10 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     assert any("and the code stays" in text for text in shown)
     assert "a table\n" in shown
     assert "CHECK" not in "".join(shown).replace('print("CHECK', "").replace('print(f"CHECK', "")
+
+    (folded,) = BeautifulSoup(html, "html.parser").select("details.hide")
+    assert ["silent" in one.text for one in folded.select("pre")] == [True, True]
+    assert "shows nothing is folded" in folded.parent.text
 
     (project / "jacntk_lib" / "value.py").write_text("VALUE = 2\n")
     built = build(project)
@@ -301,7 +318,7 @@ print("met", found)
 """
 
 
-def test_chapters_run_at_the_same_time_and_what_fails_is_left_to_sphinx(tmp_path, monkeypatch):
+def test_chapters_run_at_the_same_time_and_what_fails_is_left_to_sphinx(tmp_path, monkeypatch, capfd):
     """Two chapters that wait for each other, in empty folders; one that fails; one of words."""
     pages = {
         "one": FRONT + MEETING.replace("OWN", "a").replace("OTHER", "b"),
@@ -321,6 +338,7 @@ def test_chapters_run_at_the_same_time_and_what_fails_is_left_to_sphinx(tmp_path
     kept = {Path(record.uri).stem: cache.get_cache_bundle(record.pk) for record in cache.list_cache_records()}
     assert sorted(kept) == ["one", "two"]
     assert [kept[name].nb.cells[0].outputs[0].text for name in ("one", "two")] == ["met []\n", "met []\n"]
+    assert "WARNING" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,12 @@ def test_paper_has_the_wide_pictures_only(page, app, count):
 @pytest.mark.parametrize(
     ("before", "formula", "after", "kept"),
     [
-        ("of width ", "n", ", and then", "n,"),
-        ("the law (of ", "x", ") holds", "x)"),
-        ("a set (", "x", ") here", "(x)"),
-        ("a ", "0.5", "-net of points", "0.5-net"),
-        ("of ", "n", " layers", None),
-        ("of ", "x" * 60, ", and", None),
+        ("of width ", "n", ", and then", {"together": ["n,"]}),
+        ("the law (of ", "x", ") holds", {"together": ["x)"]}),
+        ("a set (", "x", ") here", {"together": ["(x)"]}),
+        ("a ", "0.5", "-net of points", {"together": ["0.5-net"]}),
+        ("of ", "n", " layers", {}),
+        ("of ", "x" * 60, ", and", {"together-wide": ["x" * 60 + ","]}),
     ],
 )
 def test_a_formula_keeps_the_comma_that_follows(before, formula, after, kept):
@@ -96,6 +96,27 @@ def test_a_formula_keeps_the_comma_that_follows(before, formula, after, kept):
     document += nodes.paragraph("", "", nodes.Text(before), nodes.math(formula, formula), nodes.Text(after))
     text = document.astext()
     jacntk_layout.keep_together(HTML, document, "page")
-    together = [one.astext() for one in document.findall(nodes.inline) if "together" in one["classes"]]
-    assert together == ([kept] if kept else [])
+    together = {}
+    for one in document.findall(nodes.inline):
+        together.setdefault(*one["classes"], []).append(one.astext())
+    assert together == kept
     assert document.astext() == text
+
+
+def cell(*parts, hidden=True):
+    made = nodes.container("", *[nodes.container("", nodes.literal_block(text, text)) for text in parts])
+    made["nb_element"] = "cell_code"
+    if hidden:
+        made["hide_mode"] = "input"
+    for part, kind in zip(made, ("cell_code_source", "cell_code_output"), strict=False):
+        part["nb_element"] = kind
+    return made
+
+
+def test_folded_cells_without_output_are_folded_with_the_next():
+    document = new_document("page")
+    between = nodes.paragraph("words", "words")
+    document += [cell("a"), cell("b"), cell("c", "out"), cell("d"), between, cell("e"), cell("f", hidden=False)]
+    jacntk_layout.join_folded(HTML, document)
+    shown = [[[line.astext() for line in part] for part in one] for one in document if isinstance(one, nodes.container)]
+    assert shown == [[["a", "b", "c"], ["out"]], [["d"]], [["e"]], [["f"]]]

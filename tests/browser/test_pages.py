@@ -75,6 +75,17 @@ def test_a_page_opens_whole_on_telephone_and_desk_in_both_colour_modes(site, vis
     assert (window.errors, window.outside, window.failed) == ([], [], [])
 
 
+def test_what_scrolls_sideways_fades_where_there_is_more_and_takes_the_keyboard(site, visit):
+    page = visit(width=375).open(site / "book" / "09-accuracy-and-robustness.html")
+    table = page.locator(".text_html:has(table)").first
+    state = "one => [one.matches('.more-left'), one.matches('.more-right'), one.tabIndex]"
+    page.wait_for_function("document.querySelector('.text_html.more-right')")
+    assert table.evaluate(state) == [False, True, 0]
+    table.evaluate("one => one.scrollTo(one.scrollWidth, 0)")
+    page.wait_for_function("document.querySelector('.text_html.more-left')")
+    assert table.evaluate(state) == [True, False, 0]
+
+
 def test_math_is_typeset_with_the_fonts_of_the_site(site, visit):
     window = visit()
     page = window.open(site / "book" / "notation.html")
