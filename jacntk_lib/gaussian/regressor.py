@@ -17,7 +17,7 @@ from .likelihood import Family, Observations
 from .local import LocalPosterior
 from .metrics import METRICS
 from .posterior import Posterior
-from .search import AMPLITUDE_BOUNDS, NOISE_BOUNDS, SOME_NOISE, Search, bounds_of, chosen
+from .search import AMPLITUDE_BOUNDS, ITERATIVE_NOISE, NOISE_BOUNDS, SOME_NOISE, Search, bounds_of, chosen
 from .units import Units, as_jacobian, as_noise
 
 MAX_UNKNOWNS = 15000  # observed values and derivatives: their dense covariance matrix takes 1.8 GB
@@ -76,8 +76,8 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     n_restarts_optimizer : further starts, uniform within the bounds in logarithms.
     solver : "auto", "exact", "iterative", or an Iterative of :mod:`jacntk_lib.solve` with options of its own. "auto" is
         a dense matrix up to 15,000 observed numbers, and beyond them products with the kernel alone to a relative
-        residual of 1e-6: ``predict`` and ``predict_jacobian`` then have no deviations, and whatever else needs the
-        matrix raises NotImplementedError. Fitted noise then has a variance of 1e-6 a^2 at least, or the iteration may
+        residual of 1e-4: ``predict`` and ``predict_jacobian`` then have no deviations, and whatever else needs the
+        matrix raises NotImplementedError. Fitted noise then has a variance of 1e-4 a^2 at least, or the iteration may
         not end, and full metrics need whole gradients with one noise at each point.
     random_state : of restarts, and of the points that hyperparameters are chosen on where not all are.
 
@@ -346,7 +346,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     def _search(self, observations, solver):
         """What is to be chosen, from where and within which bounds."""
         gradients = observations.seen.shape[1] > 1
-        noise = NOISE_BOUNDS if solver is None else (SOME_NOISE, NOISE_BOUNDS[1])
+        noise = NOISE_BOUNDS if solver is None else (ITERATIVE_NOISE, NOISE_BOUNDS[1])
         bounds = {
             "scale": bounds_of(self.scale_bounds, "scale_bounds"),
             "sigma_b": bounds_of(self.sigma_b_bounds, "sigma_b_bounds"),

@@ -16,7 +16,8 @@ SEARCH_UNKNOWNS = 600  # observed values and derivatives of the points on which 
 CHOICE_UNKNOWNS = 2000  # and of those on which metrics are compared
 CLEAR_LEAD = 0.5  # of a log likelihood over another per observed number, beyond which only the better is refined
 NOISE_BOUNDS = 1e-12, 1.0  # of fitted noise: variances over the squared amplitude
-SOME_NOISE = 1e-6  # where they start, and the least in a second attempt, or where a solve takes long with less
+SOME_NOISE = 1e-6  # where they start, and the least in a second attempt
+ITERATIVE_NOISE = 1e-4  # the least where the number of products in a solve depends on it
 AMPLITUDE_BOUNDS = 1e-3, 1e6  # in units of the spread of y
 _IMPOSSIBLE = 1e25  # minus the log likelihood where rounding leaves no Cholesky factor
 _NOISES = ("noise", "noise_gradient")
@@ -54,7 +55,9 @@ class Search:
 
     def noisy(self):
         """The same with fitted noise of some size; ``None`` where there is none, or no other size."""
-        bounds = {name: (SOME_NOISE, box[1]) for name, box in self.bounds.items() if box and name in _NOISES}
+        bounds = {
+            name: (max(SOME_NOISE, box[0]), box[1]) for name, box in self.bounds.items() if box and name in _NOISES
+        }
         if all(self.bounds[name] == box for name, box in bounds.items()):
             return None
         return replace(self, bounds=self.bounds | bounds)

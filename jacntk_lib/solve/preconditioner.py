@@ -33,7 +33,7 @@ from ..kernels.scalars import slices
 from .progress import tell
 
 VALUE = 3
-_LANDMARKS = 3000  # of the Nystroem approximation; the eigenvectors of a matrix of their number take some seconds
+_LANDMARKS = 6000  # of the Nystroem approximation; the eigenvectors of a matrix of their number take half a minute
 _VALUES = 0.1  # of k_C's trace: the part of the values in T
 _KEPT = 2 / 3  # of its eigenvectors: the last ones are the landmarks' rather than the kernel's
 _PRODUCTS = 20  # with the kernel, whose time the exact part may cost where it fits in memory
