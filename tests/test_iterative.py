@@ -347,7 +347,7 @@ def test_preconditioner_of_more_points_than_landmarks(monkeypatch):
         return len(history)
 
     whole = products(Preconditioner(gram, root, options, ridge).at(ridge))
-    monkeypatch.setattr(preconditioner, "_LANDMARKS", 100)
+    monkeypatch.setattr(preconditioner, "_LANDMARKS", (50, 100))
     approximate = Preconditioner(gram, root, options, ridge)
     P, U = len(approximate._along), approximate._back
     assert P == 66

@@ -33,7 +33,7 @@ from ..kernels.scalars import slices
 from .progress import tell
 
 VALUE = 3
-_LANDMARKS = 6000  # of the Nystroem approximation; the eigenvectors of a matrix of their number take half a minute
+_LANDMARKS = 3000, 6000  # of the Nystroem approximation; more where the energy beyond it exceeds the ridge
 _VALUES = 0.1  # of k_C's trace: the part of the values in T
 _KEPT = 2 / 3  # of its eigenvectors: the last ones are the landmarks' rather than the kernel's
 _PRODUCTS = 20  # with the kernel, whose time the exact part may cost where it fits in memory
@@ -210,9 +210,18 @@ def _vectors(gram, by_value, by_point, largest, ridge):
     They are the leading eigenvectors of T, ``largest**2 k_C`` plus the values' kernel with ``_VALUES`` of its trace, so
     that points without derivatives are seen, too. ``value`` is the ratio of the two traces as they are.
     """
+    for count in _LANDMARKS:
+        *found, beyond = _nystroem(gram, by_value, by_point, largest, ridge, count)
+        if beyond <= ridge:
+            break
+    return found
+
+
+def _nystroem(gram, by_value, by_point, largest, ridge, most):
+    """``(e, U, value, beyond)`` from ``most`` landmarks or all points; ``beyond`` is the mean energy that they leave."""
     N, landmarks = len(gram.Z), np.arange(len(gram.Z))
-    if N > _LANDMARKS:
-        landmarks = np.sort(np.random.default_rng(0).choice(N, _LANDMARKS, replace=False))
+    if N > most:
+        landmarks = np.sort(np.random.default_rng(0).choice(N, most, replace=False))
     columns, values = np.empty((2, N, len(landmarks)))
     for rows in slices(N, _ROWS_AT_ONCE):
         k, _, _, C, *_ = gram.scalars(rows, landmarks)
@@ -224,18 +233,19 @@ def _vectors(gram, by_value, by_point, largest, ridge):
         part = _VALUES / value if value else 0.0
     columns += part * values
     del values
-    if N <= _LANDMARKS:
+    if N <= most:
         e, U = scipy.linalg.eigh(columns, driver="evd", overwrite_a=True, check_finite=False)
-        return np.maximum(e[::-1], 0.0), np.ascontiguousarray(U[:, ::-1]), value
+        return np.maximum(e[::-1], 0.0), np.ascontiguousarray(U[:, ::-1]), value, 0.0
     square = columns[landmarks]
-    square = (square + square.T) / 2
-    square[np.diag_indices(_LANDMARKS)] += 1e-12 * np.trace(square)  # so that rounding leaves it a Cholesky factor
+    square, total = (square + square.T) / 2, N / most * square.trace()
+    square[np.diag_indices(most)] += 1e-12 * np.trace(square)  # so that rounding leaves it a Cholesky factor
     factor = scipy.linalg.cholesky(square, lower=True, overwrite_a=True, check_finite=False)
     half = scipy.linalg.solve_triangular(factor, columns.T, lower=True, overwrite_b=True, check_finite=False)
     e, V = scipy.linalg.eigh(half @ half.T, driver="evd", overwrite_a=True, check_finite=False)
     e, V = e[::-1], V[:, ::-1]
-    count = max(1, np.count_nonzero(e[: int(_KEPT * _LANDMARKS)] > max(ridge, 1e-10 * e[0])))
-    return e[:count], half.T @ (V[:, :count] / np.sqrt(e[:count])), value
+    count = max(1, np.count_nonzero(e[: int(_KEPT * most)] > max(ridge, 1e-10 * e[0])))
+    beyond = (total - e[:count].sum()) / (N - count)
+    return e[:count], half.T @ (V[:, :count] / np.sqrt(e[:count])), value, beyond
 
 
 def _galerkin(gram, X, by_value, by_point, U, counts, by_column, dtype):
