@@ -218,9 +218,9 @@ def _vectors(gram, by_value, by_point, largest, ridge):
 
 
 def _nystroem(gram, by_value, by_point, largest, ridge, most):
-    """``(e, U, value, beyond)`` from ``most`` landmarks or all points; ``beyond`` is the mean energy that they leave."""
+    """``(e, U, value, beyond)`` from ``most`` landmarks or all points; ``beyond`` is the mean energy left."""
     N, landmarks = len(gram.Z), np.arange(len(gram.Z))
-    if N > most:
+    if most < N:
         landmarks = np.sort(np.random.default_rng(0).choice(N, most, replace=False))
     columns, values = np.empty((2, N, len(landmarks)))
     for rows in slices(N, _ROWS_AT_ONCE):
@@ -233,7 +233,7 @@ def _nystroem(gram, by_value, by_point, largest, ridge, most):
         part = _VALUES / value if value else 0.0
     columns += part * values
     del values
-    if N <= most:
+    if most >= N:
         e, U = scipy.linalg.eigh(columns, driver="evd", overwrite_a=True, check_finite=False)
         return np.maximum(e[::-1], 0.0), np.ascontiguousarray(U[:, ::-1]), value, 0.0
     square = columns[landmarks]
