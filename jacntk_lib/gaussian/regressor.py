@@ -41,7 +41,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     it also stands for what f does and the kernel does not, so that it belongs to a prediction, as that of a WhiteKernel
     does in scikit-learn. Noise that is given is an error of measurement, and no part of f. c >= 1 makes up for an
     amplitude that thousands of derivatives decide: with it the values' leave-one-out residuals are no larger than their
-    deviations (Bachoc 2013; :class:`~jacntk_lib.gaussian.posterior.Posterior`). It is 1 if the amplitude is given.
+    deviations (Bachoc 2013; ``Posterior``). It is 1 if the amplitude is given.
 
     In :class:`~jacntk_lib.JacobianKernelRegressor` the value noise is ``ridge`` and the gradient noise ``ridge / lam``:
     lam is a ratio of two noises. **The standard deviation here is not the spread of trained networks over

@@ -96,7 +96,7 @@ class Iterative:
         r"""``(x, report)`` with :math:`(G + \rho I) x = b`; nothing dense of size n is formed.
 
         The columns of b share one Krylov space. The preconditioner is exact on ``exact_rows`` smooth combinations of
-        rows and diagonal on the others, see :mod:`jacntk_lib.solve.preconditioner`.
+        rows and diagonal on the others, see ``jacntk_lib.solve.preconditioner``.
 
         Parameters
         ----------
