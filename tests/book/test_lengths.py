@@ -25,6 +25,7 @@ WORDS = {
     "11-when-you-have-gradients": 1500,
     "12-scale": 1500,
     "10-your-own-data": 1000,
+    "notation": 1300,
     "certificates": 3800,
     "benchmarks": 600,
 }

@@ -77,11 +77,3 @@ def test_symbols_of_one_chapter_have_their_names_in_its_code():
     assert len(rows) >= 10
     for chapter, symbol, _, code in rows:
         assert lost(code, code_of(re.search(r"<([\w-]+)>", chapter).group(1))) == set(), symbol
-
-
-def test_the_way_from_theorem_to_test_ends_at_tests():
-    rows = table_rows("From theorem to test")
-    assert len(rows) >= 8
-    for row in rows:
-        assert CODE.findall(row[-1]), row
-        assert all((ROOT / "tests" / f"{name}.py").is_file() for name in CODE.findall(row[-1])), row
