@@ -23,7 +23,7 @@ WORDS = {
     "08-kernel-regression": 1400,
     "09-accuracy-and-robustness": 1900,
     "11-when-you-have-gradients": 1500,
-    "12-scale": 1500,
+    "12-scale": 1400,
     "10-your-own-data": 1000,
     "notation": 1300,
     "certificates": 3800,
