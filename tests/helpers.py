@@ -12,9 +12,19 @@ def unit_points(N, d, seed=0):
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
+def normal_points(N=6, d=3, seed=0):
+    """(N, d), independent and standard normal."""
+    return np.random.default_rng(seed).standard_normal((N, d))
+
+
+def alternating(N=6):
+    """Labels 1, -1, 1, ..."""
+    return np.where(np.arange(N) % 2, -1.0, 1.0)
+
+
 def normal_tensor(n, d, seed=0):
     """(n, d), standard normal, for networks of torch."""
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, d)))
+    return torch.from_numpy(normal_points(n, d, seed))
 
 
 def mlp(depth=3, activation="erf", **settings):
