@@ -160,8 +160,3 @@ def test_memory_of_a_product_whose_scalars_do_not_fit():
         """
     )
     assert float(peak) < 400  # MiB; keeping the scalars takes 732
-
-
-def test_memory_must_be_a_positive_number_of_bytes():
-    with pytest.raises(ValueError, match="memory must be at least 1"):
-        jacobian_ntk(MLP(2), np.eye(3), memory=0)

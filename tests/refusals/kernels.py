@@ -158,6 +158,7 @@ LIST = {
         (lambda: G.on(2 * jax.devices("cpu")), V, "must be one or more different jax devices"),
         (lambda: G.on(3), T, r"got 3; see jax.devices\(\)"),
         (lambda: jacobian_ntk(MLP(2), X, memory=8).on(), V, "3 x 3 points do not fit in memory=.*raise memory"),
+        (lambda: jacobian_ntk(MLP(2), X, memory=0), V, "memory must be at least 1, got 0"),
         (lambda: G.scaled(-1.0), V, "lam must not be negative, got -1"),
         (lambda: G.scaled([1.0, -2.0, 1.0]), V, "lam must not be negative, got -2.0 at index 1"),
         (
