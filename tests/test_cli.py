@@ -1,24 +1,21 @@
-"""The command line: what it prints, what it leaves behind, and how it fails."""
+"""The command line: what it computes, what it leaves behind, and how it fails."""
 
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from jacntk_lib import datasets, experiments, results
+from jacntk_lib import experiments, results
 from jacntk_lib.cli import command as cli
 from jacntk_lib.errors import ConvergenceError, SingularGramError
 from jacntk_lib.experiments import figure2
 from jacntk_lib.results import atomic, provenance
 
 TINY = figure2.Config(activations=("erf",), depths=(1, 2), widths=(8, 16), seeds=2, points=5, input_dim=2)
-EVERY_FIGURE = (*experiments.FIGURES, *experiments.APPENDIX, *experiments.OURS)
 OWN_GRID = {"activations": ["erf"], "depths": [1], "widths": [8, 16], "seeds": 2, "points": 5, "input_dim": 2}
 
 
@@ -248,31 +245,6 @@ def test_own_grid_too_small_to_draw(tmp_path, capsys, grid):
 # Failures
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["cells", "2", "--preset", "huge"], "jacntk cells: figure 2 has no preset huge"),
-        (["cells", "2", "--compute", "erf-depth9"], "figure 2 in this configuration has no cell 'erf-depth9'"),
-        (["cells", "2", "--preset", "cpu", "--config", "grid.json"], "not allowed with argument --preset"),
-        (["figure", "9"], f"invalid choice: 9 (choose from {', '.join(map(repr, EVERY_FIGURE))})"),
-        (["figure", "two"], "invalid choice: 'two' (choose from 1, 2, "),
-        (["figure"], "the following arguments are required: FIGURE"),
-        (["figure", "2", "--preset", "huge"], "figure 2 has no preset huge; it has demo, cpu, paper"),
-        (["figure", "2", "--device", "quantum"], "unknown device 'quantum'"),
-        (["figure", "2", "--device", "cuda:99"], "device 'cuda:99' is not there: torch sees"),
-        (["figure", "2", "--device", "meta"], "device 'meta' is not supported"),
-        (["figure", "2", "--time-limit", "-5"], "a positive number of seconds is needed, got -5"),
-        (["figure", "2", "--time-limit", "soon"], "a positive number of seconds is needed, got soon"),
-        (["plot"], "invalid choice: 'plot'"),
-    ],
-)
-def test_wrong_usage(arguments, message, capsys):
-    assert run(*arguments) == 2
-    shown = capsys.readouterr()
-    assert message in shown.err
-    assert shown.out == ""
-
-
 @pytest.mark.parametrize("under", [".", "new/folder"])
 def test_a_file_where_a_folder_is_asked_for(computed, tmp_path, capsys, under):
     path = tmp_path / "taken"
@@ -356,18 +328,7 @@ def test_our_own_mistakes_show_themselves(computed, tmp_path, monkeypatch, mista
         run("figure", 2, "--out", tmp_path)
 
 
-# Data sets, information, help
-
-
-def test_datasets(capsys):
-    assert run("datasets") == 0
-    shown = capsys.readouterr().out
-    for name in datasets.NAMES:
-        assert name in shown
-    assert shown.count("(UCI's file, with this library)") == 3
-    assert "14/07/2012" in shown
-    assert max(len(line) for line in shown.splitlines() if "https://" not in line) <= 80
-    assert "CC BY 4.0" in shown
+# Information
 
 
 def test_info(computed, tmp_path, monkeypatch, capsys):
@@ -389,36 +350,3 @@ def test_info(computed, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JACNTK_RESULTS_DIR", str(tmp_path / "broken.json"))
     assert run("info") == 0
     assert f"{tmp_path / 'broken.json'} is a file; set JACNTK_RESULTS_DIR to a folder" in capsys.readouterr().out
-
-
-def test_no_command_shows_help(capsys):
-    assert run() == 2
-    assert "examples:" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", [[], ["figure"], ["cells"], ["datasets"], ["info"]])
-def test_help_has_examples_and_fits_a_terminal_of_eighty_columns(command, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    assert run(*command, "--help") == 0
-    shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 80
-    assert " ".join(["  jacntk", *command]) in shown.split("examples:")[1]
-    if not command:
-        assert "exit codes: 0 done, 1 failed (stderr says why), 2 wrong usage, 130 interrupted" in shown
-
-
-def test_module_is_the_command():
-    command = [sys.executable, "-m", "jacntk_lib"]
-    done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0
-    assert done.stdout.startswith("jacntk ")
-    wrong = subprocess.run([*command, "figure", "0"], capture_output=True, text=True, timeout=60)
-    assert wrong.returncode == 2
-    assert "Traceback" not in wrong.stderr
-
-
-def test_a_reader_that_goes_away_is_no_failure():
-    command = f"{sys.executable} -m jacntk_lib datasets | head -n 1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0
-    assert done.stderr == ""

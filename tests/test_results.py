@@ -1,4 +1,4 @@
-"""The result store: what goes in comes out, and nothing else does. More refusals are in ``test_errors.py``."""
+"""The result store: what goes in comes out, and nothing else does. More refusals are in ``refusals/data.py``."""
 
 import json
 import subprocess

@@ -26,7 +26,29 @@ def parser(version):
     )
     top.add_argument("--version", action="version", version=f"jacntk {version}")
     commands = top.add_subparsers(dest="command", metavar="command")
+    _add_figure(commands)
+    _add_cells(commands)
 
+    commands.add_parser(
+        "datasets",
+        help="list the data sets",
+        description="List the data sets, their sources and licences.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_examples("jacntk datasets"),
+    )
+
+    commands.add_parser(
+        "info",
+        help="versions, hardware, results",
+        description="Show versions, hardware, threads and caches, and the stored results with their\n"
+        "origin. Writes nothing.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_examples("jacntk info", "JACNTK_RESULTS_DIR=out jacntk info"),
+    )
+    return top
+
+
+def _add_figure(commands):
     figure = commands.add_parser(
         "figure",
         help="compute one of the paper's figures and draw it",
@@ -52,6 +74,8 @@ def parser(version):
     )
     figure.add_argument("--fresh", action="store_true", help="compute again what is stored already")
 
+
+def _add_cells(commands):
     cells = commands.add_parser(
         "cells",
         help="list the parts of a figure, or compute some of them",
@@ -75,24 +99,6 @@ def parser(version):
         metavar="SHA256",
         help="compute nothing if the library is another one by now (its hash, see --json)",
     )
-
-    commands.add_parser(
-        "datasets",
-        help="list the data sets",
-        description="List the data sets, their sources and licences.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_examples("jacntk datasets"),
-    )
-
-    commands.add_parser(
-        "info",
-        help="versions, hardware, results",
-        description="Show versions, hardware, threads and caches, and the stored results with their\n"
-        "origin. Writes nothing.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_examples("jacntk info", "JACNTK_RESULTS_DIR=out jacntk info"),
-    )
-    return top
 
 
 def _add_choice(command):

@@ -15,14 +15,16 @@ from jacntk_lib.book.checks import CheckFailed, check
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 sys.path.insert(0, str(Path(__file__).parent))
-import controls  # noqa: E402
 import jacntk_book  # noqa: E402
+from controls import before_training, figures, training  # noqa: E402
+from controls.common import Control  # noqa: E402
 
 LEDGER = jacntk_book.read_ledger(ROOT)
 CONTROLS = {
     name: function
-    for name, function in inspect.getmembers(controls, inspect.isfunction)
-    if function.__module__ == "controls" and inspect.signature(function).return_annotation is controls.Control
+    for module in (before_training, training, figures)
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if inspect.signature(function).return_annotation is Control
 }
 RESULTS = {path.stem for path in (ROOT / "book" / "results").glob("*.json")}
 PLACES = """Section 2|Assumption 2.1|Assumption 2.2|Equation (1)|Theorem 3.1|Theorem 3.2|Remark E.1|Definition 4.1
@@ -188,11 +190,11 @@ def test_the_check_holds_and_refuses_its_broken_variant(name):
 
 
 def test_a_control_that_passes_is_noticed():
-    decide("in order", controls.Control(right=0.5, broken=2.0, bound=1.0))
+    decide("in order", Control(right=0.5, broken=2.0, bound=1.0))
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
-        decide("broken, and accepted", controls.Control(right=0.5, broken=0.9, bound=1.0))
+        decide("broken, and accepted", Control(right=0.5, broken=0.9, bound=1.0))
     with pytest.raises(CheckFailed):
-        decide("right, and refused", controls.Control(right=0.5, broken=2.0, bound=1.0, at_least=True))
+        decide("right, and refused", Control(right=0.5, broken=2.0, bound=1.0, at_least=True))
 
 
 def test_every_control_belongs_to_an_entry():

@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import jacntk_book  # noqa: E402
 import jacntk_circle  # noqa: E402
-import jacntk_docstrings  # noqa: E402
 import jacntk_execution  # noqa: E402
 
 FRONT = """\
@@ -355,13 +354,6 @@ def test_a_ledger_at_odds_with_itself_is_refused(project, old, new, complaint):
         jacntk_book.read_ledger(project)
 
 
-def test_bars_of_a_docstring_are_escaped_in_running_text_only():
-    literal = ["", ".. math::", "", "    |a|", "", ">>> 1 | 2", "|3|", ""]
-    lines = ["A = |x|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "|b|"]
-    jacntk_docstrings.escape_bars(None, "function", "f", None, None, lines)
-    assert lines == ["A = \\|x\\|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "\\|b\\|"]
-
-
 @pytest.mark.parametrize(
     ("option", "given", "complaint"),
     [
@@ -388,20 +380,3 @@ def test_a_circle_takes_the_start_that_it_has_by_itself():
     stored = (ROOT / "book" / "_static" / "circle-networks.js").read_text(encoding="utf-8")
     stored = json.loads(stored[stored.index("{") : stored.rindex("}") + 1])
     assert all(stored[name] == directive.defaults[name] for name in ("labels", "depth", "activation", "kappa"))
-
-
-def test_entries_of_a_docstring_are_descriptions_not_types():
-    lines = ["Ratio : a word.", "", "Parameters", "----------", "x, y : numbers >= 0", "    of any size.", ""]
-    lines += ["Returns", "-------", "An array.", "", "Notes", "-----", "Here : there."]
-    jacntk_docstrings.describe_entries(None, "function", "f", None, None, lines)
-    assert lines[:7] == [
-        "Ratio : a word.",
-        "",
-        "Parameters",
-        "----------",
-        "x, y",
-        "    numbers >= 0",
-        "    of any size.",
-    ]
-    assert lines[8:12] == ["Returns", "-------", ":", "    An array."]
-    assert lines[-1] == "Here : there."

@@ -1,0 +1,31 @@
+"""Docstrings, as the reference shows them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
+import jacntk_docstrings
+
+
+def test_bars_of_a_docstring_are_escaped_in_running_text_only():
+    literal = ["", ".. math::", "", "    |a|", "", ">>> 1 | 2", "|3|", ""]
+    lines = ["A = |x|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "|b|"]
+    jacntk_docstrings.escape_bars(None, "function", "f", None, None, lines)
+    assert lines == ["A = \\|x\\|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "\\|b\\|"]
+
+
+def test_entries_of_a_docstring_are_descriptions_not_types():
+    lines = ["Ratio : a word.", "", "Parameters", "----------", "x, y : numbers >= 0", "    of any size.", ""]
+    lines += ["Returns", "-------", "An array.", "", "Notes", "-----", "Here : there."]
+    jacntk_docstrings.describe_entries(None, "function", "f", None, None, lines)
+    assert lines[:7] == [
+        "Ratio : a word.",
+        "",
+        "Parameters",
+        "----------",
+        "x, y",
+        "    numbers >= 0",
+        "    of any size.",
+    ]
+    assert lines[8:12] == ["Returns", "-------", ":", "    An array."]
+    assert lines[-1] == "Here : there."
