@@ -5,6 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
+PEERS = ["smt==2.15.0", "jenn==2.1.1", "numpy>=2", "scipy"]  # that are given gradients
+GPYTORCH = ["torch==2.13.0", "gpytorch==1.15.2"]
+
 
 def default_folder(name):
     """Where the environment ``name`` lies unless another folder is asked for."""
@@ -42,3 +47,25 @@ def why(error):
     """The last line of what a failed command said."""
     said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
     return said[-1][:200] if said else type(error).__name__
+
+
+def gradient_peers(folder=None):
+    """The interpreter of the peers, whose environment is made where it is missing."""
+    try:
+        return make(folder or default_folder("gradient-peers"), PEERS, optional=[GPYTORCH])
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SystemExit(f"no environment with SMT, which has the data: {why(error)}") from None
+
+
+def gradient_data(cells, python):
+    """Where the data are, written by the environment of the peers where they are missing."""
+    folder = cells / "data"
+    if not (folder / "airfoil.npz").exists():
+        subprocess.run([python or gradient_peers(), Path(__file__).with_name("_gradient_data.py"), folder], check=True)
+    return folder
+
+
+def airfoils():
+    """The whole table: inputs X (N, 16), drag y (N,) and gradients J (N, 16)."""
+    found = np.load(gradient_data(default_folder("gradient-cells"), None) / "airfoil.npz")
+    return found["X"], found["y"], found["J"]

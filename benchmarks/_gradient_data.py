@@ -3,8 +3,8 @@
     python _gradient_data.py FOLDER
 
 Writes FOLDER/PROBLEM-N-SEED.npz with inputs X (N, d), values y (N,), gradients J (N, d), X_test, y_test and limits
-(d, 2). Test inputs are the same for every N and seed, and are in no training set. Seed TUNING is for the choice of
-settings: its test inputs are others.
+(d, 2), and FOLDER/airfoil.npz, a whole table (X, y, J). Test inputs are the same for every N and seed, and are in no
+training set. Seed TUNING is for the choice of settings: its test inputs are others.
 """
 
 import sys
@@ -94,7 +94,10 @@ def from_function(problem):
 def main():
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    draws = {name: from_table(*table) for name, table in tables()}
+    whole = dict(tables())
+    X, y, J, _ = whole["airfoil"]
+    np.savez(folder / "airfoil.npz", X=X, y=y, J=J)
+    draws = {name: from_table(*table) for name, table in whole.items()}
     draws |= {name: from_function(problem) for name, problem in functions()}
     for name, draw in draws.items():
         for points, seed in wanted(name):

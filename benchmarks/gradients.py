@@ -18,14 +18,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from _environment import default_folder, make, why
+from _environment import GPYTORCH, PEERS, default_folder, gradient_data, gradient_peers, why
 from _gradient_data import SIZES, TUNED_AT, TUNING, seeds
 from _gradient_methods import METHODS, WITH_GRADIENTS
 from _timing import RESULTS, store
 from report import gradient_tables
 
-PEERS = ["smt==2.15.0", "jenn==2.1.1", "numpy>=2", "scipy"]
-GPYTORCH = ["torch==2.13.0", "gpytorch==1.15.2"]
 HERE = Path(__file__).parent
 
 
@@ -139,13 +137,9 @@ def main():
     parser.add_argument("--out", type=Path, default=RESULTS / "gradients.json")
     chosen = parser.parse_args()
 
-    try:
-        python = make(chosen.environment, PEERS, optional=[GPYTORCH])
-    except (OSError, subprocess.SubprocessError) as error:
-        raise SystemExit(f"no environment with SMT, which has the data: {why(error)}") from None
+    python = gradient_peers(chosen.environment)
     cells = Cells(chosen.cells, python, chosen.limit)
-    if not (chosen.cells / "data").exists():
-        subprocess.run([python, HERE / "_gradient_data.py", chosen.cells / "data"], check=True)
+    gradient_data(chosen.cells, python)
     if not chosen.stored_only:
         for method in chosen.only:
             for problem in chosen.problems:

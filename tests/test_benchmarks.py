@@ -57,11 +57,12 @@ def test_a_bound_is_one_of_the_ratio(script, ratio, bound, missed):
     assert timing.is_missed(timing.row("it", "1 s", "2 s", ratio, **bound)) is missed
 
 
-@pytest.mark.parametrize("worse", [{"fit_seconds": 179.95}, {"peak_gb": 3.1}, {"residual": 2e-6}], ids=str)
-def test_a_fit_at_the_size_of_the_target_meets_it_in_every_respect(script, worse):
-    good = {"points": 1000, "solver": "iterative", "fit_seconds": 150.0, "predict_seconds": 0.1}
+@pytest.mark.parametrize("worse", [{"fit_seconds": 19.95}, {"peak_gb": 3.1}, {"residual": 2e-6}], ids=str)
+def test_a_fit_at_the_size_of_a_target_meets_it_in_every_respect(script, worse):
+    good = {"data": "digits", "points": 1000, "solver": "iterative", "fit_seconds": 15.0, "predict_seconds": 0.1}
     good |= {"peak_gb": 1.07, "residual": 5e-10}
-    assert script("scale").missed([good, good | worse, good | worse | {"points": 1797}]) == [good | worse]
+    elsewhere = [good | worse | {"points": 1797}, good | worse | {"data": "airfoil"}]
+    assert [record for record, _ in script("scale").missed([good, good | worse, *elsewhere])] == [good | worse]
 
 
 def test_no_row_is_both_fitted_and_tested(script):

@@ -9,6 +9,7 @@ from ..errors import ConvergenceError
 from .progress import Progress, products_to_come
 from .report import Report
 
+_MEASURED = 0.1  # share of the last measured residual at which it is measured again, with products in single precision
 _TINY = 1e-13  # relative size of a direction of the block that depends on the others
 
 
@@ -69,46 +70,57 @@ def conjugate_gradients(
     Until ``|multiply(x) - b| <= tolerance |b|`` in every column; the residual is the largest of these ratios, and the
     history has one after every product.
 
-    The residual is measured at the end; where rounding has parted it from the one carried along, the iteration starts
-    again from what it has, as long as that helps. It ends early where ``hopeless`` says so of the history. Where
-    ``roughly`` is given, the iteration multiplies by that, and only the measured residual by ``multiply``.
+    The residual is measured at the end; where rounding has parted it from the one carried along, the iteration goes on
+    from the measured one, as long as that helps. It ends early where ``hopeless`` says so of the history. Where
+    ``roughly`` is given, the iteration multiplies by that, and ``multiply`` measures the residual at every tenth of the
+    last one measured, before rounding has grown beside it; where ``roughly`` does not help any more, ``multiply`` takes
+    its place.
     """
     sizes = np.linalg.norm(b, axis=0)
     sizes[sizes == 0] = 1.0
-    x, rest, relative, history = np.zeros_like(b), b, float(b.any()), []
+    x, rest, relative, history, last = np.zeros_like(b), b, float(b.any()), [], None
 
     def ended():
         return len(history) >= max_iterations or hopeless(history)
 
     while relative > tolerance and not ended():
-        improved = x + _block_iteration(roughly or multiply, rest, precondition, tolerance, sizes, history, ended)
-        rest, before = b - multiply(improved), relative
-        now = float((np.linalg.norm(rest, axis=0) / sizes).max())
+        aim = tolerance if roughly is None else max(tolerance, _MEASURED * relative)
+        step, last = _block_iteration(roughly or multiply, rest, precondition, aim, sizes, history, ended, last)
+        left = b - multiply(x + step)
+        now = float((np.linalg.norm(left, axis=0) / sizes).max())
         history.append(now)
-        if not now < before:
-            break
-        x, relative = improved, now
-        if now > 0.5 * before:
-            break
+        helped = now <= 0.5 * relative
+        if now < relative:
+            x, rest, relative = x + step, left, now
+        if not helped:
+            if roughly is None:
+                break
+            roughly = last = None
     return x, relative, np.array(history)
 
 
-def _block_iteration(multiply, b, precondition, tolerance, sizes, history, ended):
+def _block_iteration(multiply, b, precondition, tolerance, sizes, history, ended, last):
     """Preconditioned block conjugate gradients, all columns sharing one Krylov space (Dubrulle 2001, DR variant).
 
     The residual is kept as W sigma with W orthonormal in the inner product of the preconditioner; directions of the
-    block that come to depend on each other are dropped, so that it may shrink.
+    block that come to depend on each other are dropped, so that it may shrink. Returns the solution and the last step:
+    given that, the next call starts with directions conjugate to those of this one, as if the residual had only been
+    rounded, in place of a Krylov space of its own.
     """
     x = np.zeros_like(b)
     W, search, sigma = _orthonormal(b, precondition)
+    if last is not None:
+        before, image, inverse = last
+        search = search - before @ (inverse @ (image.T @ search))
     while len(sigma) and not ended():
         image = multiply(search)
         curvature = search.T @ image
         try:
             inverse = np.linalg.inv((curvature + curvature.T) / 2)
         except np.linalg.LinAlgError:
-            break
+            return x, None
         x += search @ (inverse @ sigma)
+        last = search, image, inverse
         W, Z, zeta = _orthonormal(W - image @ inverse, precondition)
         search = Z + search @ zeta.T
         sigma = zeta @ sigma
@@ -116,7 +128,7 @@ def _block_iteration(multiply, b, precondition, tolerance, sizes, history, ended
         history.append(float((np.sqrt(squares) / sizes).max()))
         if history[-1] <= tolerance:
             break
-    return x
+    return x, last
 
 
 def _orthonormal(R, precondition):
