@@ -24,12 +24,11 @@ QUICK = {"metric": "standard", "optimizer": None}
 def dense(reg, X, X2):
     """Covariance of values and derivatives by x, in the units of y, (N(1+d), M(1+d)) by explicit transformation."""
     kernel = {"nngp": jacobian_nngp, "ntk": jacobian_ntk}[reg.kernel]
-    mlp = MLP(reg.depth, reg.activation, sigma_b=reg.hyperparameters_["sigma_b"])
     Z, Z2 = ((x - reg.units_.mean) @ reg.linear_map_ for x in (X, X2))
     chain = np.zeros((3, 3))
     chain[0, 0], chain[1:, 1:] = 1, reg.linear_map_
     left, right = np.kron(np.eye(len(X)), chain), np.kron(np.eye(len(X2)), chain)
-    return reg.amplitude_**2 * left @ kernel(mlp, Z, Z2).dense() @ right.T
+    return reg.amplitude_**2 * left @ kernel(reg.mlp_, Z, Z2).dense() @ right.T
 
 
 def rows(y, J):
@@ -150,10 +149,13 @@ def test_gradient_of_the_likelihood_is_that_of_finite_differences(activation, ta
     D, start = np.zeros((N, 1 + d)), {"scale": np.linspace(0.4, 0.6, d), "sigma_b": 0.7}
     known = {**start, "amplitude": 1.3, "noise": 1e-2, "noise_gradient": 0.0}
     fitted = {**start, "amplitude": None, "noise": 1e-2, "noise_gradient": 2e-2}
-    for start, free, noise in (
+    cases = [
         (fitted, ("scale", "sigma_b", "noise", "noise_gradient"), 0.0),
         (known | {"scale": np.array([0.5])}, ("scale", "sigma_b", "amplitude", "noise"), 0.02),
-    ):
+    ]
+    if seen != "values":
+        cases += [(fitted | {"noise_gradient": np.linspace(1e-2, 3e-2, d)}, ("scale", "noise_gradient"), 0.0)]
+    for start, free, noise in cases:
         D[:, 1:] = noise
         family = Family(2, activation, tangent, rng.standard_normal((d, d)), start, free)
         observations, theta = Observations(U, T, D), family.pack(start)

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from jacntk_lib import JacobianGaussianProcessRegressor
+from jacntk_lib import MLP, JacobianGaussianProcessRegressor, jacobian_nngp
 from jacntk_lib.gaussian import regressor, search
 from jacntk_lib.gaussian.metrics import linear_map
 
@@ -167,6 +167,7 @@ def test_unfitted_and_wrong_columns():
 
 def test_of_next_to_no_noise_and_some_the_one_that_predicts_left_out_values_better_is_taken(monkeypatch):
     little, some = (search, "SOME_NOISE", search.NOISE_BOUNDS[0]), (regressor, "NOISE_BOUNDS", (search.SOME_NOISE, 1.0))
+    monkeypatch.setattr(search, "_refined", lambda *_: {})
     wins = []
     for seed in (1, 2, 5):
         X = points(14, seed)
@@ -181,6 +182,33 @@ def test_of_next_to_no_noise_and_some_the_one_that_predicts_left_out_values_bett
         wins.append(int(np.argmin(errors)))
         assert_array_equal(fits[2].theta_, fits[wins[-1]].theta_)
     assert set(wins) == {0, 1}
+
+
+def test_a_column_of_bad_derivatives_gets_a_noise_of_its_own(monkeypatch):
+    """And does not spoil what the derivatives by the other column say."""
+    X, X_new = points(20), points(200, seed=1)
+    y, J = surface(X)
+    J[:, 1] += J[:, 1].std() * np.random.default_rng(0).standard_normal(20)
+    own = JacobianGaussianProcessRegressor().fit(X, y, jacobian=J)
+    monkeypatch.setattr(search, "_refined", lambda *_: {})
+    shared = JacobianGaussianProcessRegressor().fit(X, y, jacobian=J)
+    first, second = own.noise_gradient_[0] / own.units_.slope
+    assert second > 0.5 * J[:, 1].std() / own.units_.slope[1]
+    assert first < 0.1 * second
+    errors = [np.sqrt(np.mean((reg.predict(X_new) - surface(X_new)[0]) ** 2)) for reg in (own, shared)]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_a_layer_of_sines_is_taken_where_it_predicts_left_out_values_better():
+    X = np.random.default_rng(0).uniform(-1, 1, (25, 2))
+    (s, t), (c, e) = np.sin([3, 2] * X).T, np.cos([3, 2] * X).T
+    y, J = s * e, np.stack([3 * c * e, -2 * s * t], axis=1)
+    auto, gelu = (JacobianGaussianProcessRegressor(activation=one).fit(X, y, jacobian=J) for one in ("auto", "gelu"))
+    assert (auto.mlp_.activation, gelu.mlp_.activation) == ("sin", "gelu")
+    assert np.abs(auto.leave_one_out()[0]).mean() < np.abs(gelu.leave_one_out()[0]).mean()
+    r = np.linalg.norm(X[:, None] - X, axis=2)
+    kernel = jacobian_nngp(MLP(1, "sin", sigma_b=5.0), X).values()
+    np.testing.assert_allclose(kernel / kernel[0, 0], np.exp(-(r**2) / 2), atol=1e-9)
 
 
 def test_fitted_noise_is_raised_where_float64_cannot_solve_for_so_little(monkeypatch):

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 from jacntk_lib import JacobianGaussianProcessRegressor
 from jacntk_lib.errors import ConvergenceError
-from jacntk_lib.gaussian import regressor
+from jacntk_lib.gaussian import iterative, regressor
 from jacntk_lib.gaussian.iterative import IterativePosterior
 from jacntk_lib.solve import Iterative
 
@@ -62,13 +62,13 @@ def test_is_the_dense_posterior(name):
 def test_beyond_the_limit_means_come_without_an_option_and_deviations_are_refused(monkeypatch):
     monkeypatch.setattr(regressor, "NOISE_BOUNDS", (regressor.ITERATIVE_NOISE, 1.0))
     dense = JacobianGaussianProcessRegressor().fit(X, Y, jacobian=J)
-    monkeypatch.setattr(regressor, "MAX_UNKNOWNS", 119)
+    monkeypatch.setattr(iterative, "MAX_UNKNOWNS", 119)
     reg = JacobianGaussianProcessRegressor().fit(X, Y, jacobian=J)
     assert reg.report_.products > 0
     assert reg.metric_ == dense.metric_
     assert_allclose(reg.predict(X_NEW), dense.predict(X_NEW), atol=0.02 * Y.std())
     assert_allclose(reg.predict_jacobian(X_NEW), dense.predict_jacobian(X_NEW), atol=0.02 * np.abs(J).max())
-    assert reg.hyperparameters_["noise_gradient"] >= 1e-4 * (1 - 1e-9)
+    assert np.min(reg.hyperparameters_["noise_gradient"]) >= 1e-4 * (1 - 1e-9)
     assert np.isnan(reg.log_marginal_likelihood_value_)
     for refused in (
         lambda: reg.predict(X_NEW, return_std=True),

@@ -13,9 +13,25 @@ a structured kernel between factors of its rows, 0 where nothing was observed, f
 import numpy as np
 
 from ..errors import ConvergenceError
-from ..solve import EPS
+from ..solve import EPS, Exact, Iterative, solver_named
 from .likelihood import amplitude_of
 from .posterior import Posterior
+
+MAX_UNKNOWNS = 15000  # observed values and derivatives: their dense covariance matrix takes 1.8 GB
+TOLERANCE = 1e-4  # beyond them: a relative residual that no prediction tells from less
+
+
+def solver_for(solver, n):
+    """What ``solver`` means for n observed numbers: an Iterative, or ``None`` for a dense matrix."""
+    solver = solver_named(solver)
+    if isinstance(solver, Exact) and n > MAX_UNKNOWNS:
+        raise ValueError(
+            f"{n} observed numbers need a dense covariance matrix of {8e-9 * n * n:.0f} GB (at most {MAX_UNKNOWNS} "
+            "are accepted): take solver='auto' or neighbours, or give fewer points or derivatives"
+        )
+    if solver is None and n > MAX_UNKNOWNS:
+        return Iterative(TOLERANCE, single=True)
+    return solver if isinstance(solver, Iterative) else None
 
 
 class IterativePosterior(Posterior):

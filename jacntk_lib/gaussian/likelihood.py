@@ -41,8 +41,8 @@ class Observations(NamedTuple):
 
     def noise(self, values):
         """Variances of the noise over the squared amplitude, (N, 1+d)."""
-        noise = np.full(self.T.shape, values["noise_gradient"])
-        noise[:, 0] = values["noise"]
+        noise = np.empty(self.T.shape)
+        noise[:, 0], noise[:, 1:] = values["noise"], values["noise_gradient"]
         return noise + self.given_noise(values)
 
     def given_noise(self, values):
@@ -55,7 +55,8 @@ class Family:
     """The covariances that a vector theta of logarithms chooses from.
 
     theta has, in this order and as far as they are ``free``: ``scale`` (one for all columns of ``base``, or one each),
-    ``sigma_b``, ``amplitude``, ``noise`` and ``noise_gradient``, the last two as variances over the squared amplitude.
+    ``sigma_b``, ``amplitude``, ``noise`` and ``noise_gradient`` (one for all columns, or one each), the last two as
+    variances over the squared amplitude.
     What is not free has the value in ``start``, an amplitude of None being the best one.
     """
 
@@ -75,7 +76,7 @@ class Family:
         out, at = dict(self.start), 0
         for name in self.free:
             size = np.size(self.start[name])
-            out[name] = np.exp(theta[at : at + size]) if name == "scale" else float(np.exp(theta[at]))
+            out[name] = np.exp(theta[at : at + size]) if np.ndim(self.start[name]) else float(np.exp(theta[at]))
             at += size
         return out
 
@@ -169,10 +170,10 @@ class Factor:
         """The gradient of ``log_likelihood`` by theta."""
         M = (self.inverse() - np.outer(self.alpha, self.alpha / self.amplitude**2)) / 2
         diagonal = self.spread(np.diagonal(M))
-        shape = self.seen.shape
+        shape, columns = self.seen.shape, np.ndim(self.values["noise_gradient"])
         slopes = {
             "noise": self.values["noise"] * diagonal[:, 0].sum(),
-            "noise_gradient": self.values["noise_gradient"] * diagonal[:, 1:].sum(),
+            "noise_gradient": self.values["noise_gradient"] * diagonal[:, 1:].sum(axis=0 if columns else None),
             "amplitude": len(self.alpha) * 1.0
             - float(self._targets() @ self.alpha) / self.amplitude**2
             - 2 * float((diagonal * self.observations.given_noise(self.values)[:, : shape[1]]).sum()),

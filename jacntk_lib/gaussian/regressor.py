@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._validation import integer, positive_number
 from ..errors import ConvergenceError, SingularGramError
-from ..solve import Exact, Iterative, semidefinite_factor, solver_named
-from .iterative import IterativePosterior, may_turn
+from ..solve import semidefinite_factor
+from .iterative import IterativePosterior, may_turn, solver_for
 from .likelihood import Family, Observations
 from .local import LocalPosterior
 from .metrics import METRICS
@@ -20,8 +20,6 @@ from .posterior import Posterior
 from .search import AMPLITUDE_BOUNDS, ITERATIVE_NOISE, NOISE_BOUNDS, SOME_NOISE, Search, bounds_of, chosen
 from .units import Units, as_jacobian, as_noise
 
-MAX_UNKNOWNS = 15000  # observed values and derivatives: their dense covariance matrix takes 1.8 GB
-TOLERANCE = 1e-4  # of the iterative solver beyond them: a relative residual that no prediction tells from less
 _RESIDUAL = 1e-5  # relative, beyond which a solve says nothing
 NOISE_FLOORS = 0.0, 1e-10, 1e-8, 1e-6  # of fitted noise, variances over a^2, until a solve succeeds
 
@@ -51,12 +49,15 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     Columns of X are standardised and y is centred and scaled inside, gradients with them. Everything goes in and comes
     out in the user's units. What is not given is chosen by marginal likelihood with exact gradients, on at most 600
     observed numbers: once for next to no noise, once for variances of 1e-6 a^2 or more where the noise is fitted, and
-    with ``metric="auto"`` for every metric. Of these that of smallest mean absolute leave-one-out error is taken.
+    with ``metric="auto"`` for every metric; then with a noise for every column of derivatives. Of these that of
+    smallest mean absolute leave-one-out error is taken.
 
     Parameters
     ----------
     kernel : "nngp" or "ntk".
-    depth, activation : of the network, see :class:`~jacntk_lib.MLP`; s_w is 1.
+    depth, activation : of the network, see :class:`~jacntk_lib.MLP`; s_w is 1. "auto" is GELU or, by leave-one-out and
+        with the metrics "auto" and "likelihood", one layer of sines, whose covariance tends to the Gaussian kernel
+        :math:`\exp(-|z - z'|^2 / 2)` as sigma_b grows.
     metric : the linear map L, see :mod:`jacntk_lib.gaussian.metrics`: "standard", "gradient", "gradient-full",
         "likelihood", "likelihood-full" or "auto". Without gradients only "standard" and "likelihood" apply.
     scale : where the common scale of L starts, at 1 for mapped inputs of root mean square length 1.
@@ -67,7 +68,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         raised where float64 cannot solve for so little, up to a variance of 1e-6 a^2. At least n eps times the largest
         diagonal entry of K, n observed numbers, is always added to K.
     noise_gradient : the same of gradients, in their units: a number, one per column (d,), or one per entry (N, d);
-        "auto" is one number for standardised columns.
+        "auto" is one number for standardised columns or one per column, by leave-one-out.
     neighbours : m, to predict at each point from the m observed points nearest to it in the metric, with their
         gradients (:mod:`jacntk_lib.gaussian.local`): for any number of points, O((m (1 + d))^3) or less per prediction.
         The amplitude, c and the likelihood are then those of a sample. ``None`` takes all points.
@@ -75,15 +76,15 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         sigma_b, and takes 1e-6 a^2 for the variance of noise that is "auto". Needs an activation with closed form.
     n_restarts_optimizer : further starts, uniform within the bounds in logarithms.
     solver : "auto", "exact", "iterative", or an Iterative of :mod:`jacntk_lib.solve` with options of its own. "auto" is
-        a dense matrix up to 15,000 observed numbers, and beyond them products with the kernel alone to a relative
-        residual of 1e-4: ``predict`` and ``predict_jacobian`` then have no deviations, and whatever else needs the
-        matrix raises NotImplementedError. Fitted noise then has a variance of 1e-4 a^2 at least, or the iteration may
-        not end, and full metrics need whole gradients with one noise at each point.
+        a dense matrix up to 15,000 observed numbers, and beyond them products with the kernel alone, in single
+        precision, to a relative residual of 1e-4 in double: without deviations, and whatever else needs the matrix
+        raises NotImplementedError. Fitted noise then has a variance of 1e-4 a^2 at least, or the iteration may not
+        end, and full metrics need whole gradients with one noise at each point.
     random_state : of restarts, and of the points that hyperparameters are chosen on where not all are.
 
     Attributes
     ----------
-    metric_ : the metric used.
+    metric_, mlp_ : the metric used, and the network behind the covariance of z.
     linear_map_ : L (d, d), with its scales: z = (x - mean) L.
     hyperparameters_ : scale, sigma_b, noise and noise_gradient, the noises as variances over a^2 in standardised units.
     theta_ : logarithms of those that were fitted.
@@ -124,7 +125,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         self,
         kernel="nngp",
         depth=2,
-        activation="gelu",
+        activation="auto",
         *,
         metric="auto",
         scale=0.5,
@@ -266,9 +267,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
             raise NotFittedError("a function from the prior needs amplitude=, a number in units of y: give it, or fit")
         X = check_array(X, dtype=np.float64)
         scale, sigma_b = positive_number(self.scale, "scale"), positive_number(self.sigma_b, "sigma_b")
-        family = Family(
-            self.depth, self.activation, self.kernel == "ntk", np.eye(X.shape[1]) / X.shape[1] ** 0.5, {}, ()
-        )
+        family = self._network(np.eye(X.shape[1]) / X.shape[1] ** 0.5, {}, ())
         covariance = family.covariance({"scale": scale, "sigma_b": sigma_b})
         return np.zeros(len(X)), positive_number(self.amplitude, "amplitude") ** 2 * covariance.scalars(X).values()
 
@@ -287,21 +286,13 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         if self.neighbours is not None:
             integer(self.neighbours, "neighbours", at_least=1)
             return None
-        solver, n = solver_named(self.solver), int((~np.isnan(y)).sum() + (~np.isnan(jacobian)).sum())
-        if isinstance(solver, Exact) and n > MAX_UNKNOWNS:
-            raise ValueError(
-                f"{n} observed numbers need a dense covariance matrix of {8e-9 * n * n:.0f} GB (at most {MAX_UNKNOWNS} "
-                "are accepted): take solver='auto' or neighbours, or give fewer points or derivatives"
-            )
-        if solver is None:
-            solver = Exact() if n <= MAX_UNKNOWNS else Iterative(TOLERANCE)
-        return None if isinstance(solver, Exact) else solver
+        return solver_for(self.solver, int((~np.isnan(y)).sum() + (~np.isnan(jacobian)).sum()))
 
     def _solved(self, observations, solver, random):
         """The posterior; fitted noise is raised where float64 needs more of it for a solve."""
         start, free = self._family.start, {"noise", "noise_gradient"} & set(self._family.free)
         for floor in NOISE_FLOORS if free else NOISE_FLOORS[:1]:
-            values = start | {name: max(start[name], floor) for name in free}
+            values = start | {name: np.maximum(start[name], floor) for name in free}
             self._family = replace(self._family, start=values)
             given = observations, self._family.covariance(values), values
             try:
@@ -365,12 +356,20 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         }
         free = tuple(name for name, box in bounds.items() if box is not None)
         d = observations.U.shape[1]
-        family = Family(self.depth, self.activation, self.kernel == "ntk", np.eye(d), start, free)
+        family = self._network(np.eye(d), start, free)
         restarts = integer(self.n_restarts_optimizer, "n_restarts_optimizer", at_least=0)
         random = check_random_state(self.random_state)
         return Search(
-            family, bounds, self.optimizer, restarts, random, turning=solver is None or may_turn(observations)
+            *(family, bounds, self.optimizer, restarts, random),
+            sines=_is_auto(self.activation) and bounds["sigma_b"] is not None,
+            any_noise=solver is None,
+            turning=solver is None or may_turn(observations),
         )
+
+    def _network(self, *given):
+        """The family that a search starts from."""
+        activation = "gelu" if _is_auto(self.activation) else self.activation
+        return Family(self.depth, activation, self.kernel == "ntk", *given)
 
     def _amplitude(self, fitted):
         """In units of the spread of y; ``None`` for the best one in closed form."""
@@ -385,7 +384,8 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         self.hyperparameters_ = {name: values[name] for name in ("scale", "sigma_b", "noise", "noise_gradient")}
         self.theta_ = self._family.pack(values) if self._family.free else np.zeros(0)
         self.log_marginal_likelihood_value_, self.report_ = self.posterior_.log_likelihood, self.posterior_.report
-        self.linear_map_ = self._family.covariance(values).L / units.std[:, None]
+        covariance = self._family.covariance(values)
+        self.mlp_, self.linear_map_ = covariance.mlp, covariance.L / units.std[:, None]
         self.amplitude_ = amplitude * units.y_std
         fitted = np.r_[values["noise"], np.full(len(units.std), values["noise_gradient"])]
         variance = observations.D + amplitude**2 * fitted

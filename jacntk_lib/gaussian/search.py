@@ -17,6 +17,7 @@ CHOICE_UNKNOWNS = 2000  # and of those on which metrics are compared
 CLEAR_LEAD = 0.5  # of a log likelihood over another per observed number, beyond which only the better is refined
 NOISE_BOUNDS = 1e-12, 1.0  # of fitted noise: variances over the squared amplitude
 SOME_NOISE = 1e-6  # where they start, and the least in a second attempt
+_NOISE_BY_COLUMN = 1e-9, 1e-5  # where searches for a noise per column start
 ITERATIVE_NOISE = 1e-4  # the least where the number of products in a solve depends on it
 AMPLITUDE_BOUNDS = 1e-3, 1e6  # in units of the spread of y
 _IMPOSSIBLE = 1e25  # minus the log likelihood where rounding leaves no Cholesky factor
@@ -51,6 +52,8 @@ class Search:
     optimizer: object
     restarts: int
     random: np.random.RandomState
+    sines: bool = False  # whether a layer of sines is tried, too
+    any_noise: bool = True  # whether derivatives along directions may have noise that differs among columns
     turning: bool = True  # whether metrics are allowed whose directions are no columns
 
     def noisy(self):
@@ -106,9 +109,9 @@ def chosen(search, metric, observations):
 
     Metrics with one scale first; the better of the diagonal ones, and the full one, are the starts of those with a
     scale per column or direction, unless the other of the two leads clearly. All that for nearly no fitted noise and
-    for some: a likelihood often has a mode of either kind. What is compared is the mean of the absolute leave-one-out
-    residuals of values, which far points decide less than their squares, or the likelihood where fewer than two values
-    were observed.
+    for some: a likelihood often has a mode of either kind. Then come those of :func:`_refined`. What is compared is the
+    mean of the absolute leave-one-out residuals of values, which far points decide less than their squares, or the
+    likelihood where fewer than two values were observed.
 
     Raises
     ------
@@ -119,8 +122,37 @@ def chosen(search, metric, observations):
     for attempt in (search, search.noisy()):
         if attempt is not None:
             fitted |= {(name, attempt): family for name, family in _fits(attempt, metric, observations, few).items()}
-    best = _best(fitted, sample_of(observations, CHOICE_UNKNOWNS, search.random))
+    judges = sample_of(observations, CHOICE_UNKNOWNS, search.random)
+    best = _best(fitted, judges)
+    if "noise_gradient" in search.family.free and observations.U.shape[1] > 1:
+        fitted = {best: fitted[best]} | _refined(search, fitted, best, few, judges)
+        best = _best(fitted, judges)
     return best[0], fitted[best]
+
+
+def _refined(search, fitted, best, few, judges):
+    """Families with a noise for every column of derivatives, and of a layer of sines, by keys that begin as theirs.
+
+    They start at the best, and at the best with a scale for every column, with next to no noise and with some. With a
+    noise of their own, derivatives by one column that the kernel cannot follow do not spoil what the others say.
+    """
+
+    def likely(key, family, noise, **other):
+        noises = np.full(len(family.base), noise)
+        family = replace(family, start=family.start | {"noise_gradient": noises} | other.pop("start", {}), **other)
+        return {(*key, noise, family.activation): search.likely(family, few)[0]}
+
+    found = {}
+    if search.any_noise or not best[0].endswith("-full"):
+        found |= likely(best, fitted[best], fitted[best].start["noise_gradient"])
+    by_column = {key: family for key, family in fitted.items() if key[0] == "likelihood"}
+    if by_column:
+        key = _best(by_column, judges)
+        for noise in _NOISE_BY_COLUMN:
+            found |= likely(key, by_column[key], noise)
+            if search.sines:
+                found |= likely(key, by_column[key], noise, depth=1, activation="sin", start={"sigma_b": 2.0})
+    return found
 
 
 def _fits(search, metric, observations, few):

@@ -9,7 +9,7 @@ from ..errors import ConvergenceError
 from .progress import Progress, products_to_come
 from .report import Report
 
-_MEASURED = 0.1  # share of the last measured residual at which it is measured again, with products in single precision
+_MEASURED = 0.03  # of the last measured residual: there it is measured again, where products are in single precision
 _TINY = 1e-13  # relative size of a direction of the block that depends on the others
 
 
@@ -72,9 +72,9 @@ def conjugate_gradients(
 
     The residual is measured at the end; where rounding has parted it from the one carried along, the iteration goes on
     from the measured one, as long as that helps. It ends early where ``hopeless`` says so of the history. Where
-    ``roughly`` is given, the iteration multiplies by that, and ``multiply`` measures the residual at every tenth of the
-    last one measured, before rounding has grown beside it; where ``roughly`` does not help any more, ``multiply`` takes
-    its place.
+    ``roughly`` is given, the iteration multiplies by that, and ``multiply`` measures the residual whenever it has
+    fallen to ``_MEASURED`` of the last one measured, before rounding has grown beside it; where ``roughly`` does not
+    help any more, ``multiply`` takes its place.
     """
     sizes = np.linalg.norm(b, axis=0)
     sizes[sizes == 0] = 1.0

@@ -33,10 +33,10 @@ from ..kernels.scalars import slices
 from .progress import tell
 
 VALUE = 3
-_LANDMARKS = 3000, 6000  # of the Nystroem approximation; more where the energy beyond it exceeds the ridge
+_LANDMARKS = 3000  # of the Nystroem approximation
 _VALUES = 0.1  # of k_C's trace: the part of the values in T
 _KEPT = 2 / 3  # of its eigenvectors: the last ones are the landmarks' rather than the kernel's
-_PRODUCTS = 20  # with the kernel, whose time the exact part may cost where it fits in memory
+_PRODUCTS = 10  # with the kernel, whose time the exact part may cost where it fits in memory
 _PAIR = 1700  # operations that a pair of points costs in a product, besides 6 per column: reading its scalars
 _PAIR_ANEW = 4000  # and computing them
 _ROWS_AT_ONCE = 256  # points whose pairs with all others are looked at together
@@ -210,18 +210,9 @@ def _vectors(gram, by_value, by_point, largest, ridge):
     They are the leading eigenvectors of T, ``largest**2 k_C`` plus the values' kernel with ``_VALUES`` of its trace, so
     that points without derivatives are seen, too. ``value`` is the ratio of the two traces as they are.
     """
-    for count in _LANDMARKS:
-        *found, beyond = _nystroem(gram, by_value, by_point, largest, ridge, count)
-        if beyond <= ridge:
-            break
-    return found
-
-
-def _nystroem(gram, by_value, by_point, largest, ridge, most):
-    """``(e, U, value, beyond)`` from ``most`` landmarks or all points; ``beyond`` is the mean energy left."""
     N, landmarks = len(gram.Z), np.arange(len(gram.Z))
-    if most < N:
-        landmarks = np.sort(np.random.default_rng(0).choice(N, most, replace=False))
+    if N > _LANDMARKS:
+        landmarks = np.sort(np.random.default_rng(0).choice(N, _LANDMARKS, replace=False))
     columns, values = np.empty((2, N, len(landmarks)))
     for rows in slices(N, _ROWS_AT_ONCE):
         k, _, _, C, *_ = gram.scalars(rows, landmarks)
@@ -233,19 +224,18 @@ def _nystroem(gram, by_value, by_point, largest, ridge, most):
         part = _VALUES / value if value else 0.0
     columns += part * values
     del values
-    if most >= N:
+    if N <= _LANDMARKS:
         e, U = scipy.linalg.eigh(columns, driver="evd", overwrite_a=True, check_finite=False)
-        return np.maximum(e[::-1], 0.0), np.ascontiguousarray(U[:, ::-1]), value, 0.0
+        return np.maximum(e[::-1], 0.0), np.ascontiguousarray(U[:, ::-1]), value
     square = columns[landmarks]
-    square, total = (square + square.T) / 2, N / most * square.trace()
-    square[np.diag_indices(most)] += 1e-12 * np.trace(square)  # so that rounding leaves it a Cholesky factor
+    square = (square + square.T) / 2
+    square[np.diag_indices(_LANDMARKS)] += 1e-12 * np.trace(square)  # so that rounding leaves it a Cholesky factor
     factor = scipy.linalg.cholesky(square, lower=True, overwrite_a=True, check_finite=False)
     half = scipy.linalg.solve_triangular(factor, columns.T, lower=True, overwrite_b=True, check_finite=False)
     e, V = scipy.linalg.eigh(half @ half.T, driver="evd", overwrite_a=True, check_finite=False)
     e, V = e[::-1], V[:, ::-1]
-    count = max(1, np.count_nonzero(e[: int(_KEPT * most)] > max(ridge, 1e-10 * e[0])))
-    beyond = (total - e[:count].sum()) / (N - count)
-    return e[:count], half.T @ (V[:, :count] / np.sqrt(e[:count])), value, beyond
+    count = max(1, np.count_nonzero(e[: int(_KEPT * _LANDMARKS)] > max(ridge, 1e-10 * e[0])))
+    return e[:count], half.T @ (V[:, :count] / np.sqrt(e[:count])), value
 
 
 def _galerkin(gram, X, by_value, by_point, U, counts, by_column, dtype):

@@ -53,10 +53,10 @@ class Iterative:
     preconditioned : ``False`` is plain conjugate gradients, to see what the preconditioner is worth.
     exact_rows : how many rows, smooth combinations of the N values and N d derivatives, the preconditioner is exact on.
         More mean fewer products and a larger matrix, 8 bytes for each of its entries. ``None`` is so many that they
-        take about the time of twenty products and fit in ``memory``.
+        take about the time of ten products and fit in ``memory``.
     memory : bytes that the kernel scalars among the training points may take, as in :func:`jacntk_lib.jacobian_ntk`
         (where they do not fit, every product recomputes them), and bytes that the preconditioner's exact
-        part may take. Two or three matrices of N rows and min(N, 6000) columns come on top.
+        part may take. Two or three matrices of N rows and min(N, 3000) columns come on top.
     devices : where products among the training points run, as in :meth:`jacntk_lib.JacobianGram.on`: "gpu", or some of
         ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
     single : products in single precision, which are faster and, kept in memory, half as large: up to 13,000 points in
