@@ -26,7 +26,11 @@ GROWTH = {
     "expected": "expected",
 }
 # results of which every row says itself what it measured: title -> file
-SCALE = {"How far dense matrices go, and how far products": "scale", "Images of 784 pixels": "scale-mnist"}
+SCALE = {
+    "How far dense matrices go, and how far products": "scale",
+    "Images of 784 pixels": "scale-mnist",
+    "Airfoils with their gradients, scales and noise given": "scale-airfoil",
+}
 ROWS_OF = {
     "The limiting kernel beside autodiff, and the first call of a process": "kernels",
     "Every training time from one eigendecomposition": "dynamics",
@@ -135,10 +139,11 @@ def gradients_text(gradients):
 def scale_text(title, record):
     """The table of a run of scale.py, and what ended the dense methods."""
     setting = ", ".join(f"{name} {value}" for name, value in record["setting"].items())
+    what = "values and gradients" if record["data"] == "airfoil" else "ten outputs"
     return [
         f"## {title}",
-        f"{record.get('data', 'digits')}, ten outputs, {setting}; linear algebra in "
-        f"{record.get('threads', 1)} thread(s). {where(record['machine'])}",
+        f"{record['data']}, {what}, {setting}; linear algebra in {record.get('threads', 1)} thread(s). "
+        f"{where(record['machine'])}",
         table(map(scale.shown, record["records"]), scale.COLUMNS),
         *(f"{solver} ended with {reason}." for solver, reason in record.get("ended", {}).items()),
         *filter(None, [record.get("note")]),

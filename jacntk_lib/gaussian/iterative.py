@@ -30,7 +30,7 @@ def solver_for(solver, n):
             "are accepted): take solver='auto' or neighbours, or give fewer points or derivatives"
         )
     if solver is None and n > MAX_UNKNOWNS:
-        return Iterative(TOLERANCE, single=True)
+        return Iterative(TOLERANCE)
     return solver if isinstance(solver, Iterative) else None
 
 

@@ -76,9 +76,8 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         sigma_b, and takes 1e-6 a^2 for the variance of noise that is "auto". Needs an activation with closed form.
     n_restarts_optimizer : further starts, uniform within the bounds in logarithms.
     solver : "auto", "exact", "iterative", or an Iterative of :mod:`jacntk_lib.solve` with options of its own. "auto" is
-        a dense matrix up to 15,000 observed numbers, and beyond them products with the kernel alone, in single
-        precision, to a relative residual of 1e-4 in double: without deviations, and whatever else needs the matrix
-        raises NotImplementedError. Fitted noise then has a variance of 1e-4 a^2 at least, or the iteration may not
+        a dense matrix up to 15,000 observed numbers, and beyond them products with the kernel alone to a relative
+        residual of 1e-4: without deviations, and whatever else needs the matrix raises NotImplementedError. Fitted noise then has a variance of 1e-4 a^2 at least, or the iteration may not
         end, and full metrics need whole gradients with one noise at each point.
     random_state : of restarts, and of the points that hyperparameters are chosen on where not all are.
 

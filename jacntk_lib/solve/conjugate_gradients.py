@@ -10,6 +10,7 @@ from .progress import Progress, products_to_come
 from .report import Report
 
 _MEASURED = 0.03  # of the last measured residual: there it is measured again, where products are in single precision
+_PATIENCE = 30  # products in single precision without gain, after which it is given up
 _TINY = 1e-13  # relative size of a direction of the block that depends on the others
 
 
@@ -79,24 +80,32 @@ def conjugate_gradients(
     sizes = np.linalg.norm(b, axis=0)
     sizes[sizes == 0] = 1.0
     x, rest, relative, history, last = np.zeros_like(b), b, float(b.any()), [], None
+    since = measured = 0  # where in the history the present precision and the present cycle began
 
     def ended():
-        return len(history) >= max_iterations or hopeless(history)
+        over = len(history) >= max_iterations or hopeless(history[since:])
+        return over or (roughly is not None and _stuck(history[measured:]))
 
-    while relative > tolerance and not ended():
+    while relative > tolerance and not (roughly is None and ended()) and len(history) < max_iterations:
         aim = tolerance if roughly is None else max(tolerance, _MEASURED * relative)
         step, last = _block_iteration(roughly or multiply, rest, precondition, aim, sizes, history, ended, last)
         left = b - multiply(x + step)
         now = float((np.linalg.norm(left, axis=0) / sizes).max())
         history.append(now)
+        measured = len(history)
         helped = now <= 0.5 * relative
         if now < relative:
             x, rest, relative = x + step, left, now
         if not helped:
             if roughly is None:
                 break
-            roughly = last = None
+            roughly, last, since = None, None, len(history)
     return x, relative, np.array(history)
+
+
+def _stuck(history):
+    """Whether the last ``_PATIENCE`` products have not brought the residual below what it was before."""
+    return len(history) > _PATIENCE and min(history[-_PATIENCE:]) > 0.9 * min(history[:-_PATIENCE])
 
 
 def _block_iteration(multiply, b, precondition, tolerance, sizes, history, ended, last):
@@ -118,6 +127,8 @@ def _block_iteration(multiply, b, precondition, tolerance, sizes, history, ended
         try:
             inverse = np.linalg.inv((curvature + curvature.T) / 2)
         except np.linalg.LinAlgError:
+            return x, None
+        if not (curvature.diagonal() > 0).all():  # rounding has made it indefinite
             return x, None
         x += search @ (inverse @ sigma)
         last = search, image, inverse
