@@ -108,7 +108,11 @@ def test_a_per_cent_sign_stays_with_its_number_in_prose_only():
     code = nodes.literal_block("50 % 3", "50 % 3")
     document += [nodes.paragraph("", "", nodes.Text("for 95 % of"), nodes.literal("50 % 3", "50 % 3")), code]
     jacntk_layout.keep_together(HTML, document, "page")
-    assert [text.astext() for text in document.findall(nodes.Text)] == ["for 95\N{NO-BREAK SPACE}% of", "50 % 3", "50 % 3"]
+    assert [text.astext() for text in document.findall(nodes.Text)] == [
+        "for 95\N{NO-BREAK SPACE}% of",
+        "50 % 3",
+        "50 % 3",
+    ]
 
 
 def cell(*parts, hidden=True):
