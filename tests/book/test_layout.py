@@ -103,6 +103,18 @@ def test_a_formula_keeps_the_comma_that_follows(before, formula, after, kept):
     assert document.astext() == text
 
 
+def test_a_per_cent_sign_stays_with_its_number_in_prose_only():
+    document = new_document("page")
+    code = nodes.literal_block("50 % 3", "50 % 3")
+    document += [nodes.paragraph("", "", nodes.Text("for 95 % of"), nodes.literal("50 % 3", "50 % 3")), code]
+    jacntk_layout.keep_together(HTML, document, "page")
+    assert [text.astext() for text in document.findall(nodes.Text)] == [
+        "for 95\N{NO-BREAK SPACE}% of",
+        "50 % 3",
+        "50 % 3",
+    ]
+
+
 def cell(*parts, hidden=True):
     made = nodes.container("", *[nodes.container("", nodes.literal_block(text, text)) for text in parts])
     made["nb_element"] = "cell_code"
