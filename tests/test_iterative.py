@@ -306,6 +306,14 @@ def test_single_precision_goes_on_from_where_it_measures():
     assert double.products < single.products < 1.12 * double.products
 
 
+def test_double_precision_takes_over_where_rounding_exceeds_the_ridge():
+    gram = jacobian_ntk(MLP(2, "gelu", sigma_b=5.0), np.random.default_rng(0).standard_normal((60, 3)))
+    b = np.random.default_rng(1).standard_normal(gram.shape[0])
+    double, single = (Iterative(1e-6, single=one, exact_rows=60).solve(gram, b, ridge=1e-5) for one in (False, True))
+    assert_allclose(single[0], double[0], rtol=1e-12)
+    assert double[1].products < single[1].products < double[1].products + 100
+
+
 def test_solutions_with_a_gram_matrix():
     gram = jacobian_ntk(MLP(3), points(20, 4)).scaled(0.01)
     b = np.random.default_rng(0).standard_normal((gram.shape[0], 2))

@@ -3,7 +3,7 @@
 A link to a page whose name begins with a number, or whose title begins with "Appendix B:", is called so; other pages,
 and links with words of their own, keep them.
 
-``{minutes}`07-linear-ode` `` is the time that a page takes at 100 words per minute.
+``{minutes}`07-linear-ode` `` is the time that a page takes at 200 words per minute.
 
 Words are those outside code cells, a formula in a line being one of them. A formula on lines of its own, a figure and a
 visible line of code take as long as so many words as WORTH says.
@@ -16,7 +16,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxRole
 
-WORDS_PER_MINUTE = 100  # of mathematics
+WORDS_PER_MINUTE = 200
 WORTH = {"formula": 30, "figure": 40, "line": 10}
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "remove-input", "claim"}
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", re.M | re.S)

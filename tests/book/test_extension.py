@@ -218,7 +218,7 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     first, *_ = BeautifulSoup(html, "html.parser").select("section > p")
     said = first.text.replace("\n", " ")
     assert "See Chapter\N{NO-BREAK SPACE}1, the first and Appendix\N{NO-BREAK SPACE}C." in said
-    assert "It takes 5\N{NO-BREAK SPACE}minutes." in said
+    assert "It takes 3\N{NO-BREAK SPACE}minutes." in said
 
     tables = BeautifulSoup(html, "html.parser").select("table.claims")
     assert [len(table.select("tbody tr")) for table in tables] == [1, 2, 1]
