@@ -3,7 +3,8 @@
 - The narrow picture that ``jacntk_lib.book.narrow`` stores beside each figure stands on the page beside the wide one;
   book.css shows the narrow one below 600 pixels and the wide one above. The PDF has the wide ones. Where panels that
   were side by side are one below the other, captions say "top" and "bottom" for "left" and "right".
-- No line begins with the comma, or the like, that follows a formula, or with a per cent sign.
+- No line begins with the comma, or the like, that follows a formula, nor with the number of "Figure 4" or the sign of
+  "95 %".
 - Folded cells that show nothing are folded together with the folded cell after them: one "Show the code" for a run.
 """
 
@@ -18,7 +19,9 @@ KEY = "narrow"  # as jacntk_lib.book.narrow.KEY
 AFTER, BEFORE = re.compile(r"[^\s\w(]\S*"), re.compile(r"[(\[]$")  # what stays with a formula: ",", "-net", "("
 SIDE = re.compile(r"\b(Left|Right)\b(?=[:,])|(?<=\()(left|right)\b")  # as captions say it
 STACKED = {"left": "top", "right": "bottom", "Left": "Top", "Right": "Bottom"}
-PER_CENT = re.compile(r"(?<=\d) (?=%)")
+KINDS = "Appendix|Assumption|Definition|Exercise|Figures?|Lemma|Remark|Section|Theorem"
+NUMBERED = re.compile(rf"\b({KINDS}) (?=[A-Z]?\d|[A-Z]\b)|(?<=\d) (?=%)")  # the space of "Figure 4", "95 %"
+AS_WRITTEN = nodes.literal, nodes.FixedTextElement, nodes.math, nodes.raw, nodes.image
 LONGEST = 40  # characters of a formula that may not be parted from its comma on telephones, where longer ones scroll
 
 
@@ -70,15 +73,9 @@ def only_on_pages(app, doctree, docname):
 
 
 def keep_together(app, doctree, docname):
-    """Browsers break lines between a formula and a comma after it: put both into an element that does not break.
-
-    The space before a per cent sign becomes one that does not break.
-    """
+    """Browsers break lines between a formula and a comma after it, and before numbers: bind both together."""
     if app.builder.format != "html":
         return
-    for text in [one for one in doctree.findall(nodes.Text) if PER_CENT.search(one)]:
-        if not isinstance(text.parent, (nodes.literal, nodes.FixedTextElement)):
-            text.parent.replace(text, nodes.Text(PER_CENT.sub("\N{NO-BREAK SPACE}", text)))
     for formula in list(doctree.findall(nodes.math)):
         line, at = formula.parent, formula.parent.index(formula)
         short = len(formula.astext()) <= LONGEST
@@ -92,6 +89,10 @@ def keep_together(app, doctree, docname):
                 together.insert(place, nodes.Text(found[0]))
         if len(together) == 1:
             line[at] = formula
+    for text in list(doctree.findall(nodes.Text)):
+        if not isinstance(text.parent, AS_WRITTEN) and NUMBERED.search(text):
+            bound = NUMBERED.sub(lambda found: f"{found[1] or ''}\N{NO-BREAK SPACE}", text)
+            text.parent.replace(text, nodes.Text(bound))
 
 
 def join_folded(app, doctree):

@@ -49,6 +49,7 @@ class KrylovSolver:
     def __init__(self, weighted, ridge, options):
         self._weighted, self._ridge, self._options = weighted, ridge, options
         self._factor = None  # the last ridge and the preconditioner for it
+        self._preconditioner = None  # for every ridge, made when the first right-hand side is known
 
     @cached_property
     def largest(self):
@@ -107,11 +108,12 @@ class KrylovSolver:
         matrix = self._weighted.outside()
         return scipy.linalg.eigh(matrix) if matrix.size else (np.zeros(0), np.zeros((0, 0)))
 
-    @cached_property
-    def _preconditioner(self):
+    def _precondition(self, ridge, outputs):
         if not self._options.preconditioned:
-            return lambda ridge: np.copy
-        return self._weighted.preconditioner(self._options, self._ridge)
+            return np.copy
+        if self._preconditioner is None:
+            self._preconditioner = self._weighted.preconditioner(self._options, self._ridge, outputs)
+        return self._preconditioner(ridge)
 
     def _function(self, schedule, b):
         if isinstance(schedule, Limit):
@@ -126,7 +128,7 @@ class KrylovSolver:
         """(S + ridge I)^{-1} b and the report, see :func:`jacntk_lib.solve.conjugate_gradients.solve_shifted`."""
         if self._factor is None or self._factor[0] != ridge:
             self._factor = None  # the one before is overwritten, also where this is interrupted
-            self._factor = ridge, self._preconditioner(ridge)
+            self._factor = ridge, self._precondition(ridge, b.shape[1])
         return solve_shifted(
             self._weighted.multiply,
             b,

@@ -91,16 +91,16 @@ class WeightedGram:
         full[self._rows] = self._root[:, None] * x
         return self._root[:, None] * (gram @ full)[self._rows]
 
-    def preconditioner(self, options, smallest=0.0):
+    def preconditioner(self, options, smallest=0.0, outputs=1):
         """A function from the ridge to an approximate inverse of S + ridge I, x -> (n, K) for x (n, K).
 
-        Each takes the place of the last. ``options`` and the ``smallest`` ridge are those of
+        Each takes the place of the last. ``options``, the ``smallest`` ridge and ``outputs`` are those of
         :class:`~jacntk_lib.solve.preconditioner.Preconditioner`.
         """
         root = np.zeros(len(self._rows))
         root[self._rows] = self._root
         root = root.reshape(len(self._gram.X), -1) * self._gram.row_factors
-        whole = Preconditioner(self._gram, root, options, smallest)  # on all rows
+        whole = Preconditioner(self._gram, root, options, smallest, outputs)  # on all rows
 
         def at(ridge):
             precondition = whole.at(ridge)

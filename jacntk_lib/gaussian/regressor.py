@@ -77,8 +77,9 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     n_restarts_optimizer : further starts, uniform within the bounds in logarithms.
     solver : "auto", "exact", "iterative", or an Iterative of :mod:`jacntk_lib.solve` with options of its own. "auto" is
         a dense matrix up to 15,000 observed numbers, and beyond them products with the kernel alone to a relative
-        residual of 1e-4: without deviations, and whatever else needs the matrix raises NotImplementedError. Fitted noise then has a variance of 1e-4 a^2 at least, or the iteration may not
-        end, and full metrics need whole gradients with one noise at each point.
+        residual of 1e-4: without deviations, and whatever else needs the matrix raises NotImplementedError. Fitted
+        noise then has a variance of 1e-4 a^2 at least, or the iteration may not end, and full metrics need whole
+        gradients with one noise at each point.
     random_state : of restarts, and of the points that hyperparameters are chosen on where not all are.
 
     Attributes

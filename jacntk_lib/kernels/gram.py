@@ -210,7 +210,7 @@ class JacobianGram(LinearOperator):
 
     @property
     def row_factors(self) -> np.ndarray:
-        """What the rows of the kernel at ``Z`` are multiplied by, (N, 1+d): root lambda times ``scale``."""
+        """Root lambda times ``scale``, (N, 1+d), by which the rows of the kernel at ``Z`` are multiplied."""
         return np.ones((len(self.X), 1 + self.d)) if self._rows is None else self._rows
 
     def rows_of(self, points) -> "JacobianGram":

@@ -37,8 +37,9 @@ _LANDMARKS = 3000  # of the Nystroem approximation
 _VALUES = 0.1  # of k_C's trace: the part of the values in T
 _KEPT = 2 / 3  # of its eigenvectors: the last ones are the landmarks' rather than the kernel's
 _PRODUCTS = 10  # with the kernel, whose time the exact part may cost where it fits in memory
-_PAIR = 1700  # operations that a pair of points costs in a product, besides 6 per column: reading its scalars
-_PAIR_ANEW = 4000  # and computing them
+_PAIR = 1200  # operations that a pair of points costs in a product: reading its scalars
+_PAIR_ANEW = 3500  # and computing them
+_PAIR_OUTPUT = 500  # and for every output, besides 6 per column of the points
 _ROWS_AT_ONCE = 256  # points whose pairs with all others are looked at together
 _MISSING_ROWS = 5000  # rows not observed that P is restricted from, at most
 _LONG = 5e11  # operations on the way to it, some ten seconds, of which it says so
@@ -57,13 +58,14 @@ class Preconditioner:
         ``input_scale`` where it is one number per column; 0 where nothing was observed.
     options : an :class:`~jacntk_lib.solve.Iterative`, for its ``exact_rows``, ``memory`` and ``verbose``.
     ridge : the smallest that it will be asked for; where T is below it, nothing is gained by being exact.
+    outputs : how many right-hand sides share a product, K.
     """
 
-    def __init__(self, gram, root, options, ridge=0.0):
+    def __init__(self, gram, root, options, ridge=0.0, outputs=1):
         N, d = gram.Z.shape
         self._unknowns = N * (1 + d)
         anew = gram.recomputed and not (options.single and options.memory >= 24 * N**2)
-        rows = options.exact_rows or affordable_rows(N, d, options.memory, anew=anew)
+        rows = options.exact_rows or affordable_rows(N, d, options.memory, anew=anew, outputs=outputs)
         if 6 * N**2 * rows + rows**3 / 3 > _LONG:
             tell(options.verbose, f"a preconditioner for {self._unknowns} unknowns, exact on up to {rows} of them")
         by_value = np.where((root[:, 0] > 0) | (root == 0).all(axis=1), root[:, 0], root[:, 0].max())
@@ -157,14 +159,15 @@ class Preconditioner:
         return scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
 
 
-def affordable_rows(N, d, memory, anew):
-    """How many rows to be exact on for N points in R^d.
+def affordable_rows(N, d, memory, anew, outputs=1):
+    """How many rows to be exact on for N points in R^d and so many outputs.
 
     So many that making their matrix, ``6 N^2`` operations each, and its Cholesky factor take about the time of
     ``_PRODUCTS`` products with the kernel, and that what is made of them, ``8 (rows + N)`` bytes each, fits in
     ``memory``; but ``_LEADING`` for the values and every column in any case.
     """
-    operations = _PRODUCTS * N**2 * (6 * d + (_PAIR_ANEW if anew else _PAIR))
+    pair = (_PAIR_ANEW if anew else _PAIR) + outputs * (_PAIR_OUTPUT + 6 * d)
+    operations = _PRODUCTS * N**2 * pair
     rows = min(operations / (6 * N**2), (3 * operations) ** (1 / 3), (np.sqrt(N**2 + memory / 2) - N) / 2)
     return min(max(int(rows), _LEADING * (1 + d)), N * (1 + d))
 

@@ -118,7 +118,8 @@ class Iterative:
         require_moderate(b, "b")
         precondition = np.copy
         if self.preconditioned:
-            precondition = Preconditioner(gram, gram.row_factors, self, ridge).at(ridge)
+            outputs = 1 if b.ndim == 1 else b.shape[1]
+            precondition = Preconditioner(gram, gram.row_factors, self, ridge, outputs).at(ridge)
         x, report = solve_shifted(
             gram.__matmul__,
             b.reshape(n, -1),

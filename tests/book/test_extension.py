@@ -223,7 +223,7 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     tables = BeautifulSoup(html, "html.parser").select("table.claims")
     assert [len(table.select("tbody tr")) for table in tables] == [1, 2, 1]
     summary, whole, slips = (table.get_text(" ", strip=True) for table in tables)
-    assert "Theorem 1" in summary
+    assert "Theorem\N{NO-BREAK SPACE}1" in summary
     assert "ours: another number" in summary
     assert "holds , as < 2 measured here" in summary
     for words in ("the number", "Refused: two in place of one.", "figure-1", "1 part of its grid missing", "0123456"):

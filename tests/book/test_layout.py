@@ -103,16 +103,20 @@ def test_a_formula_keeps_the_comma_that_follows(before, formula, after, kept):
     assert document.astext() == text
 
 
-def test_a_per_cent_sign_stays_with_its_number_in_prose_only():
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ("Figure 4 of the paper", "Figure\u00a04 of the paper"),
+        ("by Theorem B, Appendix J.2 and Remark E.1", "by Theorem\u00a0B, Appendix\u00a0J.2 and Remark\u00a0E.1"),
+        ("a band of 95 % of all", "a band of 95\u00a0% of all"),
+        ("Figure of 4 lines, Section below", "Figure of 4 lines, Section below"),
+    ],
+)
+def test_a_number_stays_with_what_it_numbers(text, bound):
     document = new_document("page")
-    code = nodes.literal_block("50 % 3", "50 % 3")
-    document += [nodes.paragraph("", "", nodes.Text("for 95 % of"), nodes.literal("50 % 3", "50 % 3")), code]
+    document += nodes.paragraph("", "", nodes.Text(text), nodes.literal(text, text))
     jacntk_layout.keep_together(HTML, document, "page")
-    assert [text.astext() for text in document.findall(nodes.Text)] == [
-        "for 95\N{NO-BREAK SPACE}% of",
-        "50 % 3",
-        "50 % 3",
-    ]
+    assert [one.astext() for one in document.findall(nodes.Text)] == [bound, text]
 
 
 def cell(*parts, hidden=True):
