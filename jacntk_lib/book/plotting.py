@@ -42,7 +42,7 @@ _MARKS = {
 }  # fmt: skip
 SURROGATES = {
     name: {
-        **{"label": name, "color": COLOURS[colour], "marker": marker},
+        **{"label": name.replace("Matern", "Matérn"), "color": COLOURS[colour], "marker": marker},
         "markerfacecolor": COLOURS[colour] if name in ("ours", "GEKPLS", "JENN", "GPyTorch") else "white",
     }
     for name, (colour, marker) in _MARKS.items()
