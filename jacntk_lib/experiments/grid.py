@@ -306,5 +306,5 @@ def plot_relative(result, what):
         ax.set_title("GELU" if name == "gelu" else name)
         ax.label_outer()
     axes[0, 0].set_ylabel(f"relative error of the {what}")
-    axes[0, 0].legend()
+    axes[0, 0].legend(*axes[0, 0].get_legend_handles_labels())  # none where there is one width: no warning
     return figure
