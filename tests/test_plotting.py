@@ -59,6 +59,7 @@ def test_error_by_width_draws_the_median_a_band_and_one_reference(ax):
     plotting.error_by_width(ax, WIDTHS, 2 * errors, label="depth 2", colour="#ff0000")
     np.testing.assert_array_equal(line.get_ydata(), np.median(errors, axis=1))
     assert line.get_color() == plotting.COLOURS["depth 1"]
+    assert ax.get_legend_handles_labels()[1] == ["depth 1", "depth 2", "slope $-1/2$"]
     references = [one for one in ax.lines if one.get_gid() == "half-slope"]
     assert len(references) == 1
     np.testing.assert_allclose(np.diff(np.log(references[0].get_ydata())), -0.5 * np.log(2))

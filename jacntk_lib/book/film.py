@@ -27,7 +27,8 @@ _STYLES = {
     "line": 'fill="none" stroke="{}" stroke-width="3"',
     "dashed": 'fill="none" stroke="{}" stroke-width="3" stroke-dasharray="9 5"',
     "dotted": 'fill="none" stroke="{}" stroke-width="1.8" stroke-dasharray="2 4"',
-    "band": 'fill="{}" fill-opacity=".25"',
+    # light inside: before training bands lie one above the other, and behind lines; the edge tells them apart
+    "band": 'fill="{0}" fill-opacity=".13" stroke="{0}" stroke-opacity=".6"',
 }
 # with room for type of 24 units at the sides and below: book.css asks for it on telephones
 _LEFT, _RIGHT, _TOP, _BOTTOM, _WIDTH, _HEIGHT = 92, 606, 12, 322, 640, 394

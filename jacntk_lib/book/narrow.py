@@ -20,6 +20,7 @@ WIDTH = 3.4
 """Inches of a narrow figure; a telephone's text column at the 100 dots per inch of a figure."""
 _TALLEST = 2.7  # inches of a panel
 _LINE = 0.25  # inches of a line of the legend
+_BELOW = {"loc": "outside lower center", "columnspacing": 1, "handletextpad": 0.5}  # little room across
 _SHARE = 0.13  # of a panel; a legend that takes more goes below
 
 
@@ -104,7 +105,7 @@ def _legends_below(figure, legends):
         title = old.get_title().get_text() or None
         old.remove()
         for columns in (4, 3, 2, 1):
-            new = figure.legend(handles, names, loc="outside lower center", ncols=columns, title=title)
+            new = figure.legend(handles, names, ncols=columns, title=title, **_BELOW)
             if columns == 1 or new.get_window_extent().width <= WIDTH * figure.dpi:
                 break
             new.remove()

@@ -83,6 +83,7 @@ def use_house_style():
             "ytick.labelsize": 9,
             "legend.fontsize": 9,
             "legend.frameon": False,
+            "legend.handlelength": 3,  # room for the gaps of a broken line beside its marker
             "axes.grid": True,
             "grid.color": "#e4e4e4",
             "grid.linewidth": 0.6,
@@ -107,7 +108,7 @@ def use_house_style():
 def error_by_width(ax, widths, errors, label=None, colour=None):
     """Median error over seeds against width, on logarithmic axes, with its 95 % bootstrap band.
 
-    The first call on an Axes adds a dashed line of slope -1/2 through the first median.
+    The first call on an Axes adds a dashed line of slope -1/2 through the first median, the last entry of its legend.
 
     Parameters
     ----------
@@ -129,7 +130,11 @@ def error_by_width(ax, widths, errors, label=None, colour=None):
     median, low, high = median_interval(errors)
     (line,) = ax.loglog(widths, median, marker="o", label=label, color=COLOURS.get(colour, colour), zorder=3)
     ax.fill_between(widths, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    if not any(other.get_gid() == "half-slope" for other in ax.lines):
+    drawn = [other for other in ax.lines if other.get_gid() == "half-slope"]
+    for other in drawn:  # back to the end: legends list lines in their order
+        other.remove()
+        ax.add_line(other)
+    if not drawn:
         reference = median[0] * (widths / widths[0]) ** -0.5
         style = {"color": COLOURS["reference"], "linestyle": "--", "linewidth": 1, "zorder": 2}
         ax.loglog(widths, reference, label="slope $-1/2$", gid="half-slope", **style)
