@@ -76,4 +76,4 @@ def test_symbols_of_one_chapter_have_their_names_in_its_code():
     rows = table_rows("Within one chapter")
     assert len(rows) >= 10
     for chapter, symbol, _, code in rows:
-        assert lost(code, code_of(re.search(r"<([\w-]+)>", chapter).group(1))) == set(), symbol
+        assert lost(code, code_of(re.search(r"`([\w-]+)`", chapter).group(1))) == set(), symbol
