@@ -89,10 +89,10 @@ def keep_together(app, doctree, docname):
                 together.insert(place, nodes.Text(found[0]))
         if len(together) == 1:
             line[at] = formula
-    for text in list(doctree.findall(nodes.Text)):
-        if not isinstance(text.parent, AS_WRITTEN) and NUMBERED.search(text):
-            bound = NUMBERED.sub(lambda found: f"{found[1] or ''}\N{NO-BREAK SPACE}", text)
-            text.parent.replace(text, nodes.Text(bound))
+    for line in doctree.findall(lambda node: isinstance(node, nodes.Element) and not isinstance(node, AS_WRITTEN)):
+        for at, text in enumerate(line.children):
+            if isinstance(text, nodes.Text) and NUMBERED.search(text):
+                line[at] = nodes.Text(NUMBERED.sub(lambda found: f"{found[1] or ''}\N{NO-BREAK SPACE}", text))
 
 
 def join_folded(app, doctree):
