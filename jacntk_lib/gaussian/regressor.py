@@ -55,9 +55,9 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     kernel : "nngp" or "ntk".
-    depth, activation : of the network, see :class:`~jacntk_lib.MLP`; s_w is 1. "auto" is GELU or, by leave-one-out and
-        with the metrics "auto" and "likelihood", one layer of sines, whose covariance tends to a constant and the
-        Gaussian kernel :math:`\exp(-|z - z'|^2 / 2)` as sigma_b grows.
+    depth, activation : of the network, see :class:`~jacntk_lib.MLP`; s_w is 1. "auto" is GELU or, by leave-one-out, one
+        layer of sines, whose covariance tends to a constant and the Gaussian kernel :math:`\exp(-|z - z'|^2 / 2)` as
+        sigma_b grows: tried with gradients of fitted noise and the metrics "auto" and "likelihood".
     metric : the linear map L, see :mod:`jacntk_lib.gaussian.metrics`: "standard", "gradient", "gradient-full",
         "likelihood", "likelihood-full" or "auto". Without gradients only "standard" and "likelihood" apply.
     scale : where the common scale of L starts, at 1 for mapped inputs of root mean square length 1.
