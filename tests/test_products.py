@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pickle
 import threading
 
 import numpy as np
@@ -48,6 +49,21 @@ def test_half_of_the_pairs_serve_all(N, kernel):
     assert error(recomputed @ V, stored, V) < 1e-14
     assert error((V.T @ recomputed).T, stored, V) < 1e-14
     assert np.array_equal((recomputed @ V[:, 0]).shape, (3 * N,))
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_what_fits_is_kept_and_the_rest_recomputed(single):
+    """Three of six blocks; a pickle has none of them."""
+    N = 2 * schedule.BLOCK + 3
+    X, V = awkward_points(N), vectors(3 * N)
+    room = 3 * 8 * schedule.BLOCK**2 * (4 if single else 8)
+    G = jacobian_ntk(MLP(2), X, memory=1 if single else room)
+    G = G.single(room) if single else G
+    assert 0 < G.share_recomputed < 1 == jacobian_ntk(MLP(2), X, memory=1).share_recomputed
+    first = G @ V
+    assert error(first, jacobian_ntk(MLP(2), X), V) < (2e-6 if single else 1e-14)
+    assert np.array_equal(G @ V, first)
+    assert len(pickle.dumps(G)) < 1e5 < room
 
 
 @pytest.mark.parametrize("activation", ["erf", "sin", "tanh"])

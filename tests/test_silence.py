@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import scipy.linalg
 from golden import make_kernels
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 from numpy.testing import assert_allclose, assert_array_equal
@@ -227,8 +227,12 @@ def problems(draw):
     return mlp, points, labels, options, draw(st.just(math.inf) | scales)
 
 
+TINY = {"depth": 2, "activation": "erf", "sigma_w": 1e-49, "sigma_b": 0.0, "kappa": 1.0, "input_scale": 1.0}
+
+
 @settings(max_examples=60)
 @given(problems())
+@example((TINY, np.full((1, 1), 0.01), np.full(1, -0.1), {"lam": 0.0, "ridge": 0.0, "solver": "exact"}, 1.0))
 def test_answers_are_finite_and_solve_their_equation_or_are_refused_by_name(problem):
     parameters, points, labels, options, time = problem
     with warnings.catch_warnings(record=True) as caught:

@@ -73,4 +73,4 @@ class Limit:
 
 def _horizon(floor):
     """The elapsed time from which an eigenvalue at the floor has trained, so that it matters where it lies."""
-    return 1.0 / floor if floor > 0 else math.inf
+    return 1.0 / floor if floor > _TINY else math.inf

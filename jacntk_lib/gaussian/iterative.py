@@ -50,7 +50,7 @@ class IterativePosterior(Posterior):
         D = observations.noise(values) + floor
         rho = D[seen].min()
         root, chain = np.where(seen, np.sqrt(rho / D), 0.0), np.insert(W, 0, 1.0)
-        gram = covariance.scalars(observations.U, memory=solver.memory)
+        gram = covariance.scalars(observations.U, memory=solver.memory_of_double(len(observations.U)))
         if solver.devices is not None:
             gram = gram.on(solver.devices)
         try:

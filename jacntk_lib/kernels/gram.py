@@ -89,8 +89,13 @@ class JacobianGram(LinearOperator):
 
     @property
     def recomputed(self) -> bool:
-        """Whether the scalars did not fit in memory and are computed anew in every product."""
-        return self._scalars.recomputed
+        """Whether not all scalars fit in memory, so that some are computed anew in every product."""
+        return self.share_recomputed > 0
+
+    @property
+    def share_recomputed(self) -> float:
+        """The share of the pairs whose scalars are computed anew in every product, 0 where all are kept."""
+        return self._scalars.share_recomputed
 
     def scalars(self, rows=slice(None), cols=slice(None)):
         """The eight scalars of some points with some others, unscaled: a tuple (k, k_A, ..., k_CC) of arrays."""
@@ -154,7 +159,8 @@ class JacobianGram(LinearOperator):
             square = slab[:, : stop - start]
             out[start:stop, stop:] = slab[:, stop - start :]
             out[stop:, start:stop] = slab[:, stop - start :].T
-            out[start:stop, start:stop] = (square + square.T) / 2
+            square = np.add(square, square.T, out=out[start:stop, start:stop])
+            square *= 0.5
         return out
 
     def _slab(self, rows, cols):
@@ -235,11 +241,12 @@ class JacobianGram(LinearOperator):
         """The same with scalars, and products within blocks of points, in float32, for iterations that correct errors.
 
         Products err by 1e-6 of what their terms add up to, by 1e-5 where scalars are recomputed at depth 11. Scalars in
-        memory are copied, at half their size; vectors and results are float64.
+        memory are copied, at half their size; those recomputed are kept, as far as they fit, from the first product on.
+        Vectors and results are float64.
 
         Parameters
         ----------
-        memory : bytes up to which scalars of a symmetric matrix that were recomputed are kept, 24 N^2.
+        memory : bytes that those of a symmetric matrix that were recomputed may take, 16 N^2 for all.
 
         Raises
         ------

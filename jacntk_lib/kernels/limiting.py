@@ -90,7 +90,7 @@ def _gram(mlp, X, X2, memory, *, tangent):
     Z, Z2 = (Y if scale is None or Y is None else Y * scale for Y in (X, X2))
     needed = 48 * len(X) ** 2 if X2 is None else 64 * len(X) * len(X2)
     if needed > memory:
-        scalars = Recomputed(mlp, tangent, Z, Z if X2 is None else Z2)
+        scalars = Recomputed(mlp, tangent, Z, Z if X2 is None else Z2, memory=memory)
     elif X2 is None:
         scalars = Stored(within(mlp, Z, tangent=tangent))
     else:

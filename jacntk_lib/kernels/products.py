@@ -6,14 +6,17 @@ With s_j = <x'_j, V_j>, Q = X V^T and the matrices elementwise in k_AC Q and k_C
 .. math::
 
     k v_0 + 2 k_B s + \langle X, k_C V \rangle, \qquad
-    k_C V + X (2 k_A v_0 + 4 k_{AB} s + 2 \,\mathrm{rowsum}(k_{AC} Q)) + (k_{CC} Q + k_C v_0 + 2 k_{BC} s) Y,
+    k_C V + X (2 k_A v_0 + 4 k_{AB} s + 2 \,\mathrm{rowsum}(k_{AC} Q)) + (k_{CC} Q + k_C v_0 + 2 k_{BC} s) Y.
 
-three matrix products of size N M d for each column of the vectors.
+In few dimensions the last bracket is not formed: ``(k_C v_0) Y = k_C (v_0 Y)`` is one more matrix product, and
+arithmetic costs less there than passes over the pairs.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+
+_FEW_DIMENSIONS = 64  # up to which two more matrix products take less time than four passes
 
 
 class Vectors(NamedTuple):
@@ -22,20 +25,23 @@ class Vectors(NamedTuple):
     points: np.ndarray  # (M, d)
     values: np.ndarray  # v_0, (M, K)
     twice: np.ndarray  # 2 s, (M, K)
-    flat: np.ndarray  # V, (M, d K)
-    columns: np.ndarray  # V again, (K, M, d)
+    columns: np.ndarray  # V, (K, M, d)
+    by_C: np.ndarray  # what k_C multiplies: V, and v_0 Y in few dimensions, (M, K d) or (M, 2 K d)
+    by_BC: np.ndarray | None  # what k_BC multiplies there: 2 s Y
 
     @classmethod
     def of(cls, points, v0, V, dtype):
         """From points (M, d), v0 (M, K) and V (M, d, K)."""
-        twice = 2 * np.einsum("jd,jdk->jk", points, V)
-        forms = points, v0, twice, V.reshape(len(V), -1), V.transpose(2, 0, 1)
-        return cls(*(np.ascontiguousarray(x, dtype) for x in forms))
+        (M, d, K), twice, slopes = V.shape, 2 * np.einsum("jd,jdk->jk", points, V), V.transpose(0, 2, 1)
+        by_C, by_BC = slopes.reshape(M, K * d), None
+        if d <= _FEW_DIMENSIONS:
+            by_C, by_BC = np.concatenate([by_C, _outer(v0, points)], axis=1), _outer(twice, points)
+        forms = points, v0, twice, V.transpose(2, 0, 1), by_C, by_BC
+        return cls(*(x if x is None else np.ascontiguousarray(x, dtype) for x in forms))
 
     def some(self, points):
         """Those of some of the points."""
-        *forms, columns = self
-        return Vectors(*(x[points] for x in forms), columns[:, points])
+        return Vectors(*(x if x is None else x[:, points] if x is self.columns else x[points] for x in self))
 
 
 def add_product(jet, x, vectors, out):
@@ -44,17 +50,29 @@ def add_product(jet, x, vectors, out):
     In the precision of the jet; ``out`` may be more precise.
     """
     k, A, B, C, AB, AC, BC, CC = jet
-    (n, d), (Y, v0, twice, flat, columns) = x.shape, vectors
-    slopes = (C @ flat).reshape(n, d, -1)
-    out[:, 0] += k @ v0 + B @ twice + np.einsum("nd,ndk->nk", x, slopes)
+    (n, d), (Y, v0, twice, columns, by_C, by_BC) = x.shape, vectors
+    K = v0.shape[1]
+    slopes, *along_y = np.split((C @ by_C).reshape(n, -1, d), [K], axis=1)  # (n, K, d)
+    out[:, 0] += k @ v0 + B @ twice + np.einsum("nd,nkd->nk", x, slopes)
+    if few := by_BC is not None:
+        slopes = slopes + along_y[0]
+        slopes += (BC @ by_BC).reshape(n, K, d)
+    elif BC.strides != C.strides:  # the transpose of another: once, rather than for every column
+        BC = np.ascontiguousarray(BC)
     along_x = 2 * (A @ v0 + AB @ twice)
-    term = np.empty_like(C)
+    term = None if few else np.empty_like(C)
     for column, V in enumerate(columns):
-        q = x @ V.T if k.strides[0] >= k.strides[1] else (V @ x.T).T  # in memory as the jet is
+        q = x @ V.T if CC.strides[0] >= CC.strides[1] else (V @ x.T).T  # in memory as the jet is
         along_x[:, column] += 2 * np.einsum("nm,nm->n", AC, q)
         q *= CC
-        q += np.multiply(C, v0[:, column], out=term)
-        q += np.multiply(BC, twice[:, column], out=term)
-        slopes[:, :, column] += q @ Y
-    slopes += x[:, :, None] * along_x[:, None, :]
-    out[:, 1:] += slopes
+        if not few:
+            q += np.multiply(C, v0[:, column], out=term)
+            q += np.multiply(BC, twice[:, column], out=term)
+        slopes[:, column] += q @ Y
+    slopes += along_x[:, :, None] * x[:, None]
+    out[:, 1:] += slopes.transpose(0, 2, 1)
+
+
+def _outer(weights, points):
+    """(M, K d): every column of weights (M, K) times the points (M, d)."""
+    return (weights[:, :, None] * points[:, None]).reshape(len(points), -1)

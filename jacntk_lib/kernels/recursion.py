@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._float64 import float64, jax, jitted, jnp, namespace
+from .._float64 import float64, jax, jitted, namespace
 
 LARGEST_VARIANCE = 1e7
 """Of a pre-activation, in any layer; beyond it closed forms are refused. Derivatives by |x|^2, |x'|^2 and <x, x'> are
@@ -32,7 +32,7 @@ relative to the square roots of the diagonal (measured against high precision, f
 VALUE_FIELDS = ("k", "B", "C")  # of the jet below: what the values of a prediction are made of
 FEW = 32  # points in all, up to which NumPy takes less time than jax takes to be imported and to compile
 SIDE = 64  # points with as many others in a tile: what a layer reads and writes of it stays in the processor's cache
-TILES = 4  # one above the other in a compiled call, at most, whatever N and M: a fixed shape means one compilation
+TILES = 8  # one above the other in a compiled call, at most, whatever N and M: a fixed shape means one compilation
 
 
 class Jet(NamedTuple):
@@ -147,22 +147,19 @@ def _strip(formulas, tangent, A, B, C, tiles, depth, first, gain, bias, fields):
     """:func:`jets` of A (h, 1), B (1, side) and C (h, side), for the first ``tiles`` times ``side`` rows.
 
     One tile after another, since a whole strip would leave the cache. The number of tiles, the depth and the constants
-    are traced, so that a smaller strip, a new depth or a new sigma compiles nothing.
+    are traced, so that a smaller strip, a new depth or a new sigma compiles nothing. One array (fields, h, side), since
+    to take a result from jax costs as much as to compute some thousand pairs.
     """
     side = B.shape[1]
 
     def tile(i, out):
         a, c = (jax.lax.dynamic_slice_in_dim(x, i * side, side) for x in (A, C))
         jet = jets(formulas, tangent, a, B, c, depth, first, gain, bias, fields)
-        return Jet(
-            *(
-                x if y is None else jax.lax.dynamic_update_slice_in_dim(x, y, i * side, axis=0)
-                for x, y in zip(out, jet, strict=True)
-            )
-        )
+        for number, name in enumerate(fields):
+            out = jax.lax.dynamic_update_slice(out, getattr(jet, name)[None], (number, i * side, 0))
+        return out
 
-    empty = Jet(*(jnp.zeros_like(C) if name in fields else None for name in Jet._fields))
-    return jax.lax.fori_loop(0, tiles, tile, empty)
+    return jax.lax.fori_loop(0, tiles, tile, jax.lax.empty((len(fields), *C.shape), C.dtype))
 
 
 @partial(jitted, static_argnames=("formulas",))
@@ -249,9 +246,10 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields, dtype=np.floa
         else:
             points = padded(A[:, None], TILES * side, 1), padded(B[None, :], 1, side), padded(C, TILES * side, side)
             with float64():
-                jet = _strip(formulas, tangent, *points, -(-n // side), mlp.depth, *constants, fields)
+                whole = np.asarray(_strip(formulas, tangent, *points, -(-n // side), mlp.depth, *constants, fields))
+            jet = Jet(**dict.fromkeys(Jet._fields) | dict(zip(fields, whole[:, :n, :m], strict=True)))
         with np.errstate(over="ignore"):  # refused below
-            jet = Jet(*(x if x is None else np.asarray(x)[:n, :m].astype(dtype, copy=False) for x in jet))
+            jet = Jet(*(x if x is None else x.astype(dtype, copy=False) for x in jet))
         # what leaves the range does so in the highest derivatives first, and BLAS sees every number of two of them in a
         # microsecond or two
         if not math.isfinite(sum(np.vdot(x, x) for x in ((jet.AB, jet.CC) if jet.CC is not None else (jet.B, jet.C)))):

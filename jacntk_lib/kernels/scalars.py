@@ -1,16 +1,17 @@
 """The eight scalars of every pair of points: all of them, or a few rows at a time where all would not fit."""
 
 import abc
+import os
 
 import numpy as np
 
 from .products import Vectors, add_product
-from .recursion import TILES, VALUE_FIELDS, Jet, on_tiles
+from .recursion import SIDE, TILES, VALUE_FIELDS, Jet, on_tiles
 from .schedule import BLOCK, above, on_all_cores, parts, rounds, slices
 
-ROWS_AT_ONCE = 64  # points per slab of a dense matrix, or of a product: bounds the temporaries
-COLUMNS_AT_ONCE = 1024  # points that a slab of a product is divided by
-_PAIRS_OF_A_TASK = 1 << 17  # of a product, at least: so many take a millisecond
+ROWS_AT_ONCE = 64  # points per slab of a dense matrix: bounds the temporaries
+# Points by points of a block of a product. The larger, the less often threads wait for each other to run Python
+_LEAST, _ROWS, _COLUMNS = 64, 512, 2048
 _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at some 200 MiB
 _TASKS = 8  # of a prediction, at least, where there are points enough: some for every core
 _ALL = slice(None)
@@ -19,7 +20,7 @@ _ALL = slice(None)
 class Scalars(abc.ABC):
     """The scalars of N points with M others, wherever they are: what a Gram matrix asks of them."""
 
-    recomputed = False
+    share_recomputed = 0.0  # of the pairs, in every product
 
     @abc.abstractmethod
     def block(self, rows, cols) -> Jet:
@@ -55,7 +56,7 @@ class Scalars(abc.ABC):
 
     @abc.abstractmethod
     def single(self, memory) -> "Scalars":
-        """The same in single precision; kept where they were computed anew, if they fit in ``memory`` bytes."""
+        """The same in single precision; those that were computed anew are kept where they fit in ``memory`` bytes."""
 
     def colocated(self, matrix):
         """An (N, N) matrix where the scalars are, for ``matrix @ x`` with x (N, ...) in NumPy and back."""
@@ -88,27 +89,38 @@ class Stored(Scalars):
         return Stored(Jet(*(x.astype(np.float32) for x in self._jet)))
 
     def multiply(self, X, Y, v0, V, out):
-        """By slabs of rows and blocks of columns, so that what is made on the way stays in the processor's cache."""
+        """By blocks, whose size bounds the temporaries."""
         dtype = self._jet.k.dtype
         x, vectors = X.astype(dtype, copy=False), Vectors.of(Y, v0, V, dtype)
         out[:] = 0.0
 
-        def fill(several):
-            for rows in parts(several, ROWS_AT_ONCE):
-                for cols in slices(len(Y), COLUMNS_AT_ONCE):
-                    add_product(self._jet.block(rows, cols), x[rows], vectors.some(cols), out[rows])
+        def fill(rows):
+            for cols in slices(len(Y), _COLUMNS):
+                add_product(self._jet.block(rows, cols), x[rows], vectors.some(cols), out[rows])
 
-        several = max(ROWS_AT_ONCE, _PAIRS_OF_A_TASK // len(Y))
-        on_all_cores(fill, [(rows,) for rows in slices(len(X), several)])
+        each = -(-len(X) // (2 * os.cpu_count()))  # two tasks for every core
+        on_all_cores(fill, [(rows,) for rows in slices(len(X), min(max(each, _LEAST), _ROWS))])
 
 
 class Recomputed(Scalars):
-    """Made anew whenever some of them are asked for."""
+    """Made anew whenever some of them are asked for; products among the points of one set keep what fits in memory."""
 
-    recomputed = True
-
-    def __init__(self, mlp, tangent, X, X2, dtype=np.float64):
+    def __init__(self, mlp, tangent, X, X2, dtype=np.float64, memory=0):
         self._mlp, self._tangent, self._X, self._X2, self._dtype = mlp, tangent, X, X2, dtype
+        self._memory, self._kept = memory, {}
+
+    def __getstate__(self):
+        return vars(self) | {"_kept": {}}
+
+    @property
+    def share_recomputed(self):
+        if self._X is not self._X2:
+            return 1.0
+        return 1.0 - min(1.0, self._blocks_kept * BLOCK**2 / (len(self._X) * (len(self._X) + BLOCK) / 2))
+
+    @property
+    def _blocks_kept(self):
+        return self._memory // (8 * BLOCK**2 * np.dtype(self._dtype).itemsize)
 
     def block(self, rows, cols):
         return between(self._mlp, self._X[rows], self._X2[cols], tangent=self._tangent, dtype=self._dtype)
@@ -130,38 +142,53 @@ class Recomputed(Scalars):
         )
 
     def single(self, memory):
-        if self._X is self._X2 and 24 * len(self._X) ** 2 <= memory:
-            return Stored(within(self._mlp, self._X, tangent=self._tangent, dtype=np.float32))
-        return Recomputed(self._mlp, self._tangent, self._X, self._X2, np.float32)
+        return Recomputed(self._mlp, self._tangent, self._X, self._X2, np.float32, memory)
 
     def multiply(self, X, Y, v0, V, out):
-        """Strip by strip; among the points of one set from the pairs i <= j alone, each of which serves both points."""
+        """Block by block; among the points of one set those above the diagonal serve both of theirs."""
         mine, others = self._X, self._X2
-        A, B = _squares(mine), _squares(others)
-        side, tile = on_tiles(self._mlp, np.concatenate([A, B]), tangent=self._tangent, dtype=self._dtype)
+        lengths = _squares(mine), _squares(others)
         x, vectors = X.astype(self._dtype, copy=False), Vectors.of(Y, v0, V, self._dtype)
+        of_dtype = {
+            dtype: on_tiles(self._mlp, np.concatenate(lengths), tangent=self._tangent, dtype=dtype)
+            for dtype in {np.float64, self._dtype}
+        }
         out[:] = 0.0
 
-        def strip(rows, cols):
-            jet = tile(A[rows], B[cols], mine[rows] @ others[cols].T)
-            add_product(jet, x[rows], vectors.some(cols), out[rows])
+        def computed(rows, cols, dtype):
+            A, B, C = lengths[0][rows], lengths[1][cols], mine[rows] @ others[cols].T
+            jet, (side, tile) = Jet(*np.empty((8, *C.shape), self._dtype)), of_dtype[dtype]
+            for down in slices(len(A), TILES * side):
+                for across in slices(len(B), side):
+                    for field, values in zip(jet, tile(A[down], B[across], C[down, across]), strict=True):
+                        field[down, across] = values
+            return jet
+
+        def asked(rows, cols):
+            """Those kept are rounded from double precision, as those in memory are."""
+            key = rows.start, cols.start
+            if (jet := self._kept.get(key)) is None:
+                keep = len(self._kept) < self._blocks_kept
+                jet = computed(rows, cols, np.float64 if keep else self._dtype)
+                if keep:
+                    self._kept[key] = jet
             return jet
 
         def row(rows):
-            for cols in slices(len(others), side):
-                strip(rows, cols)
+            for cols in slices(len(others), BLOCK):
+                add_product(computed(rows, cols, self._dtype), x[rows], vectors.some(cols), out[rows])
 
         def pair(first, second):
-            for rows, cols in above(first, second, TILES * side, side):
-                jet, mirrored = strip(rows, cols), slice(rows.start, min(rows.stop, cols.start))
-                if mirrored.start < mirrored.stop:
-                    jet = jet.block(slice(mirrored.stop - mirrored.start), _ALL).transposed()
-                    add_product(jet, x[cols], vectors.some(mirrored), out[cols])
+            for rows, cols in above(first, second, BLOCK, BLOCK):
+                jet = asked(rows, cols)
+                add_product(jet, x[rows], vectors.some(cols), out[rows])
+                if rows != cols:
+                    add_product(jet.transposed(), x[cols], vectors.some(rows), out[cols])
 
         if mine is others:
             on_all_cores(pair, *rounds(len(mine)))
         else:
-            on_all_cores(row, [(rows,) for rows in slices(len(mine), TILES * side)])
+            on_all_cores(row, [(rows,) for rows in slices(len(mine), TILES * SIDE)])
 
 
 def between(mlp, X, X2, *, tangent, dtype=np.float64, fields=Jet._fields) -> Jet:
@@ -190,7 +217,7 @@ def value_products(mlp, X, X2, v0, V, *, tangent) -> np.ndarray:
     flat, twice = V.reshape(M, d * K), 2 * np.einsum("jd,jdk->jk", X2, V)
     side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent, fields=VALUE_FIELDS)
     strips = slices(len(X), TILES * side)
-    blocks = slices(M, max(BLOCK, M * len(strips) // _TASKS))  # few points are shared among the cores, too
+    blocks = slices(M, max(BLOCK // 2, M * len(strips) // _TASKS))  # few points are shared among the cores, too
     out = np.zeros((len(blocks), len(X), K))
 
     def fill(rows, number):

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 
-BLOCK = 256  # points of a block at least, so that a task is long against what starts it
-BLOCKS = 64  # at most, unless they are small; the same on every machine, and with it the order of every sum
+BLOCK = 512  # points of a block, or a multiple, so that a task is long against what starts it
+BLOCKS = 32  # at most; the same on every machine, and with it the order of every sum
 
 
 def parts(block, size):
@@ -40,9 +40,9 @@ def rounds(count):
     in its place and the others move around a ring.
 
     >>> [[(pair[0].start, pair[1].start) for pair in pairs] for pairs in rounds(3 * BLOCK)]
-    [[(0, 0), (256, 256), (512, 512)], [(256, 512)], [(0, 512)], [(0, 256)]]
+    [[(0, 0), (512, 512), (1024, 1024)], [(512, 1024)], [(0, 1024)], [(0, 512)]]
     """
-    blocks = slices(count, max(BLOCK, -(-count // BLOCKS)))
+    blocks = slices(count, BLOCK * -(-count // (BLOCK * BLOCKS)))
     found = [[(block, block) for block in blocks]]
     ring = [*blocks, *[None] * (len(blocks) % 2)]
     for _ in range(len(ring) - 1):

@@ -64,8 +64,10 @@ class Preconditioner:
     def __init__(self, gram, root, options, ridge=0.0, outputs=1):
         N, d = gram.Z.shape
         self._unknowns = N * (1 + d)
-        anew = gram.recomputed and not (options.single and options.memory >= 24 * N**2)
-        rows = options.exact_rows or affordable_rows(N, d, options.memory, anew=anew, outputs=outputs)
+        products = gram.single(options.memory) if options.single and gram.recomputed else gram
+        rows = options.exact_rows or affordable_rows(
+            N, d, options.memory, anew=products.share_recomputed, outputs=outputs
+        )
         if 6 * N**2 * rows + rows**3 / 3 > _LONG:
             tell(options.verbose, f"a preconditioner for {self._unknowns} unknowns, exact on up to {rows} of them")
         by_value = np.where((root[:, 0] > 0) | (root == 0).all(axis=1), root[:, 0], root[:, 0].max())
@@ -160,13 +162,13 @@ class Preconditioner:
 
 
 def affordable_rows(N, d, memory, anew, outputs=1):
-    """How many rows to be exact on for N points in R^d and so many outputs.
+    """How many rows to be exact on for N points in R^d and so many outputs, the share ``anew`` of pairs recomputed.
 
     So many that making their matrix, ``6 N^2`` operations each, and its Cholesky factor take about the time of
     ``_PRODUCTS`` products with the kernel, and that what is made of them, ``8 (rows + N)`` bytes each, fits in
     ``memory``; but ``_LEADING`` for the values and every column in any case.
     """
-    pair = (_PAIR_ANEW if anew else _PAIR) + outputs * (_PAIR_OUTPUT + 6 * d)
+    pair = anew * _PAIR_ANEW + (1 - anew) * _PAIR + outputs * (_PAIR_OUTPUT + 6 * d)
     operations = _PRODUCTS * N**2 * pair
     rows = min(operations / (6 * N**2), (3 * operations) ** (1 / 3), (np.sqrt(N**2 + memory / 2) - N) / 2)
     return min(max(int(rows), _LEADING * (1 + d)), N * (1 + d))

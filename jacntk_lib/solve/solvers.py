@@ -55,11 +55,11 @@ class Iterative:
         More mean fewer products and a larger matrix, 8 bytes for each of its entries. ``None`` is so many that they
         take about the time of ten products and fit in ``memory``.
     memory : bytes that the kernel scalars among the training points may take, as in :func:`jacntk_lib.jacobian_ntk`
-        (where they do not fit, every product recomputes them), and bytes that the preconditioner's exact
-        part may take. Two or three matrices of N rows and min(N, 3000) columns come on top.
+        (every product recomputes those that do not fit), and bytes that the preconditioner's exact part may take. Two
+        or three matrices of N rows and min(N, 3000) columns come on top.
     devices : where products among the training points run, as in :meth:`jacntk_lib.JacobianGram.on`: "gpu", or some of
         ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
-    single : products in single precision, which are faster and, kept in memory, half as large: up to 13,000 points in
+    single : products in single precision, which are faster and, kept in memory, half as large: up to 16,000 points in
         the default ``memory``. The residual is measured, and corrected where it has to be, in double precision.
     verbose : whether a solve that takes longer than ten seconds says on stderr how far it is, and when it expects to
         end; ``None`` where that is a terminal.
@@ -91,6 +91,10 @@ class Iterative:
         integer(self.memory, "memory", at_least=1)
         if self.exact_rows is not None:
             integer(self.exact_rows, "exact_rows", at_least=1)
+
+    def memory_of_double(self, points) -> int:
+        """Of ``memory``, what the kernel of so many points may take in double precision: what single leaves of it."""
+        return max(1, self.memory - 16 * points**2) if self.single else self.memory
 
     def solve(self, gram, b, *, ridge):
         r"""``(x, report)`` with :math:`(G + \rho I) x = b`; nothing dense of size n is formed.
