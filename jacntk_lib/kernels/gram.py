@@ -256,7 +256,7 @@ class JacobianGram(LinearOperator):
         return JacobianGram(self.X, X2, single, self._left, self._right, scale=self.scale)
 
     def colocated(self, matrix):
-        """An (N, N) matrix where the scalars are (:meth:`on`), for ``matrix @ x`` with NumPy arrays."""
+        """A matrix of N rows or columns where the scalars are (:meth:`on`), for ``matrix @ x`` with NumPy arrays."""
         return self._scalars.colocated(matrix)
 
     def on(self, devices=None) -> "JacobianGram":

@@ -7,7 +7,7 @@ import numpy as np
 
 from .products import Vectors, add_product
 from .recursion import SIDE, TILES, VALUE_FIELDS, Jet, on_tiles
-from .schedule import BLOCK, above, on_all_cores, parts, rounds, slices
+from .schedule import BLOCK, Divided, above, on_all_cores, parts, rounds, slices
 
 ROWS_AT_ONCE = 64  # points per slab of a dense matrix: bounds the temporaries
 # Points by points of a block of a product. The larger, the less often threads wait for each other to run Python
@@ -59,8 +59,8 @@ class Scalars(abc.ABC):
         """The same in single precision; those that were computed anew are kept where they fit in ``memory`` bytes."""
 
     def colocated(self, matrix):
-        """An (N, N) matrix where the scalars are, for ``matrix @ x`` with x (N, ...) in NumPy and back."""
-        return matrix
+        """A matrix of N rows or columns where the scalars are, for ``matrix @ x`` with x in NumPy and back."""
+        return Divided(matrix)
 
 
 class Stored(Scalars):

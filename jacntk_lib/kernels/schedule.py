@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 
+import numpy as np
+
 BLOCK = 512  # points of a block, or a multiple, so that a task is long against what starts it
 BLOCKS = 32  # at most; the same on every machine, and with it the order of every sum
+_WORTH_DIVIDING = 1e7  # operations, some tenths of a millisecond
 
 
 def parts(block, size):
@@ -64,10 +67,10 @@ _lock, _running, _limit = threading.Lock(), 0, None
 
 
 @contextmanager
-def _one_thread_each():
+def one_thread_each():
     """Linear algebra in the thread that asks for it, until the last of those inside has left.
 
-    Its own threads wait for each other by spinning, and would take the cores from ours.
+    Its own threads wait for each other, and for more to do, by spinning, and would take the cores from ours.
     """
     global _running, _limit
     with _lock:
@@ -89,6 +92,24 @@ def on_all_cores(work, *batches):
         for task in chain(*batches):
             work(*task)
         return
-    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
         for tasks in batches:
             list(pool.map(work, *zip(*tasks, strict=True)))
+
+
+class Divided:
+    """A matrix whose product divides the columns of the other among the cores."""
+
+    def __init__(self, matrix):
+        self._matrix = matrix
+
+    def __matmul__(self, x):
+        out = np.empty((len(self._matrix), x.shape[1]))
+        if len(out) * x.size < _WORTH_DIVIDING:
+            return np.matmul(self._matrix, x, out=out)
+
+        def some(columns):
+            np.matmul(self._matrix, x[:, columns], out=out[:, columns])
+
+        on_all_cores(some, [(columns,) for columns in slices(x.shape[1], -(-x.shape[1] // os.cpu_count()))])
+        return out

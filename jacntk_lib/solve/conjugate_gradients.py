@@ -6,6 +6,7 @@ import numpy as np
 import scipy.linalg
 
 from ..errors import ConvergenceError
+from ..kernels.schedule import one_thread_each
 from .progress import Progress, products_to_come
 from .report import Report
 
@@ -29,15 +30,16 @@ def solve_shifted(multiply, b, ridge, precondition, *, options, largest, aim=1.0
     """
     tolerance = options.tolerance
     progress = Progress(aim * tolerance, options.max_iterations, options.verbose)
-    x, residual, history = conjugate_gradients(
-        lambda v: multiply(v) + ridge * v,
-        b,
-        precondition,
-        roughly=None if roughly is None else lambda v: roughly(v) + ridge * v,
-        tolerance=aim * tolerance,
-        max_iterations=options.max_iterations,
-        hopeless=progress.hopeless,
-    )
+    with one_thread_each():  # products have threads of their own
+        x, residual, history = conjugate_gradients(
+            lambda v: multiply(v) + ridge * v,
+            b,
+            precondition,
+            roughly=None if roughly is None else lambda v: roughly(v) + ridge * v,
+            tolerance=aim * tolerance,
+            max_iterations=options.max_iterations,
+            hopeless=progress.hopeless,
+        )
     condition = (largest + ridge) / ridge if ridge > 0 else math.inf
     if residual > tolerance:
         raise ConvergenceError(_why(residual, history, ridge, condition, options))

@@ -68,7 +68,7 @@ class Preconditioner:
         rows = options.exact_rows or affordable_rows(
             N, d, options.memory, anew=products.share_recomputed, outputs=outputs
         )
-        if 6 * N**2 * rows + rows**3 / 3 > _LONG:
+        if 4 * N**2 * rows + rows**3 / 3 > _LONG:
             tell(options.verbose, f"a preconditioner for {self._unknowns} unknowns, exact on up to {rows} of them")
         by_value = np.where((root[:, 0] > 0) | (root == 0).all(axis=1), root[:, 0], root[:, 0].max())
         by_point, by_column = _product(root[:, 1:])
@@ -164,13 +164,13 @@ class Preconditioner:
 def affordable_rows(N, d, memory, anew, outputs=1):
     """How many rows to be exact on for N points in R^d and so many outputs, the share ``anew`` of pairs recomputed.
 
-    So many that making their matrix, ``6 N^2`` operations each, and its Cholesky factor take about the time of
+    So many that making their matrix, ``4 N^2`` operations each, and its Cholesky factor take about the time of
     ``_PRODUCTS`` products with the kernel, and that what is made of them, ``8 (rows + N)`` bytes each, fits in
     ``memory``; but ``_LEADING`` for the values and every column in any case.
     """
     pair = anew * _PAIR_ANEW + (1 - anew) * _PAIR + outputs * (_PAIR_OUTPUT + 6 * d)
     operations = _PRODUCTS * N**2 * pair
-    rows = min(operations / (6 * N**2), (3 * operations) ** (1 / 3), (np.sqrt(N**2 + memory / 2) - N) / 2)
+    rows = min(operations / (4 * N**2), (3 * operations) ** (1 / 3), (np.sqrt(N**2 + memory / 2) - N) / 2)
     return min(max(int(rows), _LEADING * (1 + d)), N * (1 + d))
 
 
@@ -259,13 +259,15 @@ def _galerkin(gram, X, by_value, by_point, U, counts, by_column, dtype):
     X, v, u = (array.astype(dtype, copy=False) for array in (X, v, u))
     F = _with_columns(u, X, counts)
     half = np.zeros((ends[-1], ends[-1]))  # with its transpose it is all
+    across = np.zeros((V, N), dtype)  # the values' rows of k_B: fewer than F has columns
     energies, totals = np.zeros((2, P)), np.zeros(2)
     for rows in slices(N, _ROWS_AT_ONCE):  # each scalar is asked for once: they may be computed anew
         k, _, B, C, AB, AC, _, CC = (scalar.astype(dtype, copy=False) for scalar in gram.scalars(rows))
         x, ours = X[rows], u[rows]
         kv, Cu, CCF = k @ v, C @ u, CC @ F
         half[:V, :V] += v[rows, :V].T @ kv[:, :V] / 2
-        half[:V, V:] += v[rows, :V].T @ (2 * (B @ F) + _with_columns(Cu, x, counts))
+        across += 2 * (v[rows, :V].T @ B)
+        half[:V, V:] += v[rows, :V].T @ _with_columns(Cu, x, counts)
         half[V:, V:] += F[rows].T @ (2 * (AB @ F) + _with_columns(2 * (AC @ u), x, counts))
         same = ours.T @ Cu
         for i, a in enumerate(order):
@@ -276,6 +278,7 @@ def _galerkin(gram, X, by_value, by_point, U, counts, by_column, dtype):
                 half[places[a], places[b]] += block
         energies += np.einsum("np,np->p", v[rows], kv), same.diagonal()
         totals += [by[rows] ** 2 @ one[:, rows].diagonal() for by, one in ((by_value, k), (by_point, C))]
+    half[:V, V:] += across @ F
     half += half.T
     scales = np.concatenate([np.ones(V), np.repeat(by_column, counts)])
     half *= scales
