@@ -4,8 +4,9 @@
 
 JOBS.json is a list of {"method", "setting", "data", "output", "limit"}: a name of METHODS, the number of a setting, a
 .npz file of ``_gradient_data.py``, the .json file to write to, processor seconds. Written is {"error", "seconds",
-"coverage"}: root mean square error over the standard deviation of the test values, processor seconds of the fit, and
-the share of test values within 1.96 standard deviations of the prediction (null without such); or {"ended"}: why not.
+"coverage", "worst"}: root mean square error over the standard deviation of the test values, processor seconds of the
+fit, the share of test values within 1.96 standard deviations of the prediction (null without such), and the share of
+the squared error that the worst test input has; or {"ended"}: why not.
 Unless ``--go-on``, the jobs after one that has ended so are not tried.
 """
 
@@ -189,9 +190,14 @@ def measured(fit, data, limit):
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     y = data["y_test"]
-    error = float(np.sqrt(np.mean((mean - y) ** 2)) / y.std())
+    squares = (mean - y) ** 2
     coverage = None if std is None else float(np.mean(np.abs(mean - y) <= 1.96 * std))
-    return {"error": error, "seconds": seconds, "coverage": coverage}
+    return {
+        "error": float(np.sqrt(np.mean(squares)) / y.std()),
+        "seconds": seconds,
+        "coverage": coverage,
+        "worst": float(squares.max() / squares.sum()),
+    }
 
 
 def main():

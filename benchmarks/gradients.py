@@ -114,7 +114,11 @@ class Cells:
             if size == points:
                 if not all(found):
                     return None  # interrupted
-                return {**own, **{name: [one[name] for one in found] for name in ("error", "seconds", "coverage")}}
+                names = ("error", "seconds", "coverage", "worst")
+                return {
+                    **own,
+                    **{name: [one[name] for one in found] for name in names if all(name in one for one in found)},
+                }
         return None
 
 

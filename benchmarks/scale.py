@@ -237,6 +237,15 @@ def missed(records):
     ]
 
 
+def others(path, how, records):
+    """The records stored there of other sizes or solvers, if they were made in the same way."""
+    stored = json.loads(path.read_text())
+    if different := [name for name in how if stored[name] != how[name]]:
+        raise SystemExit(f"{path} was made with another {', '.join(different)}: run all of its sizes, without --add")
+    new = {(record["points"], record["solver"], record["until"]) for record in records}
+    return [old for old in stored["records"] if (old["points"], old["solver"], old["until"]) not in new]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, nargs="*", default=[125, 250, 500, 700, 1000, 1797])
@@ -251,6 +260,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="of linear algebra")
     parser.add_argument("--devices", help="gpu: products with the kernel run there")
     parser.add_argument("--out", type=Path, default=RESULTS / "scale.json")
+    parser.add_argument("--add", action="store_true", help="keep what --out has of other runs with the same options")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)  # what this script asks of itself
     chosen = parser.parse_args()
     if chosen.one:
@@ -290,13 +300,18 @@ def main():
         records.append(record)
         print(table([shown(record)], COLUMNS).splitlines()[-1], flush=True)
     print(table([shown(record) for record in records], COLUMNS))
+    how = {
+        "device": "cuda" if chosen.devices == "gpu" else "cpu",
+        "data": chosen.data,
+        "threads": chosen.threads,
+        "setting": AIRFOIL | {"noise": NOISE} if chosen.data == "airfoil" else SETTING,
+        "options": options(chosen),
+    }
+    if chosen.add:
+        records = sorted([*others(chosen.out, how, records), *records], key=lambda record: record["points"])
     store(
         chosen.out,
-        device="cuda" if chosen.devices == "gpu" else "cpu",
-        data=chosen.data,
-        threads=chosen.threads,
-        setting=AIRFOIL | {"noise": NOISE} if chosen.data == "airfoil" else SETTING,
-        options=options(chosen),
+        **how,
         flow_time=FLOW_TIME,
         new_points=NEW_POINTS[chosen.data],
         targets=[target for target in TARGETS if target["data"] == chosen.data],

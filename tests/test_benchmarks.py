@@ -65,6 +65,16 @@ def test_a_fit_at_the_size_of_a_target_meets_it_in_every_respect(script, worse):
     assert [record for record, _ in script("scale").missed([good, good | worse, *elsewhere])] == [good | worse]
 
 
+def test_sizes_are_added_to_those_measured_in_the_same_way(script, tmp_path):
+    records = [{"points": n, "solver": "iterative", "until": "infinity", "run": 1} for n in (10, 20)]
+    (tmp_path / "scale.json").write_text(json.dumps({"threads": 2, "options": {"single": True}, "records": records}))
+    again = [records[1] | {"run": 2}]
+    others = script("scale").others
+    assert others(tmp_path / "scale.json", {"threads": 2, "options": {"single": True}}, again) == records[:1]
+    with pytest.raises(SystemExit, match="made with another options: run all"):
+        others(tmp_path / "scale.json", {"threads": 2, "options": {}}, again)
+
+
 def test_no_row_is_both_fitted_and_tested(script):
     data = script("_gradient_data")
     X = np.arange(60.0)[:, None]

@@ -137,9 +137,10 @@ def _refined(search, fitted, best, few, judges):
     noise of their own, derivatives by one column that the kernel cannot follow do not spoil what the others say.
     """
 
-    def likely(key, family, noise, **other):
-        noises = np.full(len(family.base), noise)
-        family = replace(family, start=family.start | {"noise_gradient": noises} | other.pop("start", {}), **other)
+    def likely(key, family, noise, sigma_b=None, **other):
+        start = family.start | {"noise_gradient": np.full(len(family.base), noise)}
+        start |= {} if sigma_b is None else {"sigma_b": sigma_b}
+        family = replace(family, start=start, **other)
         return {(*key, noise, family.activation): search.likely(family, few)[0]}
 
     found = {}
@@ -151,7 +152,7 @@ def _refined(search, fitted, best, few, judges):
         for noise in _NOISE_BY_COLUMN:
             found |= likely(key, by_column[key], noise)
             if search.sines:
-                found |= likely(key, by_column[key], noise, depth=1, activation="sin", start={"sigma_b": 2.0})
+                found |= likely(key, by_column[key], noise, depth=1, activation="sin", sigma_b=2.0)
     return found
 
 
