@@ -50,10 +50,19 @@ def taken_out(cell):
     return lines, others
 
 
+def unbroken(words):
+    """Words as HTML, in which no line ends within a number.
+
+    >>> unbroken("a < b: below 1e-12")
+    'a &lt; b: below <span class="together">1e-12</span>'
+    """
+    return re.sub(r"\d\S*e-\d+", r'<span class="together">\g<0></span>', html.escape(words))
+
+
 def folded(summary, lines, code=(), classes="checks"):
     """The nodes of one line that opens: code, and what it checked."""
-    listed = "".join(f"<li>{html.escape(in_words(line))}</li>" for line in lines)
-    start = f'<details class="{classes}"><summary>{html.escape(summary)}</summary>'
+    listed = "".join(f"<li>{unbroken(in_words(line))}</li>" for line in lines)
+    start = f'<details class="{classes}"><summary>{unbroken(summary)}</summary>'
     return [
         nodes.raw("", start, format="html"),
         *code,

@@ -249,6 +249,7 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
         "route 1 = route 2: below 1e-12",
         "slope: -0.5 (at most -0.4)",
     ]
+    assert [one.text for one in rest.select("li .together")] == ["1e-12", "1e-12"], "no line ends within a number"
     assert "range" in rest.pre.text, "the code of a hidden check is folded with it"
     shown = [one.text for one in BeautifulSoup(html, "html.parser").select("div.cell pre")]
     assert any("and the code stays" in text for text in shown)
