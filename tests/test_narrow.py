@@ -37,6 +37,16 @@ def test_panels_of_a_grid_stand_below_each_other_column_by_column():
     assert axes[0, 0].yaxis.label.get_size() == mpl.rcParams["axes.labelsize"]  # type is not shrunk
 
 
+def test_panels_with_a_title_each_stand_in_the_order_of_reading():
+    figure, axes = plt.subplots(2, 2, height_ratios=(1, 2), layout="none")
+    for step, ax in enumerate(axes.flat):
+        ax.set_title(f"step {step}")
+    found = boxes(figure)
+    assert (found[1:, 3] < found[:-1, 1]).all()
+    heights = found[:, 3] - found[:, 1]
+    assert heights / heights[0] == pytest.approx([1, 1, 2, 2])
+
+
 def test_a_panel_that_shared_the_scale_at_its_left_gets_it_itself():
     figure, (left, right) = plt.subplots(1, 2, sharey=True)
     left.set_ylabel("value")

@@ -92,7 +92,14 @@ def keep_together(app, doctree, docname):
     for line in doctree.findall(lambda node: isinstance(node, nodes.Element) and not isinstance(node, AS_WRITTEN)):
         for at, text in enumerate(line.children):
             if isinstance(text, nodes.Text) and NUMBERED.search(text):
-                line[at] = nodes.Text(NUMBERED.sub(lambda found: f"{found[1] or ''}\N{NO-BREAK SPACE}", text))
+                line[at] = nodes.Text(with_bound_numbers(text))
+    for output in doctree.findall(nodes.raw):
+        if output.astext().startswith("<table"):  # jacntk_lib.book.tables
+            output[:] = [nodes.Text(with_bound_numbers(output.astext()))]
+
+
+def with_bound_numbers(text):
+    return NUMBERED.sub(lambda found: f"{found[1] or ''}\N{NO-BREAK SPACE}", text)
 
 
 def join_folded(app, doctree):

@@ -1,7 +1,7 @@
 """What the pages say of each other: "Chapter 7" for ``{doc}`07-linear-ode` ``, and how long they are.
 
 A link to a page whose name begins with a number, or whose title begins with "Appendix B:", is called so; other pages,
-and links with words of their own, keep them.
+and links with words of their own, keep them. Figures of an appendix are counted in it, as "Fig. C.1".
 
 ``{minutes}`07-linear-ode` `` is the time that a page takes at 200 words per minute.
 
@@ -87,7 +87,16 @@ def name_pages(app, doctree):
                 link.children = [nodes.inline("", name, classes=["xref", "std", "std-doc"])]
 
 
+def letter_figures(app, env):
+    """Number the figures of an appendix: Sphinx counts on from page to page, and "Figure 6" is one of the paper's."""
+    for page, kinds in env.toc_fignumbers.items():
+        if "figure" in kinds and (appendix := re.match(r"Appendix ([A-Z]):", env.titles[page].astext())):
+            kinds["figure"] = {name: (appendix[1], at) for at, name in enumerate(kinds["figure"], 1)}
+    return []
+
+
 def setup(app):
     app.add_role("minutes", MinutesRole())
     app.connect("doctree-read", name_pages)
+    app.connect("env-get-updated", letter_figures, priority=900)  # after Sphinx has numbered them
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

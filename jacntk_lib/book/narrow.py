@@ -27,6 +27,7 @@ _SHARE = 0.13  # of a panel; a legend that takes more goes below
 def restack(figure):
     """Lay ``figure`` out for a narrow page: one panel below the other, column by column, a large legend below them.
 
+    Where every panel has a title of its own, as steps of one training have, the order is that of reading, row by row.
     Panels without tick labels, as pictures of matrices are, keep their places. A panel that had its scale beside it, at
     the left of its row, gets the numbers and the label itself. The figure is changed.
 
@@ -68,7 +69,10 @@ def _keep_whole_numbers(panels):
 
 
 def _one_column(figure, panels, rows, columns):
-    heights = list(panels[0].get_gridspec().get_height_ratios()) * columns
+    titles = {ax.get_title() for ax in panels}
+    by_row = "" not in titles and len(titles) == len(panels)
+    heights = list(panels[0].get_gridspec().get_height_ratios())
+    heights = np.repeat(heights, columns) if by_row else heights * columns
     column = GridSpec(rows * columns, 1, figure=figure, height_ratios=heights)
     first = {}  # of each row
     for ax in sorted(panels, key=lambda ax: ax.get_subplotspec().colspan.start):
@@ -78,7 +82,8 @@ def _one_column(figure, panels, rows, columns):
             ax.tick_params(labelleft=True)
             if not ax.get_ylabel():
                 ax.set_ylabel(left.get_ylabel())
-        ax.set_subplotspec(column[place.colspan.start * rows + place.rowspan.start])
+        row, side = place.rowspan.start, place.colspan.start
+        ax.set_subplotspec(column[row * columns + side if by_row else side * rows + row])
 
 
 def _covering(figure, panels, tall):

@@ -67,7 +67,7 @@ def train(
     lam : lambda >= 0, the weight of the squared Jacobian.
     learning_rate : positive. At or above the stability limit of :func:`max_learning_rate` it is refused.
     steps : the number of updates.
-    record : the numbers of updates after which to record, each in 0..``steps``; None means 0, 1, 2, 4, ..., ``steps``.
+    record : the numbers of updates after which to record, from 0 to ``steps``; None means 0, 1, 2, 4, ..., ``steps``.
     reference : an (N(1+d), N(1+d)) matrix, or a :class:`~jacntk_lib.JacobianGram` (the limit Theta, say): at every
         recorded step the distance of the network's own JNTK from it is measured.
     X_test : points (M, d) at which values and Jacobians are recorded too.

@@ -119,6 +119,14 @@ def test_a_number_stays_with_what_it_numbers(text, bound):
     assert [one.astext() for one in document.findall(nodes.Text)] == [bound, text]
 
 
+def test_the_caption_of_a_table_is_not_broken_before_its_per_cent():
+    document = new_document("page")
+    table, film = (f"<{tag}><caption>a 95 % interval</caption>" for tag in ("table", "figure"))
+    document += [nodes.raw("", one, format="html") for one in (table, film)]
+    jacntk_layout.keep_together(HTML, document, "page")
+    assert [one.astext() for one in document] == [table.replace("95 %", "95\u00a0%"), film]
+
+
 def cell(*parts, hidden=True):
     made = nodes.container("", *[nodes.container("", nodes.literal_block(text, text)) for text in parts])
     made["nb_element"] = "cell_code"

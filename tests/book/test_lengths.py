@@ -1,9 +1,11 @@
-"""The pages are as long as a reader was promised: words, and lines of code that are not folded."""
+"""The pages are as long as a reader was promised: words, and lines of code that are not folded. And what they count."""
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from docutils import nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -46,3 +48,13 @@ def test_what_counts_as_a_word_and_as_a_visible_line():
     figure = "---\nmystnb:\n  figure:\n    name: fig\ntags: [hide-input]\n---"
     tags = (":tags: [claim]\n", figure, ":tags: [raises-exception]\n", "z = 0")
     assert [jacntk_pages.visible_cells(cell % tag) for tag in tags] == [[], [], [2], [3]]
+
+
+def test_the_figures_of_an_appendix_are_counted_in_it():
+    titles = {"first": "1. A chapter", "last": "Appendix C: benchmarks", "none": "Appendix D: words"}
+    numbers = {"first": {"figure": {"fig-a": (1, 1)}}, "last": {"figure": {"fig-b": (6,), "fig-c": (7,)}}, "none": {}}
+    titles = {name: nodes.title("", title) for name, title in titles.items()}
+    env = SimpleNamespace(titles=titles, toc_fignumbers=numbers)
+    assert jacntk_pages.letter_figures(None, env) == []
+    found = {**numbers["first"]["figure"], **numbers["last"]["figure"]}
+    assert found == {"fig-a": (1, 1), "fig-b": ("C", 1), "fig-c": ("C", 2)}
