@@ -7,7 +7,8 @@ smooth functions of the point: a field of derivatives that is no gradient has no
 
 So it takes orthonormal vectors u_p over the points, leading eigenvectors, of eigenvalues e_p, of a matrix T: k_C and a
 tenth as much of the values' kernel, so that points without derivatives are seen, too. Up to ``_LANDMARKS`` points
-these are all, beyond them those of a Nystroem approximation, from the columns of T at random landmarks. Rows of S are
+these are all, beyond them those of a Nystroem approximation, from the columns of T at random landmarks, unless that
+leaves more than the ridge and there are at most ``_ALL`` points. Rows of S are
 combined along ``u_p`` tensored with the values or a column, and the preconditioner is the inverse of P, which is
 
 - *exact*, by a Cholesky factor, on those whose ``e_p x_a`` is largest: x_a is the root mean square of column a, and for
@@ -34,6 +35,7 @@ from .progress import tell
 
 VALUE = 3
 _LANDMARKS = 3000  # of the Nystroem approximation
+_ALL = 6000  # points, of whom all vectors are found where that leaves more than the ridge
 _VALUES = 0.1  # of k_C's trace: the part of the values in T
 _KEPT = 2 / 3  # of its eigenvectors: the last ones are the landmarks' rather than the kernel's
 _PRODUCTS = 10  # with the kernel, whose time the exact part may cost where it fits in memory
@@ -164,13 +166,14 @@ class Preconditioner:
 def affordable_rows(N, d, memory, anew, outputs=1):
     """How many rows to be exact on for N points in R^d and so many outputs, the share ``anew`` of pairs recomputed.
 
-    So many that making their matrix, ``4 N^2`` operations each, and its Cholesky factor take about the time of
-    ``_PRODUCTS`` products with the kernel, and that what is made of them, ``8 (rows + N)`` bytes each, fits in
-    ``memory``; but ``_LEADING`` for the values and every column in any case.
+    So many that making their matrix, ``4 N^2`` operations each, and its Cholesky factor, counted as ``rows^2`` each
+    since every iteration reads it, take about the time of ``_PRODUCTS`` products with the kernel, and that what is made
+    of them, ``8 (rows + N)`` bytes each, fits in ``memory``; but ``_LEADING`` for the values and every column in any
+    case.
     """
     pair = anew * _PAIR_ANEW + (1 - anew) * _PAIR + outputs * (_PAIR_OUTPUT + 6 * d)
     operations = _PRODUCTS * N**2 * pair
-    rows = min(operations / (4 * N**2), (3 * operations) ** (1 / 3), (np.sqrt(N**2 + memory / 2) - N) / 2)
+    rows = min(operations / (4 * N**2), operations ** (1 / 3), (np.sqrt(N**2 + memory / 2) - N) / 2)
     return min(max(int(rows), _LEADING * (1 + d)), N * (1 + d))
 
 
@@ -209,14 +212,14 @@ def _mean(squares, factor, observed, axis):
     return ratio.sum(axis=axis) / np.maximum(observed.sum(axis=axis), 1)
 
 
-def _vectors(gram, by_value, by_point, largest, ridge):
+def _vectors(gram, by_value, by_point, largest, ridge, all_up_to=None):
     """``(e, U, value)``: orthonormal vectors over the points, U (N, P), their energies e (P,), descending.
 
     They are the leading eigenvectors of T, ``largest**2 k_C`` plus the values' kernel with ``_VALUES`` of its trace, so
     that points without derivatives are seen, too. ``value`` is the ratio of the two traces as they are.
     """
     N, landmarks = len(gram.Z), np.arange(len(gram.Z))
-    if N > _LANDMARKS:
+    if (all_up_to or _LANDMARKS) < N:
         landmarks = np.sort(np.random.default_rng(0).choice(N, _LANDMARKS, replace=False))
     columns, values = np.empty((2, N, len(landmarks)))
     for rows in slices(N, _ROWS_AT_ONCE):
@@ -229,7 +232,7 @@ def _vectors(gram, by_value, by_point, largest, ridge):
         part = _VALUES / value if value else 0.0
     columns += part * values
     del values
-    if N <= _LANDMARKS:
+    if len(landmarks) == N:
         e, U = scipy.linalg.eigh(columns, driver="evd", overwrite_a=True, check_finite=False)
         return np.maximum(e[::-1], 0.0), np.ascontiguousarray(U[:, ::-1]), value
     square = columns[landmarks]
@@ -240,6 +243,9 @@ def _vectors(gram, by_value, by_point, largest, ridge):
     e, V = scipy.linalg.eigh(half @ half.T, driver="evd", overwrite_a=True, check_finite=False)
     e, V = e[::-1], V[:, ::-1]
     count = max(1, np.count_nonzero(e[: int(_KEPT * _LANDMARKS)] > max(ridge, 1e-10 * e[0])))
+    if count == int(_KEPT * _LANDMARKS) and N <= _ALL:  # what is left out matters, and all can be had
+        del columns, half
+        return _vectors(gram, by_value, by_point, largest, ridge, all_up_to=N)
     return e[:count], half.T @ (V[:, :count] / np.sqrt(e[:count])), value
 
 
