@@ -32,8 +32,9 @@ class Vectors(NamedTuple):
     @classmethod
     def of(cls, points, v0, V, dtype):
         """From points (M, d), v0 (M, K) and V (M, d, K)."""
-        (M, d, K), twice, slopes = V.shape, 2 * np.einsum("jd,jdk->jk", points, V), V.transpose(0, 2, 1)
-        by_C, by_BC = slopes.reshape(M, K * d), None
+        M, d, K = V.shape
+        twice = 2 * np.einsum("jd,jdk->jk", points, V)
+        by_C, by_BC = V.transpose(0, 2, 1).reshape(M, K * d), None
         if d <= _FEW_DIMENSIONS:
             by_C, by_BC = np.concatenate([by_C, _outer(v0, points)], axis=1), _outer(twice, points)
         forms = points, v0, twice, V.transpose(2, 0, 1), by_C, by_BC
