@@ -166,7 +166,7 @@ def _behind(root, claim):
     if not claim["demonstrated"]:
         return "No checks."
     named = [f"all of *{name[2:]}*" if name.startswith("§ ") else f"*{name}*" for name in claim["checks"]]
-    parts = [f"Checks: {'; '.join(named)}."]
+    parts = [f"Checks: {'; '.join(named)}.".replace("?*.", "?*")]  # names of sections may be questions
     parts.append(f"Refused: {claim['broken']}.")
     for one in (provenance(root, name) for name in claim["results"]):
         count = len(one["missing"])
