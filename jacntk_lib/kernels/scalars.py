@@ -11,7 +11,8 @@ from .schedule import BLOCK, Divided, above, on_all_cores, parts, rounds, slices
 
 ROWS_AT_ONCE = 64  # points per slab of a dense matrix: bounds the temporaries
 # Points by points of a block of a product. The larger, the less often threads wait for each other to run Python
-_LEAST, _ROWS, _COLUMNS = 64, 512, 2048
+_ROWS, _COLUMNS = 512, 2048
+_PAIRS_OF_A_TASK = 1 << 17  # of a product, at least: so many take a millisecond
 _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at some 200 MiB
 _TASKS = 8  # of a prediction, at least, where there are points enough: some for every core
 _ALL = slice(None)
@@ -98,8 +99,8 @@ class Stored(Scalars):
             for cols in slices(len(Y), _COLUMNS):
                 add_product(self._jet.block(rows, cols), x[rows], vectors.some(cols), out[rows])
 
-        each = -(-len(X) // (2 * os.cpu_count()))  # two tasks for every core
-        on_all_cores(fill, [(rows,) for rows in slices(len(X), min(max(each, _LEAST), _ROWS))])
+        each = max(-(-len(X) // (2 * os.cpu_count())), _PAIRS_OF_A_TASK // len(Y))  # two tasks for every core
+        on_all_cores(fill, [(rows,) for rows in slices(len(X), min(each, _ROWS))])
 
 
 class Recomputed(Scalars):
