@@ -60,8 +60,8 @@ def nothing(Z):
 def test_agrees_with_the_matrix_exponential(seed, N, d, depth, activation, sigma_b, lam, ridge, log_t, twins):
     rng = np.random.default_rng(seed)
     X, y, X_new = rng.standard_normal((N, d)), rng.standard_normal(N), rng.standard_normal((2, d))
-    targets = None if lam == 0.0 else rng.standard_normal((N, d))
-    lam = np.arange(N) / 3 if lam == "one per point" else lam
+    lam = np.arange(N) / 3 if lam == "one per point" else lam  # of one point: 0
+    targets = rng.standard_normal((N, d)) if np.any(lam) else None
     if twins and N > 2:
         X[1], X[2] = X[0], -X[0]  # targets disagree: legal at a finite time
     mlp = MLP(depth, activation, sigma_b=sigma_b, kappa=0.5)
