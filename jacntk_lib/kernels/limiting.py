@@ -28,7 +28,8 @@ def jacobian_nngp(mlp: MLP, X, X2=None, *, memory=MEMORY) -> JacobianGram:
     X : points, shape (N, d), any real dtype; computed in float64.
     X2 : other points, shape (M, d); ``None`` means X, and a symmetric matrix.
     memory : bytes that the scalars may take, 48 N^2 for a symmetric matrix and 64 N M between two sets. Where they
-        do not fit they are computed anew, a few rows of points at a time, in every product: slower, never larger.
+        do not fit, products of a symmetric matrix keep the blocks of pairs that do (32 N^2 for all), and compute the
+        others anew every time; between two sets all are computed anew: slower, never larger.
 
     Returns
     -------
