@@ -146,7 +146,7 @@ def _setting(claim):
 def _verdict(claim):
     """The words that the chapter hands over; without any, that every check held, or that there is none."""
     if not claim["demonstrated"]:
-        return f"not demonstrated: {claim['reason']}"
+        return f"**not demonstrated**: {claim['reason']}"
     badges = " ".join(f"{{badge}}`{badge}`" for badge in claim["how"])
     words = f"{{glue:}}`{claim['chapter']}.md::{claim['verdict']}`" if "verdict" in claim else "**holds**"
     return f"{words} {badges}"

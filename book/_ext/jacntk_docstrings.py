@@ -2,7 +2,7 @@
 
 - ``name : what it is`` is a description, where numpydoc expects a type, and what stands under Returns is prose;
 - |x|^2 in running text is no macro;
-- members that a base class generates are left out.
+- a package's one line and the members that a base class generates are left out.
 """
 
 import re
@@ -52,6 +52,12 @@ def escape_bars(app, what, name, obj, options, lines):
                 block = indent
 
 
+def drop_one_line_of_a_package(app, what, name, obj, options, lines):
+    """A package's line says in a terminal what its modules say at length, which stands above its members already."""
+    if what == "module" and hasattr(obj, "__path__") and options.get("members") and sum(map(bool, lines)) == 1:
+        lines.clear()
+
+
 def skip_generated(app, what, name, obj, skip, options):
     """Leave out scikit-learn's ``set_*_request`` methods, and the fields that named tuples describe by number."""
     generated = re.fullmatch(r"set_\w+_request", name) or str(obj.__doc__).startswith("Alias for field number")
@@ -62,5 +68,6 @@ def setup(app):
     # napoleon listens with priority 500
     app.connect("autodoc-process-docstring", describe_entries, priority=400)
     app.connect("autodoc-process-docstring", escape_bars, priority=600)
+    app.connect("autodoc-process-docstring", drop_one_line_of_a_package)
     app.connect("autodoc-skip-member", skip_generated)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,7 +4,7 @@ import re
 
 __all__ = ["table"]
 
-_NUMBER = re.compile(r"\[?[+\N{MINUS SIGN}-]?\d.{0,20}")  # a number or an interval, with what may follow in a line
+_NUMBER = re.compile(r"(?!.*[a-z]{3,} [a-z]{3})\[?[+\N{MINUS SIGN}-]?\d.{0,20}")  # a number or an interval, with a unit
 _NO_NUMBER = re.compile("[a-z]{1,8}|")  # "never", "none", or nothing
 
 
@@ -60,6 +60,8 @@ def _of_numbers(column):
     """
     >>> _of_numbers(["never", "12 s", ""]), _of_numbers(["never", "none"]), _of_numbers(["12 s when all is quiet", "3"])
     (True, False, False)
+    >>> _of_numbers(["2 general points", "3"])
+    False
     """
     others = [cell for cell in column if not _NUMBER.fullmatch(cell)]
     return len(others) < len(column) and all(map(_NO_NUMBER.fullmatch, others))
@@ -70,5 +72,5 @@ def _as_number(cell):
     >>> _as_number("-0.5 [-0.8, -0.2]").encode("ascii", "replace")
     b'?0.5 [?0.8,??0.2]'
     """
-    cell = cell.replace("-", "\N{MINUS SIGN}")
+    cell = re.sub("(?<!e)-", "\N{MINUS SIGN}", cell)  # 1e-06 is as printed elsewhere
     return re.sub(r"\[.*|^.{1,12}$", lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)

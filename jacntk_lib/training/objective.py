@@ -10,9 +10,10 @@ for fixed u and v: of the Jacobian only *one* directional derivative at every po
 sweeps of N rows each, whatever the input dimension (notation and scales of :mod:`jacntk_lib.networks`):
 
 1. values forwards, :math:`g^{l+1} = W h^l` (biases add theirs), :math:`h^l = \phi(g^l)`;
-2. the Jacobian backwards, :math:`c^L = w,\ b^l = \phi'(g^l)\, c^l,\ c^{l-1} = b^l W^l`, which ends in
+2. the Jacobian backwards, :math:`c^L = w`, :math:`b^l = \phi'(g^l)\, c^l`, :math:`c^{l-1} = b^l W^l`, which ends in
    :math:`Jf = \kappa\, s_0\, b^1 W^1` and gives u and v;
-3. the direction forwards, :math:`\dot h^0 = s_0\, v,\ \dot g^{l+1} = W \dot h^l,\ \dot h^l = \phi'(g^l)\, \dot g^l`;
+3. the direction forwards, :math:`\dot h^0 = s_0\, v`, :math:`\dot g^{l+1} = W \dot h^l`,
+   :math:`\dot h^l = \phi'(g^l)\, \dot g^l`;
 4. both backwards, :math:`e^l = \phi'(g^l)\, (e^{l+1} W^{l+1}) + \phi''(g^l)\, \dot g^l c^l`, starting from u w for
    :math:`e^{L+1} W^{L+1}`, and with them the gradients :math:`\dot W^l = e^{lT} h^{l-1} + b^{lT} \dot h^{l-1}`.
 
@@ -107,9 +108,10 @@ def max_learning_rate(net, X, lam, *, memory=finite.MEMORY):
 
     .. math:: \eta_{\max} = \frac{2N}{\kappa^2\, w_{\max}(\Lambda^{1/2} \Theta \Lambda^{1/2})}
 
-    with :math:`\Theta` the network's own Jacobian NTK and :math:`\Lambda = diag(1, \lambda, ..., \lambda)` at every
-    point. The largest eigenvalue comes from Lanczos iteration, on the dense matrix up to N(1+d) = 4096 and beyond
-    through products with the parameter Jacobian and its transpose, so no N(1+d) square matrix is needed.
+    with :math:`\Theta` the network's own Jacobian NTK and, at every point,
+    :math:`\Lambda = \operatorname{diag}(1, \lambda, ..., \lambda)`. The largest eigenvalue comes from Lanczos
+    iteration, on the dense matrix up to N(1+d) = 4096 and beyond through products with the parameter Jacobian and its
+    transpose, so no N(1+d) square matrix is needed.
 
     Examples
     --------
