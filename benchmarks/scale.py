@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--points 250 500 1000 1797] [--exact 125 250] [--autodiff 125 250] [--budget 60]
     python benchmarks/scale.py --data mnist --points 2000 --exact --autodiff --flow --threads 2 --out FILE
-    python benchmarks/scale.py --data airfoil --points 5000 10000 --threads 2 --out FILE [--single]
+    python benchmarks/scale.py --data airfoil --points 5000 10000 --threads 2 --out FILE
 
 Ten outputs, images of 64 pixels, erf, depth 3, lambda 0.01, ridge 1e-3, float64, linear algebra in one thread. Every
 size runs in a process of its own, whose peak memory is its own, too. Seconds are those of the clock, processor seconds
@@ -17,8 +17,9 @@ twice, whose compilation, new for every size, counts. Either ends with the first
 
 ``--data airfoil`` is the posterior mean of a Gaussian process, the drag of airfoils and its gradient by 16 inputs given
 (the table of gradients.py, whose environment is made if need be): NTK, GELU, depth 3, sigma_b 1, the metric
-"gradient-full", noise of a tenth of the spread of y in standardised units, to a relative residual of 1e-4. The table
-has 42,039 rows; beside 2000 to test on, 40,039 can be fitted. Both write their result to --out FILE.
+"gradient-full", noise of a tenth of the spread of y in standardised units, to a relative residual of 1e-4. Where
+blocks of scalars in double precision would not fit in --memory, they are in single precision. The table has 42,039
+rows; beside 2000 to test on, 40,039 can be fitted. Both write their result to --out FILE.
 """
 
 import argparse
@@ -138,30 +139,32 @@ def pictures(chosen, points, solver, until):
 def gradients_of_airfoils(chosen, points):
     """The same of airfoils with their gradients, which are always solved for by products."""
     from jacntk_lib import JacobianGaussianProcessRegressor
+    from jacntk_lib.kernels import MEMORY
     from jacntk_lib.solve import Iterative
 
     X, y, J = airfoils()
     order = np.random.default_rng(0).permutation(len(y))
     held_out, rows = order[: NEW_POINTS["airfoil"]], order[NEW_POINTS["airfoil"] :][:points]
     spread = float(y[rows].std())
+    single = 32 * points**2 > (chosen.memory or MEMORY)
     model = JacobianGaussianProcessRegressor(
         **AIRFOIL,
         amplitude=spread,
         noise=NOISE * spread,
         noise_gradient=NOISE * spread / X[rows].std(axis=0),
         optimizer=None,
-        solver=Iterative(chosen.tolerance or 1e-4, **options(chosen)),
+        solver=Iterative(chosen.tolerance or 1e-4, single=single, **options(chosen)),
     )
 
     def score(result):
-        return {"error": float(np.sqrt(np.mean((result - y[held_out]) ** 2)) / y[held_out].std())}
+        return {"single": single, "error": float(np.sqrt(np.mean((result - y[held_out]) ** 2)) / y[held_out].std())}
 
     return model, (X[rows], y[rows], J[rows]), X[held_out], score
 
 
 def options(chosen):
     """Of an Iterative, from the command line."""
-    given = {"devices": chosen.devices, "single": chosen.single, "memory": chosen.memory}
+    given = {"devices": chosen.devices, "memory": chosen.memory}
     return {name: value for name, value in given.items() if value}
 
 
@@ -255,7 +258,6 @@ def main():
     parser.add_argument("--budget", type=float, default=60.0, help="processor seconds, for exact and autodiff")
     parser.add_argument("--data", choices=("digits", "mnist", "airfoil"), default="digits")
     parser.add_argument("--tolerance", type=float, help="relative residual of the iteration (1e-6, airfoils 1e-4)")
-    parser.add_argument("--single", action="store_true", help="products in single precision")
     parser.add_argument("--memory", type=int, help="bytes for the kernel scalars, and for the preconditioner")
     parser.add_argument("--threads", type=int, default=1, help="of linear algebra")
     parser.add_argument("--devices", help="gpu: products with the kernel run there")

@@ -10,6 +10,9 @@ With s_j = <x'_j, V_j>, Q = X V^T and the matrices elementwise in k_AC Q and k_C
 
 In few dimensions the last bracket is not formed: ``(k_C v_0) Y = k_C (v_0 Y)`` is one more matrix product, and
 arithmetic costs less there than passes over the pairs.
+
+Arithmetic is in double precision whatever the scalars are in: their sums lose far more in single precision than the
+scalars do when they are rounded to it.
 """
 
 from typing import NamedTuple
@@ -30,7 +33,7 @@ class Vectors(NamedTuple):
     by_BC: np.ndarray | None  # what k_BC multiplies there: 2 s Y
 
     @classmethod
-    def of(cls, points, v0, V, dtype):
+    def of(cls, points, v0, V):
         """From points (M, d), v0 (M, K) and V (M, d, K)."""
         M, d, K = V.shape
         twice = 2 * np.einsum("jd,jdk->jk", points, V)
@@ -38,7 +41,7 @@ class Vectors(NamedTuple):
         if d <= _FEW_DIMENSIONS:
             by_C, by_BC = np.concatenate([by_C, _outer(v0, points)], axis=1), _outer(twice, points)
         forms = points, v0, twice, V.transpose(2, 0, 1), by_C, by_BC
-        return cls(*(x if x is None else np.ascontiguousarray(x, dtype) for x in forms))
+        return cls(*(x if x is None else np.ascontiguousarray(x) for x in forms))
 
     def some(self, points):
         """Those of some of the points."""
@@ -46,11 +49,8 @@ class Vectors(NamedTuple):
 
 
 def add_product(jet, x, vectors, out):
-    """Add the product of a block with ``vectors`` to ``out`` (n, 1+d, K); the fields of ``jet`` are (n, m), x (n, d).
-
-    In the precision of the jet; ``out`` may be more precise.
-    """
-    k, A, B, C, AB, AC, BC, CC = jet
+    """Add a block's product with ``vectors`` to ``out`` (n, 1+d, K); the fields of ``jet`` are (n, m), x (n, d)."""
+    k, A, B, C, AB, AC, BC, CC = in_double(jet)
     (n, d), (Y, v0, twice, columns, by_C, by_BC) = x.shape, vectors
     K = v0.shape[1]
     slopes, *along_y = np.split((C @ by_C).reshape(n, -1, d), [K], axis=1)  # (n, K, d)
@@ -72,6 +72,11 @@ def add_product(jet, x, vectors, out):
         slopes[:, column] += q @ Y
     slopes += along_x[:, :, None] * x[:, None]
     out[:, 1:] += slopes.transpose(0, 2, 1)
+
+
+def in_double(jet):
+    """The jet in double precision, itself where it is."""
+    return type(jet)(*(field.astype(np.float64, copy=False) for field in jet))
 
 
 def _outer(weights, points):

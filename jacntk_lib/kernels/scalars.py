@@ -5,13 +5,14 @@ import os
 
 import numpy as np
 
-from .products import Vectors, add_product
+from .products import Vectors, add_product, in_double
 from .recursion import SIDE, TILES, VALUE_FIELDS, Jet, on_tiles
 from .schedule import BLOCK, Divided, above, on_all_cores, parts, rounds, slices
 
 ROWS_AT_ONCE = 64  # points per slab of a dense matrix: bounds the temporaries
 # Points by points of a block of a product. The larger, the less often threads wait for each other to run Python
 _ROWS, _COLUMNS = 512, 2048
+_COLUMNS_SINGLE = 256  # where the scalars are converted to double precision, which stays in the processor's cache
 _PAIRS_OF_A_TASK = 1 << 17  # of a product, at least: so many take a millisecond
 _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at some 200 MiB
 _TASKS = 8  # of a prediction, at least, where there are points enough: some for every core
@@ -91,13 +92,12 @@ class Stored(Scalars):
 
     def multiply(self, X, Y, v0, V, out):
         """By blocks, whose size bounds the temporaries."""
-        dtype = self._jet.k.dtype
-        x, vectors = X.astype(dtype, copy=False), Vectors.of(Y, v0, V, dtype)
+        vectors, columns = Vectors.of(Y, v0, V), _COLUMNS if self._jet.k.dtype == np.float64 else _COLUMNS_SINGLE
         out[:] = 0.0
 
         def fill(rows):
-            for cols in slices(len(Y), _COLUMNS):
-                add_product(self._jet.block(rows, cols), x[rows], vectors.some(cols), out[rows])
+            for cols in slices(len(Y), columns):
+                add_product(self._jet.block(rows, cols), X[rows], vectors.some(cols), out[rows])
 
         each = max(-(-len(X) // (2 * os.cpu_count())), _PAIRS_OF_A_TASK // len(Y))  # two tasks for every core
         on_all_cores(fill, [(rows,) for rows in slices(len(X), min(each, _ROWS))])
@@ -149,16 +149,16 @@ class Recomputed(Scalars):
         """Block by block; among the points of one set those above the diagonal serve both of theirs."""
         mine, others = self._X, self._X2
         lengths = _squares(mine), _squares(others)
-        x, vectors = X.astype(self._dtype, copy=False), Vectors.of(Y, v0, V, self._dtype)
+        vectors = Vectors.of(Y, v0, V)
         of_dtype = {
             dtype: on_tiles(self._mlp, np.concatenate(lengths), tangent=self._tangent, dtype=dtype)
             for dtype in {np.float64, self._dtype}
         }
         out[:] = 0.0
 
-        def computed(rows, cols, dtype):
+        def computed(rows, cols, dtype, kept_as=np.float64):
             A, B, C = lengths[0][rows], lengths[1][cols], mine[rows] @ others[cols].T
-            jet, (side, tile) = Jet(*np.empty((8, *C.shape), self._dtype)), of_dtype[dtype]
+            jet, (side, tile) = Jet(*np.empty((8, *C.shape), kept_as)), of_dtype[dtype]
             for down in slices(len(A), TILES * side):
                 for across in slices(len(B), side):
                     for field, values in zip(jet, tile(A[down], B[across], C[down, across]), strict=True):
@@ -169,22 +169,21 @@ class Recomputed(Scalars):
             """Those kept are rounded from double precision, as those in memory are."""
             key = rows.start, cols.start
             if (jet := self._kept.get(key)) is None:
-                keep = len(self._kept) < self._blocks_kept
-                jet = computed(rows, cols, np.float64 if keep else self._dtype)
-                if keep:
-                    self._kept[key] = jet
-            return jet
+                if len(self._kept) >= self._blocks_kept:
+                    return computed(rows, cols, self._dtype)
+                jet = self._kept[key] = computed(rows, cols, np.float64, self._dtype)
+            return in_double(jet)
 
         def row(rows):
             for cols in slices(len(others), BLOCK):
-                add_product(computed(rows, cols, self._dtype), x[rows], vectors.some(cols), out[rows])
+                add_product(computed(rows, cols, self._dtype), X[rows], vectors.some(cols), out[rows])
 
         def pair(first, second):
             for rows, cols in above(first, second, BLOCK, BLOCK):
                 jet = asked(rows, cols)
-                add_product(jet, x[rows], vectors.some(cols), out[rows])
+                add_product(jet, X[rows], vectors.some(cols), out[rows])
                 if rows != cols:
-                    add_product(jet.transposed(), x[cols], vectors.some(rows), out[cols])
+                    add_product(jet.transposed(), X[cols], vectors.some(rows), out[cols])
 
         if mine is others:
             on_all_cores(pair, *rounds(len(mine)))

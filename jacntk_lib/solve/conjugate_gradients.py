@@ -10,7 +10,7 @@ from ..kernels.schedule import one_thread_each
 from .progress import Progress, products_to_come
 from .report import Report
 
-_MEASURED = 0.03  # of the last measured residual: there it is measured again, where products are in single precision
+_MEASURED = 0.003  # of the last measured residual: there it is measured again, where products are in single precision
 _PATIENCE = 30  # products in single precision without gain, after which it is given up
 _TINY = 1e-13  # relative size of a direction of the block that depends on the others
 
