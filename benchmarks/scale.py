@@ -17,9 +17,8 @@ twice, whose compilation, new for every size, counts. Either ends with the first
 
 ``--data airfoil`` is the posterior mean of a Gaussian process, the drag of airfoils and its gradient by 16 inputs given
 (the table of gradients.py, whose environment is made if need be): NTK, GELU, depth 3, sigma_b 1, the metric
-"gradient-full", noise of a tenth of the spread of y in standardised units, to a relative residual of 1e-4. Where
-blocks of scalars in double precision would not fit in --memory, they are in single precision. The table has 42,039
-rows; beside 2000 to test on, 40,039 can be fitted. Both write their result to --out FILE.
+"gradient-full", noise of a tenth of the spread of y in standardised units, to a relative residual of 1e-4. The table has
+42,039 rows; beside 2000 to test on, 40,039 can be fitted. Both write their result to --out FILE.
 """
 
 import argparse
@@ -139,25 +138,23 @@ def pictures(chosen, points, solver, until):
 def gradients_of_airfoils(chosen, points):
     """The same of airfoils with their gradients, which are always solved for by products."""
     from jacntk_lib import JacobianGaussianProcessRegressor
-    from jacntk_lib.kernels import MEMORY
     from jacntk_lib.solve import Iterative
 
     X, y, J = airfoils()
     order = np.random.default_rng(0).permutation(len(y))
     held_out, rows = order[: NEW_POINTS["airfoil"]], order[NEW_POINTS["airfoil"] :][:points]
     spread = float(y[rows].std())
-    single = 32 * points**2 > (chosen.memory or MEMORY)
     model = JacobianGaussianProcessRegressor(
         **AIRFOIL,
         amplitude=spread,
         noise=NOISE * spread,
         noise_gradient=NOISE * spread / X[rows].std(axis=0),
         optimizer=None,
-        solver=Iterative(chosen.tolerance or 1e-4, single=single, **options(chosen)),
+        solver=Iterative(chosen.tolerance or 1e-4, **options(chosen)),
     )
 
     def score(result):
-        return {"single": single, "error": float(np.sqrt(np.mean((result - y[held_out]) ** 2)) / y[held_out].std())}
+        return {"error": float(np.sqrt(np.mean((result - y[held_out]) ** 2)) / y[held_out].std())}
 
     return model, (X[rows], y[rows], J[rows]), X[held_out], score
 

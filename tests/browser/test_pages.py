@@ -18,6 +18,11 @@ CUT_OFF = """() => [...document.querySelectorAll('body *')]
     .filter(one => one.clientWidth > 1 && one.scrollWidth > one.clientWidth + 1)
     .filter(one => ['hidden', 'clip'].includes(getComputedStyle(one).overflowX) && !one.closest('mjx-container'))
     .map(one => one.outerHTML.slice(0, 160))"""
+# Formulas in a line of text that are wider than it: of what they end with, nothing is seen
+WIDER_THAN_A_LINE = """() => [...document.querySelectorAll('article span.math')]
+    .filter(one => one.offsetParent && one.firstElementChild)
+    .filter(one => one.firstElementChild.getBoundingClientRect().width > one.getBoundingClientRect().width + 1)
+    .map(one => one.parentElement.textContent.slice(0, 160))"""
 PICTURES_NOT_SHOWN = """() => [...document.querySelectorAll('article img')]
     .filter(one => one.complete && one.naturalWidth === 0).map(one => one.src)"""
 # How much smaller than drawn the figures of code cells are shown: type shrinks with them
@@ -68,6 +73,7 @@ def test_a_page_opens_whole_on_telephone_and_desk_in_both_colour_modes(site, vis
         window.show(width, scheme)
         assert page.evaluate(WIDER_THAN_THE_WINDOW) <= 0
         assert page.evaluate(CUT_OFF) == []
+        assert page.evaluate(WIDER_THAN_A_LINE) == []
         assert page.evaluate(SHRUNK) == []
         assert scheme == "light" or page.evaluate(PICTURES_NOT_ON_WHITE) == []
         if (width, scheme) in EXAMINED or any_page == "book/intro":
