@@ -17,8 +17,8 @@ twice, whose compilation, new for every size, counts. Either ends with the first
 
 ``--data airfoil`` is the posterior mean of a Gaussian process, the drag of airfoils and its gradient by 16 inputs given
 (the table of gradients.py, whose environment is made if need be): NTK, GELU, depth 3, sigma_b 1, the metric
-"gradient-full", noise of a tenth of the spread of y in standardised units, to a relative residual of 1e-4. The table has
-42,039 rows; beside 2000 to test on, 40,039 can be fitted. Both write their result to --out FILE.
+"gradient-full", noise of a tenth of the spread of y in standardised units, to a relative residual of 1e-4. The table
+has 42,039 rows; beside 2000 to test on, 40,039 can be fitted. Both write their result to --out FILE.
 """
 
 import argparse

@@ -61,7 +61,7 @@ def test_what_fits_is_kept_and_the_rest_recomputed(single):
     G = G.single(room) if single else G
     assert 0 < G.share_recomputed < 1 == jacobian_ntk(MLP(2), X, memory=1).share_recomputed
     first = G @ V
-    assert error(first, jacobian_ntk(MLP(2), X), V) < (2e-6 if single else 1e-14)
+    assert error(first, jacobian_ntk(MLP(2), X), V) < (2e-7 if single else 1e-14)
     assert np.array_equal(G @ V, first)
     assert len(pickle.dumps(G)) < 1e5 < room
 
@@ -116,12 +116,13 @@ def test_values_alone(N, M):
 @pytest.mark.parametrize("depth", [1, 3, 11])
 @pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
 def test_single_precision(activation, depth):
-    """Equal points and antipodes among them: the closed forms do not cancel there."""
+    """Equal points and antipodes among them."""
     X, V = awkward_points(130), vectors(390)
     mlp = MLP(depth, activation, sigma_b=0.1)
     for G in (jacobian_ntk(mlp, X), jacobian_nngp(mlp, X).scaled(0.3), jacobian_ntk(mlp, X, X[:5])):
-        for low in (G.single(), *([jacobian_ntk(mlp, X, memory=1).single()] if G.source and G.symmetric else ())):
-            assert 1e-10 < error(low @ V[: G.shape[1]], G, V[: G.shape[1]]) < (2e-5 if depth == 11 else 2e-6)
+        kept = [jacobian_ntk(mlp, X, memory=1).single(1 << 24)] if G.source and G.symmetric else []
+        for low in (G.single(), *kept):
+            assert 1e-10 < error(low @ V[: G.shape[1]], G, V[: G.shape[1]]) < (5e-6 if depth == 11 else 5e-7)
             assert (low @ V[: G.shape[1]]).dtype == low.dense().dtype == np.float64
 
 
@@ -145,8 +146,8 @@ def test_numbers_beyond_single_precision_are_refused():
     mlp = MLP(40, sigma_w=2.5, sigma_b=0.1)  # derivatives of some 1e50, of which rounding leaves the size
     with pytest.raises(ValueError, match=r"derivatives of .*e\+[45]. leaves the range of float32: keep it"):
         jacobian_ntk(mlp, np.eye(3)).single()
-    with pytest.raises(ValueError, match="leaves the range of float32 at points of length up to 1"):
-        jacobian_ntk(mlp, np.eye(3), memory=1).single() @ np.ones(12)
+    with pytest.raises(ValueError, match="leaves the range of float32"):
+        jacobian_ntk(mlp, np.eye(3), memory=1).single(1 << 24) @ np.ones(12)
 
 
 def test_cheap_products_and_a_residual_in_float64():

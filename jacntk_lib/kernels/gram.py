@@ -240,9 +240,8 @@ class JacobianGram(LinearOperator):
     def single(self, memory=0) -> "JacobianGram":
         """The same with scalars in float32, for iterations that correct errors.
 
-        Scalars in memory are copied, at half their size, and err by their rounding; to recompute them takes half the
-        time and errs by 1e-7 to 1e-5 of their size, more the more layers there are. Those recomputed are kept, as far
-        as they fit, from the first product on. Products, vectors and results are float64.
+        Scalars in memory are copied, at half their size; of those recomputed, those that fit are kept from the first
+        product on. Products, vectors and results are float64.
 
         Parameters
         ----------
@@ -250,7 +249,7 @@ class JacobianGram(LinearOperator):
 
         Raises
         ------
-        ValueError : scalars beyond the range of float32; where they are recomputed, at the first product.
+        ValueError : scalars beyond the range of float32; where they were recomputed, at the first product.
         """
         X2, single = None if self.symmetric else self.X2, self._scalars.single(memory)
         return JacobianGram(self.X, X2, single, self._left, self._right, scale=self.scale)

@@ -212,7 +212,7 @@ def prepared(mlp, squared_lengths):
         return mlp.phi.formulas_for(variances(mlp, np.unique(squared_lengths))), constants
 
 
-def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields, dtype=np.float64):
+def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     """Theta (``tangent=True``) or Sigma of a few points with a few others: ``(side, tile)``.
 
     Where ``input_scale`` is one number per column, the points are those already scaled.
@@ -221,20 +221,16 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields, dtype=np.floa
     m at most ``side``, and returns a :class:`Jet` of arrays (n, m), ``None`` for what is not among ``fields``.
     ``squared_lengths`` are those of all points that will come: up to ``FEW`` of them are left to NumPy. A tile may run
     in any thread, and XLA releases the interpreter lock.
-
-    With ``dtype`` float32 closed forms are computed in single precision, about twice as fast; a quadrature is rounded.
     """
     closed = mlp.phi.has_closed_form
     formulas, constants = prepared(mlp, squared_lengths)
     side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
-    computed = dtype if closed else np.float64
-
     few = closed and len(squared_lengths) <= FEW
 
     def padded(x, *shape):
-        if x.shape == shape and x.dtype == computed:
+        if x.shape == shape:
             return x
-        out = np.zeros(shape, computed)
+        out = np.zeros(shape)
         out[tuple(map(slice, x.shape))] = x
         return out
 
@@ -248,13 +244,11 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields, dtype=np.floa
             with float64():
                 whole = np.asarray(_strip(formulas, tangent, *points, -(-n // side), mlp.depth, *constants, fields))
             jet = Jet(**dict.fromkeys(Jet._fields) | dict(zip(fields, whole[:, :n, :m], strict=True)))
-        with np.errstate(over="ignore"):  # refused below
-            jet = Jet(*(x if x is None else x.astype(dtype, copy=False) for x in jet))
         # what leaves the range does so in the highest derivatives first, and BLAS sees every number of two of them in a
         # microsecond or two
         if not math.isfinite(sum(np.vdot(x, x) for x in ((jet.AB, jet.CC) if jet.CC is not None else (jet.B, jet.C)))):
             raise ValueError(
-                f"the kernel of {mlp} leaves the range of {np.dtype(dtype)} at points of length up to "
+                f"the kernel of {mlp} leaves the range of float64 at points of length up to "
                 f"{math.sqrt(max(A.max(), B.max())):.3g}: smaller numbers are needed; reduce depth, sigma_w, sigma_b, "
                 "input_scale or the length of the inputs"
             )

@@ -58,7 +58,7 @@ class Scalars(abc.ABC):
 
     @abc.abstractmethod
     def single(self, memory) -> "Scalars":
-        """The same in single precision; those that were computed anew are kept where they fit in ``memory`` bytes."""
+        """The same, kept in single precision; of those that were computed anew what fits in ``memory`` bytes."""
 
     def colocated(self, matrix):
         """A matrix of N rows or columns where the scalars are, for ``matrix @ x`` with x in NumPy and back."""
@@ -87,8 +87,7 @@ class Stored(Scalars):
         return self._jet
 
     def single(self, memory):
-        _require_single(self._jet)
-        return Stored(Jet(*(x.astype(np.float32) for x in self._jet)))
+        return Stored(in_single(self._jet))
 
     def multiply(self, X, Y, v0, V, out):
         """By blocks, whose size bounds the temporaries."""
@@ -104,11 +103,14 @@ class Stored(Scalars):
 
 
 class Recomputed(Scalars):
-    """Made anew whenever some of them are asked for; products among the points of one set keep what fits in memory."""
+    """Made anew whenever some of them are asked for; products among the points of one set keep what fits in memory.
 
-    def __init__(self, mlp, tangent, X, X2, dtype=np.float64, memory=0):
-        self._mlp, self._tangent, self._X, self._X2, self._dtype = mlp, tangent, X, X2, dtype
-        self._memory, self._kept = memory, {}
+    In double precision, as rounding errors of their making grow with the number of points; those kept may be rounded.
+    """
+
+    def __init__(self, mlp, tangent, X, X2, memory=0, kept_as=np.float64):
+        self._mlp, self._tangent, self._X, self._X2 = mlp, tangent, X, X2
+        self._memory, self._kept_as, self._kept = memory, kept_as, {}
 
     def __getstate__(self):
         return vars(self) | {"_kept": {}}
@@ -121,16 +123,16 @@ class Recomputed(Scalars):
 
     @property
     def _blocks_kept(self):
-        return self._memory // (8 * BLOCK**2 * np.dtype(self._dtype).itemsize)
+        return self._memory // (8 * BLOCK**2 * np.dtype(self._kept_as).itemsize)
 
     def block(self, rows, cols):
-        return between(self._mlp, self._X[rows], self._X2[cols], tangent=self._tangent, dtype=self._dtype)
+        return between(self._mlp, self._X[rows], self._X2[cols], tangent=self._tangent)
 
     def diagonal(self):
         return pairwise(self._mlp, self._X, self._X2, tangent=self._tangent)
 
     def transposed(self):
-        return Recomputed(self._mlp, self._tangent, self._X2, self._X, self._dtype)
+        return Recomputed(self._mlp, self._tangent, self._X2, self._X)
 
     def field(self, name):
         blocks = (self.block(rows, _ALL) for rows in batches(len(self._X), len(self._X2)))
@@ -143,22 +145,19 @@ class Recomputed(Scalars):
         )
 
     def single(self, memory):
-        return Recomputed(self._mlp, self._tangent, self._X, self._X2, np.float32, memory)
+        return Recomputed(self._mlp, self._tangent, self._X, self._X2, memory, np.float32)
 
     def multiply(self, X, Y, v0, V, out):
         """Block by block; among the points of one set those above the diagonal serve both of theirs."""
         mine, others = self._X, self._X2
         lengths = _squares(mine), _squares(others)
         vectors = Vectors.of(Y, v0, V)
-        of_dtype = {
-            dtype: on_tiles(self._mlp, np.concatenate(lengths), tangent=self._tangent, dtype=dtype)
-            for dtype in {np.float64, self._dtype}
-        }
+        side, tile = on_tiles(self._mlp, np.concatenate(lengths), tangent=self._tangent)
         out[:] = 0.0
 
-        def computed(rows, cols, dtype, kept_as=np.float64):
+        def computed(rows, cols):
             A, B, C = lengths[0][rows], lengths[1][cols], mine[rows] @ others[cols].T
-            jet, (side, tile) = Jet(*np.empty((8, *C.shape), kept_as)), of_dtype[dtype]
+            jet = Jet(*np.empty((8, *C.shape)))
             for down in slices(len(A), TILES * side):
                 for across in slices(len(B), side):
                     for field, values in zip(jet, tile(A[down], B[across], C[down, across]), strict=True):
@@ -166,17 +165,17 @@ class Recomputed(Scalars):
             return jet
 
         def asked(rows, cols):
-            """Those kept are rounded from double precision, as those in memory are."""
             key = rows.start, cols.start
             if (jet := self._kept.get(key)) is None:
+                jet = computed(rows, cols)
                 if len(self._kept) >= self._blocks_kept:
-                    return computed(rows, cols, self._dtype)
-                jet = self._kept[key] = computed(rows, cols, np.float64, self._dtype)
+                    return jet
+                jet = self._kept[key] = in_single(jet) if self._kept_as == np.float32 else jet
             return in_double(jet)
 
         def row(rows):
             for cols in slices(len(others), BLOCK):
-                add_product(computed(rows, cols, self._dtype), X[rows], vectors.some(cols), out[rows])
+                add_product(computed(rows, cols), X[rows], vectors.some(cols), out[rows])
 
         def pair(first, second):
             for rows, cols in above(first, second, BLOCK, BLOCK):
@@ -191,11 +190,11 @@ class Recomputed(Scalars):
             on_all_cores(row, [(rows,) for rows in slices(len(mine), TILES * SIDE)])
 
 
-def between(mlp, X, X2, *, tangent, dtype=np.float64, fields=Jet._fields) -> Jet:
+def between(mlp, X, X2, *, tangent, fields=Jet._fields) -> Jet:
     """The scalars between two sets of points, (N, M) each, ``None`` for what is not among ``fields``."""
     A, B = _squares(X), _squares(X2)
-    jet = Jet(*(np.empty((len(X), len(X2)), dtype) if name in fields else None for name in Jet._fields))
-    side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent, dtype=dtype, fields=fields)
+    jet = Jet(*(np.empty((len(X), len(X2))) if name in fields else None for name in Jet._fields))
+    side, tile = on_tiles(mlp, np.concatenate([A, B]), tangent=tangent, fields=fields)
 
     def fill(rows, cols):
         for matrix, values in zip(jet, tile(A[rows], B[cols], X[rows] @ X2[cols].T), strict=True):
@@ -231,24 +230,20 @@ def value_products(mlp, X, X2, v0, V, *, tangent) -> np.ndarray:
     return out.sum(axis=0)
 
 
-def within(mlp, X, *, tangent, dtype=np.float64) -> Jet:
+def within(mlp, X, *, tangent) -> Jet:
     """The scalars among N points, from the pairs i <= j alone: six (N, N) arrays, k_B and k_BC being transposes.
 
-    Exchanging the points exchanges A with B and nothing else (:meth:`Jet.transposed`). They are computed in float64,
-    and float32 is their rounding.
+    Exchanging the points exchanges A with B and nothing else (:meth:`Jet.transposed`).
     """
     N, lengths = len(X), _squares(X)
-    k, A, C, AB, AC, CC = (np.empty((N, N), dtype) for _ in range(6))
+    k, A, C, AB, AC, CC = (np.empty((N, N)) for _ in range(6))
     jet = Jet(k, A, A.T, C, AB, AC, AC.T, CC)
-    inner = k if dtype == np.float64 else np.empty((N, N))
-    np.matmul(X, X.T, out=inner)  # k holds <x, x'> until its tile has been computed
-    np.fill_diagonal(inner, lengths)  # the same rounding for <x, x> and |x|^2
+    np.matmul(X, X.T, out=k)  # which holds <x, x'> until its tile has been computed
+    np.fill_diagonal(k, lengths)  # the same rounding for <x, x> and |x|^2
     side, tile = on_tiles(mlp, lengths, tangent=tangent)
 
     def fill(rows, cols):
-        part = tile(lengths[rows], lengths[cols], inner[rows, cols])
-        if dtype == np.float32:
-            _require_single(part)
+        part = tile(lengths[rows], lengths[cols], k[rows, cols])
         for matrix, upper, lower in zip(jet, part, part.transposed(), strict=True):
             matrix[cols, rows] = lower
             matrix[rows, cols] = upper
@@ -261,14 +256,15 @@ def within(mlp, X, *, tangent, dtype=np.float64) -> Jet:
     return jet
 
 
-def _require_single(jet):
-    """Raise ValueError where a scalar leaves the range of float32."""
+def in_single(jet):
+    """The jet rounded to single precision; ValueError where a scalar leaves the range of float32."""
     largest = max(max(x.max(), -x.min()) for x in jet)
     if largest > np.finfo(np.float32).max:
         raise ValueError(
             f"a kernel with derivatives of {largest:.1e} leaves the range of float32: keep it in float64, or "
             "reduce depth, sigma_w or the length of the inputs"
         )
+    return Jet(*(x.astype(np.float32) for x in jet))
 
 
 def pairwise(mlp, X, X2, *, tangent) -> Jet:

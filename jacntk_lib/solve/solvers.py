@@ -59,10 +59,9 @@ class Iterative:
         or three matrices of N rows and min(N, 3000) columns come on top.
     devices : where products among the training points run, as in :meth:`jacntk_lib.JacobianGram.on`: "gpu", or some of
         ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
-    single : kernel scalars in single precision for most products: half as large in memory (up to 16,000 points in the
-        default ``memory``) and half the time where they are recomputed. It pays where they do not fit in ``memory``
-        otherwise: the residual is measured, and corrected where it has to be, in double precision, which takes a few
-        products more.
+    single : kernel scalars kept in single precision, half as large, for most products. It pays where they fit in
+        ``memory`` only so, from 11,000 to 16,000 points by default: the residual is measured, and corrected where it
+        has to be, in double precision, which takes a few products more.
     verbose : whether a solve that takes longer than ten seconds says on stderr how far it is, and when it expects to
         end; ``None`` where that is a terminal.
 
