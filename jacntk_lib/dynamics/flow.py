@@ -10,14 +10,12 @@ own Jacobian NTK times the weighted residual (Kim and Yang 2024, Lemma 4.2). In 
 stays kappa^2 Theta (Theorem 4.5), so that
 
 .. math:: \dot u = -\frac{\kappa^2}{N}\, \Theta_{XX} \Lambda (u - y^*), \qquad
-          \dot v = -\frac{\kappa^2}{N}\, \Theta_{*X} \Lambda (u - y^*), \qquad
-          \Lambda = \operatorname{diag}(1, \lambda, ..., \lambda).
+          \dot v = -\frac{\kappa^2}{N}\, \Theta_{*X} \Lambda (u - y^*),\; \Lambda = \mathrm{diag}(1, \lambda, \ldots).
 
-With :math:`S = \Lambda^{1/2} \Theta_{XX} \Lambda^{1/2} = V \operatorname{diag}(w) V^\top` and a factor tau(w) that
+With :math:`S = \Lambda^{1/2} \Theta_{XX} \Lambda^{1/2} = V\, \mathrm{diag}(w)\, V^\top` and a factor tau(w) that
 depends on the schedule (flow, steps, infinite time) alone,
 
-.. math:: v = v_0 - \Theta_{*X} G (u_0 - y^*), \qquad
-          G = \Lambda^{1/2} V \operatorname{diag}(\tau) V^\top \Lambda^{1/2}.
+.. math:: v = v_0 - \Theta_{*X} G (u_0 - y^*), \qquad G = \Lambda^{1/2} V\, \mathrm{diag}(\tau)\, V^\top \Lambda^{1/2}.
 
 Neither S nor Lambda is ever inverted, so lambda = 0 and a singular S are ordinary cases. A ridge rho replaces S by
 S + rho I: exactly the flow of the loss plus :math:`\frac{\rho\kappa^2}{2N}` times the squared distance of the

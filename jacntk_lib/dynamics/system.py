@@ -26,7 +26,7 @@ _WHAT_GROWS = "lam, depth, sigma_w, sigma_b, input_scale or the length of the in
 
 class LinearSystem:
     r"""Theta on the training points, tied points merged, with weights Lam; it applies
-    :math:`G = \Lambda^{1/2} V \operatorname{diag}(\tau) V^\top \Lambda^{1/2}` and products with Theta_{*X}.
+    :math:`G = \Lambda^{1/2} V\, \mathrm{diag}(\tau)\, V^\top \Lambda^{1/2}` and products with Theta_{*X}.
 
     mlp, X (N, d), weights (N, 1+d) and ridge are validated by the caller; a weight of 0 says that nothing was observed
     in that row. Targets and starts are (N, 1+d, K) with N rows of

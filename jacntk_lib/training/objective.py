@@ -109,7 +109,7 @@ def max_learning_rate(net, X, lam, *, memory=finite.MEMORY):
     .. math:: \eta_{\max} = \frac{2N}{\kappa^2\, w_{\max}(\Lambda^{1/2} \Theta \Lambda^{1/2})}
 
     with :math:`\Theta` the network's own Jacobian NTK and, at every point,
-    :math:`\Lambda = \operatorname{diag}(1, \lambda, ..., \lambda)`. The largest eigenvalue comes from Lanczos
+    :math:`\Lambda = \mathrm{diag}(1, \lambda, ..., \lambda)`. The largest eigenvalue comes from Lanczos
     iteration, on the dense matrix up to N(1+d) = 4096 and beyond through products with the parameter Jacobian and its
     transpose, so no N(1+d) square matrix is needed.
 
