@@ -2,6 +2,7 @@
 
 import abc
 import os
+import threading
 
 import numpy as np
 
@@ -13,6 +14,7 @@ ROWS_AT_ONCE = 64  # points per slab of a dense matrix: bounds the temporaries
 # Points by points of a block of a product. The larger, the less often threads wait for each other to run Python
 _ROWS, _COLUMNS = 512, 2048
 _COLUMNS_SINGLE = 256  # where the scalars are converted to double precision, which stays in the processor's cache
+_STRIP = 128  # points across one that is computed anew: it stays in the processor's cache until it has been multiplied
 _PAIRS_OF_A_TASK = 1 << 17  # of a product, at least: so many take a millisecond
 _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at some 200 MiB
 _TASKS = 8  # of a prediction, at least, where there are points enough: some for every core
@@ -119,11 +121,11 @@ class Recomputed(Scalars):
     def share_recomputed(self):
         if self._X is not self._X2:
             return 1.0
-        return 1.0 - min(1.0, self._blocks_kept * BLOCK**2 / (len(self._X) * (len(self._X) + BLOCK) / 2))
+        return 1.0 - min(1.0, self._strips_kept * BLOCK * _STRIP / (len(self._X) * (len(self._X) + BLOCK) / 2))
 
     @property
-    def _blocks_kept(self):
-        return self._memory // (8 * BLOCK**2 * np.dtype(self._kept_as).itemsize)
+    def _strips_kept(self):
+        return self._memory // (8 * BLOCK * _STRIP * np.dtype(self._kept_as).itemsize)
 
     def block(self, rows, cols):
         return between(self._mlp, self._X[rows], self._X2[cols], tangent=self._tangent)
@@ -148,16 +150,19 @@ class Recomputed(Scalars):
         return Recomputed(self._mlp, self._tangent, self._X, self._X2, memory, np.float32)
 
     def multiply(self, X, Y, v0, V, out):
-        """Block by block; among the points of one set those above the diagonal serve both of theirs."""
+        """Strip by strip; among the points of one set the blocks above the diagonal serve both of theirs."""
         mine, others = self._X, self._X2
         lengths = _squares(mine), _squares(others)
         vectors = Vectors.of(Y, v0, V)
         side, tile = on_tiles(self._mlp, np.concatenate(lengths), tangent=self._tangent)
+        scratch = threading.local()
         out[:] = 0.0
 
-        def computed(rows, cols):
+        def computed(rows, cols):  # in memory of the thread, for which the next strip comes
             A, B, C = lengths[0][rows], lengths[1][cols], mine[rows] @ others[cols].T
-            jet = Jet(*np.empty((8, *C.shape)))
+            if not hasattr(scratch, "strip"):
+                scratch.strip = np.empty((8, BLOCK, _STRIP))
+            jet = Jet(*scratch.strip[:, : len(A), : len(B)])
             for down in slices(len(A), TILES * side):
                 for across in slices(len(B), side):
                     for field, values in zip(jet, tile(A[down], B[across], C[down, across]), strict=True):
@@ -168,21 +173,22 @@ class Recomputed(Scalars):
             key = rows.start, cols.start
             if (jet := self._kept.get(key)) is None:
                 jet = computed(rows, cols)
-                if len(self._kept) >= self._blocks_kept:
+                if len(self._kept) >= self._strips_kept:
                     return jet
-                jet = self._kept[key] = in_single(jet) if self._kept_as == np.float32 else jet
+                jet = self._kept[key] = in_single(jet) if self._kept_as == np.float32 else Jet(*map(np.copy, jet))
             return in_double(jet)
 
         def row(rows):
-            for cols in slices(len(others), BLOCK):
+            for cols in slices(len(others), _STRIP):
                 add_product(computed(rows, cols), X[rows], vectors.some(cols), out[rows])
 
         def pair(first, second):
-            for rows, cols in above(first, second, BLOCK, BLOCK):
-                jet = asked(rows, cols)
-                add_product(jet, X[rows], vectors.some(cols), out[rows])
-                if rows != cols:
-                    add_product(jet.transposed(), X[cols], vectors.some(rows), out[cols])
+            for rows, block in above(first, second, BLOCK, BLOCK):
+                for cols in parts(block, _STRIP):
+                    jet = asked(rows, cols)
+                    add_product(jet, X[rows], vectors.some(cols), out[rows])
+                    if rows != block:
+                        add_product(jet.transposed(), X[cols], vectors.some(rows), out[cols])
 
         if mine is others:
             on_all_cores(pair, *rounds(len(mine)))
