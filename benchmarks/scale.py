@@ -268,6 +268,14 @@ def main():
     if chosen.data == "airfoil":
         chosen.exact = chosen.autodiff = chosen.flow = ()
         airfoils()  # made here, if at all, and not in the time of a fit
+    how = {
+        "data": chosen.data,
+        "threads": chosen.threads,
+        "setting": AIRFOIL | {"noise": NOISE} if chosen.data == "airfoil" else SETTING,
+        "options": options(chosen),
+    }
+    if chosen.add:
+        others(chosen.out, how, ())  # which says now, and not when all has been computed, that they do not go together
     runs = [(n, "exact", "infinity") for n in sorted(chosen.exact)]
     runs += [(n, "autodiff", "infinity") for n in sorted(chosen.autodiff)]
     runs += [(n, "iterative", "infinity") for n in chosen.points]
@@ -299,17 +307,11 @@ def main():
         records.append(record)
         print(table([shown(record)], COLUMNS).splitlines()[-1], flush=True)
     print(table([shown(record) for record in records], COLUMNS))
-    how = {
-        "device": "cuda" if chosen.devices == "gpu" else "cpu",
-        "data": chosen.data,
-        "threads": chosen.threads,
-        "setting": AIRFOIL | {"noise": NOISE} if chosen.data == "airfoil" else SETTING,
-        "options": options(chosen),
-    }
     if chosen.add:
         records = sorted([*others(chosen.out, how, records), *records], key=lambda record: record["points"])
     store(
         chosen.out,
+        "cuda" if chosen.devices == "gpu" else "cpu",
         **how,
         flow_time=FLOW_TIME,
         new_points=NEW_POINTS[chosen.data],

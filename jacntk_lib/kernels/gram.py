@@ -166,19 +166,21 @@ class JacobianGram(LinearOperator):
     def _slab(self, rows, cols):
         """Some rows of points against some columns of points, dense."""
         X, Y = self.Z[rows], self.Z2[cols]
-        k, A, B, C, AB, AC, BC, CC = (x[:, :, None] for x in self.scalars(rows, cols))
+        k, A, B, C, AB, AC, BC, CC = self.scalars(rows, cols)
         n, m, d = len(X), len(Y), self.d
+        x, y = X.T[:, :, None], np.ascontiguousarray(Y.T)[:, None]  # one matrix of pairs per column: long inner loops
         slab = np.empty((n, 1 + d, m, 1 + d))
-        slab[:, 0, :, 0] = k[..., 0]
-        slab[:, 0, :, 1:] = 2 * B * Y + C * X[:, None]
-        slab[:, 1:, :, 0] = (2 * A * X[:, None] + C * Y).transpose(0, 2, 1)
-        along_x = 4 * AB * Y + 2 * AC * X[:, None]  # (n, m, b): what multiplies x_a
-        along_y = 2 * BC * Y + CC * X[:, None]  # what multiplies x'_a
+        slab[:, 0, :, 0] = k
+        slab[:, 0, :, 1:] = (2 * B * y + C * x).transpose(1, 2, 0)
+        slab[:, 1:, :, 0] = (2 * A * x + C * y).transpose(1, 0, 2)
+        along_x = 4 * AB * y + 2 * AC * x  # (b, n, m): what multiplies x_a
+        along_y = 2 * BC * y + CC * x  # what multiplies x'_a
+        row, term = np.empty((2, d, n, m))
         for a in range(d):
-            row = slab[:, 1 + a, :, 1:]
-            np.multiply(along_x, X[:, None, a, None], out=row)
-            row += along_y * Y[None, :, a, None]
-            row[:, :, a] += C[..., 0]
+            np.multiply(along_x, x[a], out=row)
+            row += np.multiply(along_y, y[a], out=term)
+            row[a] += C
+            slab[:, 1 + a, :, 1:] = row.transpose(1, 2, 0)
         if self._rows is not None:
             slab *= self._rows[rows, :, None, None]
             slab *= self._columns[cols]

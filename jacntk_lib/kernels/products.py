@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_FEW_DIMENSIONS = 64  # up to which two more matrix products take less time than four passes
+_FEW_DIMENSIONS = 32  # up to which two more matrix products take less time than four passes
 
 
 class Vectors(NamedTuple):
