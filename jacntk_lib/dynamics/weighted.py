@@ -87,9 +87,19 @@ class WeightedGram:
         return partial(self._product, self._single)
 
     def _product(self, gram, x):
+        return self._root[:, None] * self._of_all(gram @ self._among_all(self._root[:, None] * x))
+
+    def _among_all(self, x):
+        """x (n, K) with zeros on the rows that are left out; x itself where there are none."""
+        if len(x) == len(self._rows):
+            return x
         full = np.zeros((len(self._rows), x.shape[1]))
-        full[self._rows] = self._root[:, None] * x
-        return self._root[:, None] * (gram @ full)[self._rows]
+        full[self._rows] = x
+        return full
+
+    def _of_all(self, full):
+        """What is not left out of (P(1+d), K)."""
+        return full if len(self._root) == len(full) else full[self._rows]
 
     def preconditioner(self, options, smallest=0.0, outputs=1):
         """A function from the ridge to an approximate inverse of S + ridge I, x -> (n, K) for x (n, K).
@@ -105,12 +115,7 @@ class WeightedGram:
         def at(ridge):
             precondition = whole.at(ridge)
 
-            def apply(x):
-                full = np.zeros((len(self._rows), x.shape[1]))
-                full[self._rows] = x
-                return precondition(full)[self._rows]
-
-            return apply
+            return lambda x: self._of_all(precondition(self._among_all(x)))
 
         return at
 
@@ -124,13 +129,12 @@ class WeightedGram:
                 rest = (slopes - self.basis @ inside)[self._rows_out]
                 outside = self._root_out[:, None, None] * rest
             R = np.concatenate([R[:, :1], inside], axis=1)
-        return self._root[:, None] * R.reshape(-1, R.shape[2])[self._rows], outside
+        return self._root[:, None] * self._of_all(R.reshape(-1, R.shape[2])), outside
 
     def scatter(self, inside, outside=None):
         """``D^{1/2} q`` as (P, 1+d, K), from rows as :meth:`gather` gives them; its transpose."""
         points, K = len(self._rows_out), inside.shape[1]
-        flat = np.zeros((len(self._rows), K))
-        flat[self._rows] = self._root[:, None] * inside
+        flat = self._among_all(self._root[:, None] * inside)
         flat = flat.reshape(points, len(self._rows) // points, K)
         if self.basis is None:
             return flat

@@ -158,5 +158,6 @@ def _orthonormal(R, precondition):
     root, V = np.sqrt(w[kept]), V[:, kept]
     zeta = np.zeros((len(root), R.shape[1]))
     zeta[:, used] = root[:, None] * V.T * scale[used]
-    back = V / root / scale[used, None]
-    return R[:, used] @ back, image[:, used] @ back, zeta
+    back = np.zeros(zeta.T.shape)  # zeros in place of a copy of the columns that are used
+    back[used] = V / root / scale[used, None]
+    return R @ back, image @ back, zeta

@@ -31,6 +31,7 @@ import scipy.linalg
 
 from ..errors import ConvergenceError
 from ..kernels.scalars import slices
+from ..kernels.schedule import Divided
 from .progress import tell
 
 VALUE = 3
@@ -76,15 +77,15 @@ class Preconditioner:
         by_point, by_column = _product(root[:, 1:])
         weights = np.concatenate([by_value[:, None], np.outer(by_point, by_column)], axis=1)
         self._missing = np.flatnonzero((weights > 0) & (root == 0))
-        self._axes, X = None, gram.Z  # columns, or the principal axes instead
+        axes, X = None, gram.Z  # columns, or the principal axes instead
         if (by_column == by_column[0]).all():
-            self._axes = scipy.linalg.eigh(X.T @ X, check_finite=False)[1]
-            X = X @ self._axes
+            axes = scipy.linalg.eigh(X.T @ X, check_finite=False)[1]
+            X = X @ axes
         e, U, value = _vectors(gram, by_value, by_point, by_column.max(), ridge)
         extent = np.insert(np.linalg.norm(X, axis=0) / np.sqrt(N), 0, value)
         score = np.where(e[:, None] > ridge, np.outer(e, extent), 0.0)
         counts = _leading(score, rows)
-        self._pairs = np.concatenate([np.arange(count) * (1 + d) + a for a, count in enumerate(counts)])
+        self._exact = _Rows(counts, axes)
         # rounding of single precision is nothing beside such a ridge
         self._rounding, dtype = (_SINGLE, np.float32) if ridge > _SINGLE * e[0] / 2 else (0.0, np.float64)
         self._matrix, self._along, self._beyond = _galerkin(gram, X, by_value, by_point, U, counts, by_column, dtype)
@@ -130,24 +131,19 @@ class Preconditioner:
                 f"float64 does not tell the kernel, of size {size:.1e}, from an indefinite matrix with a ridge of "
                 f"{asked:.1e} ({error}); take a larger ridge, or reduce depth, sigma_w or the length of the inputs"
             ) from error
-        along, beyond, axes = 1 / (self._along + ridge), 1 / (self._beyond + ridge)[:, None], self._axes
+        along, beyond = 1 / (self._along + ridge), 1 / (self._beyond + ridge)
 
         def apply(x):
             K, N = x.shape[1], len(x) // (1 + d)
-            x = x.reshape(N, 1 + d, K)
-            if axes is not None:
-                x = np.concatenate([x[:, :1], axes.T @ x[:, 1:]], axis=1)
-            inside = (self._into @ x.reshape(N, (1 + d) * K)).reshape(P * (1 + d), K)
-            exact = scipy.linalg.cho_solve(factor, inside[self._pairs], overwrite_b=True, check_finite=False)
-            solved = along.reshape(P * (1 + d), 1) * inside
-            solved[self._pairs] = exact
+            inside = (self._into @ x.reshape(N, (1 + d) * K)).reshape(P, 1 + d, K)
+            exact = self._exact.of(inside)
+            change = scipy.linalg.cho_solve(factor, exact, check_finite=False)
+            change -= self._exact.numbers(along) * exact
+            inside *= (along - beyond if P < N else along)[:, :, None]
+            self._exact.add(change, inside)
+            out = (self._back @ inside.reshape(P, (1 + d) * K)).reshape(N, 1 + d, K)
             if P < N:
-                solved -= (beyond * inside.reshape(P, 1 + d, K)).reshape(P * (1 + d), K)
-            out = (self._back @ solved.reshape(P, (1 + d) * K)).reshape(N, 1 + d, K)
-            if P < N:
-                out = out + beyond * x
-            if axes is not None:
-                out = np.concatenate([out[:, :1], axes @ out[:, 1:]], axis=1)
+                out += beyond[:, None] * x.reshape(N, 1 + d, K)
             return out.reshape(N * (1 + d), K)
 
         return apply
@@ -161,6 +157,43 @@ class Preconditioner:
             matrix[some, some] = block + block.T
         matrix[np.diag_indices_from(matrix)] = self._diagonal + ridge
         return scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+
+
+class _Rows:
+    """The first ``counts[a]`` rows of column a, 0 being the values, of arrays (P, 1+d, K).
+
+    Where ``axes`` (d, d) are given, they take the place of the columns of derivatives; numbers are then the same for
+    all columns.
+    """
+
+    def __init__(self, counts, axes):
+        self._row, self._column = np.concatenate([*map(np.arange, counts)]), np.repeat(np.arange(len(counts)), counts)
+        self._values, self._top = counts[0], counts[1:].max(initial=0)
+        self._axes = axes[:, counts[1:] > 0] if axes is not None and self._top else None
+        self._axis = np.repeat(np.arange(np.count_nonzero(counts[1:])), counts[1:][counts[1:] > 0])
+
+    def numbers(self, of_all):
+        """What ``of_all`` (P, 1+d) has for them, (m, 1)."""
+        return of_all[self._row, self._column, None]
+
+    def of(self, x):
+        """Those rows of x, (m, K)."""
+        if self._axes is None:
+            return x[self._row, self._column]
+        slopes = x[: self._top, 1:].transpose(1, 0, 2)
+        along = (Divided(self._axes.T) @ slopes.reshape(len(slopes), -1)).reshape(-1, *slopes.shape[1:])
+        return np.concatenate([x[: self._values, 0], along[self._axis, self._row[self._values :]]])
+
+    def add(self, change, x):
+        """Add ``change`` (m, K) to those rows of x."""
+        if self._axes is None:
+            x[self._row, self._column] += change
+            return
+        x[: self._values, 0] += change[: self._values]
+        along = np.zeros((self._axes.shape[1], self._top, x.shape[2]))
+        along[self._axis, self._row[self._values :]] = change[self._values :]
+        turned = Divided(self._axes) @ along.reshape(len(along), -1)
+        x[: self._top, 1:] += turned.reshape(-1, *along.shape[1:]).transpose(1, 0, 2)
 
 
 def affordable_rows(N, d, memory, anew, outputs=1):
