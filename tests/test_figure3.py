@@ -149,7 +149,7 @@ def test_panels_show_the_medians(result, measure):
     shown = {ax.get_title(): ax for ax in picture.axes}
     last = len(RUN.steps) - 1
     for pair, (a, b) in enumerate(figure3.INDEX_PAIRS):
-        lines = {line.get_label(): line for line in shown[f"index pair ({a}, {b})"].lines}
+        lines = {line.get_label(): line for line in shown[f"({a}{b})"].lines}
         assert lines.keys() == {"0", "1", "4", r"$\Theta$"} - ({"0"} if measure == "drift_by_pair" else set())
         medians = [np.median(result[measure][0, j, :count, last, pair]) for j, count in enumerate(RUN.seeds)]
         np.testing.assert_allclose(lines["4"].get_ydata(), medians)

@@ -116,7 +116,7 @@ def provenance(root, name):
         "name": name,
         "command": record["command"],
         "commit": record["source"]["commit"],
-        "hardware": machine["gpu"] or f"{machine['cores']} cores, {machine['cpu']}",
+        "hardware": machine["gpu"] or f"{machine['cores']}\N{NO-BREAK SPACE}cores, {machine['cpu']}",
         "finished": record["finished"],
         "missing": record.get("missing", []),
         "record_sha256": record["record_sha256"],
@@ -146,7 +146,7 @@ def _setting(claim):
 def _verdict(claim):
     """The words that the chapter hands over; without any, that every check held, or that there is none."""
     if not claim["demonstrated"]:
-        return f"**not demonstrated**: {claim['reason']}"
+        return f"**not demonstrated**, {claim['reason']}"
     badges = " ".join(f"{{badge}}`{badge}`" for badge in claim["how"])
     words = f"{{glue:}}`{claim['chapter']}.md::{claim['verdict']}`" if "verdict" in claim else "**holds**"
     return f"{words} {badges}"
@@ -161,11 +161,17 @@ def _summary(root, ledger):
     return list_table("summary", ("place", "statement", "setting", "verdict"), "16 38 18 28", rows)
 
 
+def _primes(marks):
+    """Of derivatives, which Sphinx would turn into quotation marks."""
+    return "\N{PRIME}" * len(marks[0])
+
+
 def _behind(root, claim):
     """Checks, control and stored results of one claim."""
     if not claim["demonstrated"]:
         return "No checks."
-    named = [f"all of *{name[2:]}*" if name.startswith("§ ") else f"*{name}*" for name in claim["checks"]]
+    names = [re.sub(r"(?<=\bx)'|(?<=\bphi)''", _primes, name) for name in claim["checks"]]
+    named = [f"all of *{name[2:]}*" if name.startswith("§ ") else f"*{name}*" for name in names]
     parts = [f"Checks: {'; '.join(named)}.".replace("?*.", "?*")]  # names of sections may be questions
     parts.append(f"Refused: {claim['broken']}.")
     for one in (provenance(root, name) for name in claim["results"]):

@@ -21,7 +21,7 @@ def fitted_slope(widths, errors, n_boot=2000, seed=0):
 
     Returns
     -------
-    (slope, low, high) : three floats; low and high are the 2.5 % and 97.5 % points of the resampled slopes.
+    ``(slope, low, high)``, three floats; low and high are the 2.5 % and 97.5 % points of the resampled slopes.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def median_interval(samples, n_boot=2000, seed=0):
 
     Returns
     -------
-    (median, low, high) : three arrays of shape (...).
+    ``(median, low, high)``, three arrays of shape (...).
 
     Raises
     ------

@@ -36,7 +36,7 @@ _INK = "#1b1b1b"
 
 
 class Curve(NamedTuple):
-    """One of the lines: its name in the legend ("" for none), a CSS colour, "line", "dashed", "dotted" or "band"."""
+    """One of the lines: its name in the legend, empty for none, a CSS colour, "line", "dashed", "dotted" or "band"."""
 
     name: str
     colour: str

@@ -84,6 +84,19 @@ def _one_column(figure, panels, rows, columns):
                 ax.set_ylabel(left.get_ylabel())
         row, side = place.rowspan.start, place.colspan.start
         ax.set_subplotspec(column[row * columns + side if by_row else side * rows + row])
+    _number_the_lowest(sorted(panels, key=lambda ax: ax.get_subplotspec().rowspan.start))
+
+
+def _number_the_lowest(panels):
+    """Where panels share one scale across, let the lowest have its numbers and its name, and no other."""
+    *above, lowest = panels
+    names = {ax.get_xlabel() for ax in panels} - {""}
+    if above and len(names) <= 1 and all(lowest.get_shared_x_axes().joined(lowest, ax) for ax in above):
+        for ax in above:
+            ax.tick_params(labelbottom=False)
+            ax.set_xlabel("")
+        lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel("".join(names))
 
 
 def _covering(figure, panels, tall):
@@ -107,6 +120,8 @@ def _legends_below(figure, legends):
     lines = 0
     for old in legends:
         handles, names = old.legend_handles, [text.get_text() for text in old.get_texts()]
+        if old.axes is not None and old.axes.get_legend_handles_labels()[1] == names:
+            handles = old.axes.get_legend_handles_labels()[0]  # with the marks of lines that have error bars
         title = old.get_title().get_text() or None
         old.remove()
         for columns in (4, 3, 2, 1):

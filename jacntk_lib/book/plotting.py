@@ -47,7 +47,7 @@ SURROGATES = {
     }
     for name, (colour, marker) in _MARKS.items()
 }
-"""Methods of ``benchmarks/gradients.py`` -> how a line of theirs is drawn. Hollow are those told values only."""
+"""How a line of each method of ``benchmarks/gradients.py`` is drawn. Hollow are those told values only."""
 
 # For lines that have no name above, in order. The first three differ in lightness; more of them than three do not fit
 # between black and white, so the others differ by hue alone.

@@ -36,7 +36,7 @@ def table(caption, heads, rows):
     """
     from IPython.display import HTML  # only the book needs it
 
-    heads, rows = list(heads), [[str(cell) for cell in row] for row in rows]
+    caption, heads, rows = _curly(caption), list(map(_curly, heads)), [list(map(_curly, row)) for row in rows]
     for row in rows:
         if len(row) != len(heads):
             raise ValueError(
@@ -56,6 +56,15 @@ def table(caption, heads, rows):
     )
 
 
+def _curly(text):
+    """With apostrophes as the book's text has them.
+
+    >>> _curly("the network's own")
+    'the network’s own'
+    """
+    return re.sub(r"(?<=[a-z])'(?=[a-z])", "’", str(text))
+
+
 def _of_numbers(column):
     """
     >>> _of_numbers(["never", "12 s", ""]), _of_numbers(["never", "none"]), _of_numbers(["12 s when all is quiet", "3"])
@@ -71,6 +80,10 @@ def _as_number(cell):
     """
     >>> _as_number("-0.5 [-0.8, -0.2]").encode("ascii", "replace")
     b'?0.5 [?0.8,??0.2]'
+    >>> _as_number("[1e-12, 2e-12] *").encode("ascii", "replace")
+    b'[1e-?12, 2e-?12]?*'
     """
-    cell = re.sub("(?<!e)-", "\N{MINUS SIGN}", cell)  # 1e-06 is as printed elsewhere
-    return re.sub(r"\[.*|^.{1,12}$", lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
+    cell = re.sub("(?<!e)-", "\N{MINUS SIGN}", cell)  # 1e-06 is as printed elsewhere, in one piece
+    breakable = re.compile("(?<!,) " if "e-" in cell else " ")  # two such numbers are too long for a telephone
+    cell = re.sub(r"\[.*|^.{1,12}$|^[^a-z\[]{13,16}$", lambda part: breakable.sub("\N{NO-BREAK SPACE}", part[0]), cell)
+    return cell.replace("e-", "e-\N{WORD JOINER}")

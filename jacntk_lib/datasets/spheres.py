@@ -92,8 +92,8 @@ def fibonacci_sphere(n, d) -> np.ndarray:
     r"""``n`` points of the Fibonacci lattice on the unit sphere of R^d, as an (n, d) array.
 
     On the sphere of R^3 the lattice has points at evenly spaced heights, each turned by the golden angle from the one
-    before. It is the map of the cube's points :math:`(i + 1/2)/n`, :math:`i g^{-1} \bmod 1`,
-    :math:`i g^{-2} \bmod 1`, ..., which are d - 1 numbers in [0, 1), by the polar coordinates that carry equal volumes
+    before. It is the map of the points of a cube whose d - 1 coordinates are :math:`(i + 1/2)/n`,
+    :math:`i g^{-1} \bmod 1`, :math:`i g^{-2} \bmod 1`, ..., by the polar coordinates that carry equal volumes
     of the cube to equal areas of the sphere. In R^3 g is the golden ratio. In R^d it is the root of
     :math:`g^{d-1} = g + 1` above one, the plastic number for d = 4, whose powers are the known generalisation.
 

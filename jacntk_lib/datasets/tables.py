@@ -73,7 +73,7 @@ def load(name, *, scale="standard", unit_length=True, drop_parallel=None) -> Dat
     Notes
     -----
     ``scale="minmax"`` with unit length is what Kim and Yang (2024, Appendix A) do with their tables, and
-    ``drop_parallel=0.99`` (GELU) and ``0.995`` (erf) leaves their 186 and 320 banknotes. For test scores load the
+    ``drop_parallel=0.99`` (GELU) and ``0.995`` (erf) leave their 186 and 320 banknotes. For test scores load the
     table with ``scale=None, unit_length=False`` and let :func:`split` scale by the training rows alone.
 
     Raises

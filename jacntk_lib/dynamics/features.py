@@ -15,7 +15,7 @@ class FeatureFunctions:
     r"""The eigenfeatures of a flow at one time; made by :meth:`RobustFlow.feature_functions
     <jacntk_lib.RobustFlow.feature_functions>`.
 
-    .. math:: F_i(x) = \Theta_{xX}\, c_i, \qquad c_i = \Lambda^{1/2} v_i\, \tau_i\, v_i^\top \Lambda^{1/2} y^*
+    .. math:: F_i(x) &= \Theta_{xX}\, c_i, \\ c_i &= \Lambda^{1/2} v_i\, \tau_i\, v_i^\top \Lambda^{1/2} y^*
 
     ``functions(X)`` evaluates every feature at the same M points, shape (M, d), with one block of kernel;
     ``functions(Z)`` evaluates feature i at points of its own, Z[:, i] of shape (M, p, d), with one block each: what an

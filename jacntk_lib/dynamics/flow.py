@@ -7,15 +7,15 @@ Robust training minimises, from a network f_0 drawn at random,
 
 At every width the stacked values and Jacobians, u on the N training points and v at new points, change by the network's
 own Jacobian NTK times the weighted residual (Kim and Yang 2024, Lemma 4.2). In the limit of infinite width that kernel
-stays kappa^2 Theta (Theorem 4.5), so that
+stays kappa^2 Theta (Theorem 4.5), so that, with :math:`\Lambda = \mathrm{diag}(1, \lambda, \ldots)`,
 
-.. math:: \dot u = -\frac{\kappa^2}{N}\, \Theta_{XX} \Lambda (u - y^*), \qquad
-          \dot v = -\frac{\kappa^2}{N}\, \Theta_{*X} \Lambda (u - y^*),\; \Lambda = \mathrm{diag}(1, \lambda, \ldots).
+.. math:: \dot u &= -\frac{\kappa^2}{N}\, \Theta_{XX} \Lambda (u - y^*), \\
+          \dot v &= -\frac{\kappa^2}{N}\, \Theta_{*X} \Lambda (u - y^*).
 
 With :math:`S = \Lambda^{1/2} \Theta_{XX} \Lambda^{1/2} = V\, \mathrm{diag}(w)\, V^\top` and a factor tau(w) that
 depends on the schedule (flow, steps, infinite time) alone,
 
-.. math:: v = v_0 - \Theta_{*X} G (u_0 - y^*), \qquad G = \Lambda^{1/2} V\, \mathrm{diag}(\tau)\, V^\top \Lambda^{1/2}.
+.. math:: v &= v_0 - \Theta_{*X} G (u_0 - y^*), \\ G &= \Lambda^{1/2} V\, \mathrm{diag}(\tau)\, V^\top \Lambda^{1/2}.
 
 Neither S nor Lambda is ever inverted, so lambda = 0 and a singular S are ordinary cases. A ridge rho replaces S by
 S + rho I: exactly the flow of the loss plus :math:`\frac{\rho\kappa^2}{2N}` times the squared distance of the
@@ -71,7 +71,7 @@ class RobustFlow:
         that is another one: the limits lambda -> 0 and t -> infinity do not commute.
     jacobian_targets : (N, d) or (N, K, d); ``None`` is zero. Others are Sobolev training, NaN where a derivative was
         not observed, for all outputs alike: its lambda is then 0.
-    ridge : rho >= 0, absolute, in units of Theta (see the module's text).
+    ridge : rho >= 0, absolute, in units of Theta (see :mod:`jacntk_lib.dynamics`).
     solver : a :class:`~jacntk_lib.solve.Exact`, which factorises dense matrices; an
         :class:`~jacntk_lib.solve.Iterative`, which uses products with the kernel alone, in O(N^2 + N d) memory, and
         raises ConvergenceError rather than return what it did not reach: it offers no eigenvalues and no ensemble
@@ -221,8 +221,8 @@ class RobustFlow:
     def ensemble(self, t, X_new=None):
         r"""Mean and covariance over initialisations at time t of gradient flow, values and Jacobians jointly.
 
-        .. math:: A y^*, \qquad \kappa^2 \bigl[\Sigma_{**} - A \Sigma_{X*} - \Sigma_{*X} A^\top
-                  + A \Sigma_{XX} A^\top\bigr], \qquad A = \Theta_{*X} G.
+        .. math:: \operatorname{mean} &= A y^*, \quad A = \Theta_{*X} G, \\ \operatorname{cov} &= \kappa^2
+                  \bigl[\Sigma_{**} - A \Sigma_{X*} - \Sigma_{*X} A^\top + A \Sigma_{XX} A^\top\bigr].
 
         The covariance is formed as F F^T with :math:`F = \kappa [I, -A] C` and C a Cholesky factor of the Jacobian NNGP
         kernel of all points, so it is positive semi-definite whatever the rounding.
@@ -283,7 +283,7 @@ class RobustFlow:
     def kernel_norm(self, t=math.inf):
         r"""Norm of the prediction from the zero function in the kernel space of Theta, one per output: a float or (K,).
 
-        .. math:: \|f\| = \sqrt{c^\top \Theta_{XX}\, c}, \qquad f = \Theta_{\cdot X}\, c, \quad c = G y^*
+        .. math:: \|f\| &= \sqrt{c^\top \Theta_{XX}\, c}, \\ f &= \Theta_{\cdot X}\, c, \quad c = G y^*
 
         Errors and warnings as in :meth:`at`.
         """

@@ -94,7 +94,7 @@ def plot(result, measure="largest_by_pair"):
         a, b = INDEX_PAIRS[pair]
         own = {"color": plotting.COLOURS["reference"], "linestyle": "--", "linewidth": 1.2, "label": r"$\Theta$"}
         ax.axhline(result["limit_largest_by_pair"][0, pair], **own)
-        ax.set_title(f"index pair ({a}, {b})")
+        ax.set_title(f"({a}{b})")
         ax.set_xscale("log", base=2)
         ax.set_yscale("log")
     for ax in axes[-1]:
@@ -133,8 +133,8 @@ def plot_relative(result):
         last = right.lines[-1].get_ydata()
         style = {"color": plotting.COLOURS["reference"], "linestyle": "--", "linewidth": 1}
         right.plot(x, last[-1] * x[-1] / x, label="slope $-1$", **style)
-        left.set(xlabel="training step + 1", ylabel=r"relative distance of the JNTK from $\Theta$")
-        right.set(xlabel="width $n$", ylabel="relative distance from its own start")
+        left.set(xlabel="training step + 1", ylabel=r"relative distance from $\Theta$")
+        right.set(xlabel="width $n$", ylabel="relative drift")
         left.set_title(f"{result['activations'][i]}: from the limit, by width")
         right.set_title("from the start, by step")
         for ax, title in ((left, "width $n$"), (right, "step")):

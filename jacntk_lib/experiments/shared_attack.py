@@ -58,8 +58,8 @@ and largest robust accuracy of a feature and the standard deviation."""
 class Features:
     r"""Eigenfeatures of the kernel regressor at infinite time, as functions of kernel rows.
 
-    .. math:: F_i(x) = [\Theta_{xX} \Lambda^{1/2} v_i]\, w_i^{-1}\, [v_i^\top \Lambda^{1/2} y^*], \qquad
-              \Lambda^{1/2} \Theta_{XX} \Lambda^{1/2} = \sum_i w_i v_i v_i^\top
+    .. math:: F_i(x) &= [\Theta_{xX} \Lambda^{1/2} v_i]\, w_i^{-1}\, [v_i^\top \Lambda^{1/2} y^*], \\
+              \Lambda^{1/2} \Theta_{XX} \Lambda^{1/2} &= \sum_i w_i v_i v_i^\top
 
     Only values are needed here, not Jacobians, and only the sign: so this is a matrix product. Features whose
     eigenvalue float64 cannot tell from zero are left out and counted in ``unresolved``.

@@ -4,7 +4,7 @@ The gradient of :math:`J_a f(x)/\kappa` with respect to W^l is :math:`\partial_a
 :math:`b^l = \partial (f/\kappa) / \partial g^l` and the scaled features h of :mod:`jacntk_lib.networks`. Inner products
 of such outer products factor into two small Gram matrices per layer, of features and of cotangents with their tangents,
 
-.. math:: H_{ab} = \langle h^{l-1}_a(x), h^{l-1}_b(x') \rangle, \qquad B_{ab} = \langle b^l_a(x), b^l_b(x') \rangle,
+.. math:: H_{ab} &= \langle h^{l-1}_a(x), h^{l-1}_b(x') \rangle, \\ B_{ab} &= \langle b^l_a(x), b^l_b(x') \rangle,
 
 and the layer adds T + s_b^2 B, where the product rule gives (index 0 the value, a, b >= 1 the tangents)
 

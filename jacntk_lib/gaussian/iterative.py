@@ -7,7 +7,8 @@ every point. With the smallest entry rho of D and :math:`R = \rho D^{-1}`,
 .. math:: (T K_z T + D)\, \tilde\alpha = t \iff
           (R^{1/2} T K_z T R^{1/2} + \rho I)\, q = R^{1/2} t, \quad \tilde\alpha = R^{1/2} q,
 
-a structured kernel between factors of its rows, 0 where nothing was observed, for :class:`~jacntk_lib.solve.Iterative`.
+which :class:`~jacntk_lib.solve.Iterative` solves: a structured kernel between factors of its rows, 0 where nothing was
+observed.
 """
 
 import numpy as np

@@ -1,15 +1,16 @@
 r"""The log marginal likelihood of observed values and gradients, and its gradient by the hyperparameters.
 
-With observations t (n of the N(1+d) unknowns) and :math:`\tilde K = K + D`, the covariance s^2 K~ of t gives
+With observations t (n of the N(1+d) unknowns) and :math:`\tilde K = K + D`, the covariance :math:`s^2 \tilde K` of t
+gives
 
 .. math:: \log p(t) = -\tfrac1{2 s^2} t^\top \tilde K^{-1} t - \tfrac12 \log\det \tilde K - n \log s
           - \tfrac n2 \log 2\pi,
 
 at its largest where the amplitude is :math:`s^2 = t^\top \tilde K^{-1} t / n`. Its derivative in the direction of a
-change of K~ is :math:`-\sum M * \dot K`, :math:`M = (\tilde K^{-1} - \tilde\alpha \tilde\alpha^\top / s^2) / 2` with
-:math:`\tilde\alpha = \tilde K^{-1} t`, at a fixed amplitude and, by the envelope theorem, at the best one (Rasmussen
-and Williams 2006, equation (5.9)). M is contracted with the kernel's own block formula, see
-``Covariance.slopes``.
+change of :math:`\tilde K` is :math:`-\sum M * \dot K`,
+:math:`M = (\tilde K^{-1} - \tilde\alpha \tilde\alpha^\top / s^2) / 2` with :math:`\tilde\alpha = \tilde K^{-1} t`, at a
+fixed amplitude and, by the envelope theorem, at the best one (Rasmussen and Williams 2006, equation (5.9)). M is
+contracted with the kernel's own block formula, see ``Covariance.slopes``.
 """
 
 import math

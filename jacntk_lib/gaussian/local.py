@@ -13,8 +13,8 @@ the components of gradients outside the space are independent of all else and of
 where d > m + 1, n is m (m + 2) in place of m (1 + d): values and slopes inside are those of K_q, and for those outside,
 with H of the neighbours' gradients,
 
-.. math:: \operatorname{mean} = k_C^\top (K_C + D_C)^{-1} H, \qquad
-          \operatorname{cov} = s^2 \bigl(k_C(z, z) - k_C^\top (K_C + D_C)^{-1} k_C\bigr) (I - Q Q^\top).
+.. math:: \operatorname{mean} &= k_C^\top (K_C + D_C)^{-1} H, \\
+          \operatorname{cov} &= s^2 \bigl(k_C(z, z) - k_C^\top (K_C + D_C)^{-1} k_C\bigr) (I - Q Q^\top).
 
 This needs whole gradients or none at every neighbour, and noise that is the same in all directions of z, with variances
 D_C: none, or one for all derivatives of a point and an L that turns and scales (the metric "standard"). Predictions

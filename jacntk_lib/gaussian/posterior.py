@@ -3,8 +3,8 @@ r"""The posterior of values and gradients, in standardised units.
 With the factor of :mod:`jacntk_lib.gaussian.likelihood`, s its amplitude and k_* the covariances of a value or a
 derivative at x with the observations,
 
-.. math:: \operatorname{mean} = k_*^\top \tilde\alpha, \qquad
-          \operatorname{var} = s^2 \bigl(k_{**} - k_*^\top \tilde K^{-1} k_*\bigr).
+.. math:: \operatorname{mean} &= k_*^\top \tilde\alpha, \\
+          \operatorname{var} &= s^2 \bigl(k_{**} - k_*^\top \tilde K^{-1} k_*\bigr).
 
 Both are of the function itself: noise is not added. The spread of trained networks over their initialisations is
 another thing (:class:`~jacntk_lib.RobustFlow`).

@@ -32,8 +32,8 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
     Observed are y = f(x) and any of its derivatives, each with Gaussian noise. The prediction is the posterior mean,
     with its standard deviation
 
-    .. math:: f(x) = k_*^\top (K + D)^{-1} t, \qquad
-              \operatorname{std}^2 = c^2 a^2 [k_{**} - k_*^\top (K + D)^{-1} k_* + n],
+    .. math:: f(x) &= k_*^\top (K + D)^{-1} t, \\
+              \operatorname{std}^2 &= c^2 a^2 [k_{**} - k_*^\top (K + D)^{-1} k_* + n],
 
     K the kernel's matrix of what was observed, D the noise's variances over a^2. n is the part of them that was fitted:
     it also stands for what f does and the kernel does not, so that it belongs to a prediction, as that of a WhiteKernel

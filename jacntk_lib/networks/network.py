@@ -2,8 +2,8 @@ r"""Finite networks: sampled weights, the output and its input Jacobian from one
 
 A network of :class:`~jacntk_lib.MLP` with widths n_1, ..., n_L is evaluated in *scaled features*
 
-.. math:: h^0 = s_0\, x, \qquad h^l = \frac{s_w}{\sqrt{n_l}}\, \phi(g^l), \qquad
-          g^{l+1} = W^{l+1} h^l + s_b b^{l+1}, \qquad f = \kappa\,(w \cdot h^L + s_b b)
+.. math:: h^0 &= s_0\, x, \quad h^l = \frac{s_w}{\sqrt{n_l}}\, \phi(g^l), \\
+          g^{l+1} &= W^{l+1} h^l + s_b b^{l+1}, \\ f &= \kappa\,(w \cdot h^L + s_b b)
 
 (s_0 is s_w times ``input_scale``), so that no weight matrix is ever multiplied by a number: the same function as in
 ``MLP``, with every factor absorbed by the activation, where it costs nothing.

@@ -77,8 +77,8 @@ class Attack:
 def attack(model, X, y, size, *, norm="l2", loss="margin", steps=10, step_size=None, restarts=1, seed=0) -> Attack:
     r"""The points of least margin within ``size`` of X that projected gradient descent finds.
 
-    .. math:: x' \leftarrow P\Bigl(x' - s\, \frac{g}{|g|_2}\Bigr) \;(\text{l2}), \qquad
-              x' \leftarrow P(x' - s\, \mathrm{sign}\, g) \;(\text{linf}), \qquad g = \nabla_{x'}\, y f(x'),
+    .. math:: x' &\leftarrow P\Bigl(x' - s\, \frac{g}{|g|_2}\Bigr) \;(\text{l2}), \\
+              x' &\leftarrow P(x' - s\, \mathrm{sign}\, g) \;(\text{linf}), \quad g = \nabla_{x'}\, y f(x'),
 
     P being the Euclidean projection onto the ball. A point with g = 0 stays.
 
@@ -154,9 +154,9 @@ def attack(model, X, y, size, *, norm="l2", loss="margin", steps=10, step_size=N
 def one_step(model, X, y, size, *, norm="l2", on_sphere=False) -> np.ndarray:
     r"""The points one step of descent away, all of them: inputs that several models can be asked about.
 
-    .. math:: x' = x - \epsilon\, \frac{g}{|g|_2} \;(\text{l2}), \qquad
-              x' = x - \epsilon\, \mathrm{sign}\, g \;(\text{linf}), \qquad
-              x' = x + \epsilon\, (f(x) - y)\, \nabla f(x) \;(\text{gradient}),
+    .. math:: x' &= x - \epsilon\, \frac{g}{|g|_2} \;(\text{l2}), \\
+              x' &= x - \epsilon\, \mathrm{sign}\, g \;(\text{linf}), \\
+              x' &= x + \epsilon\, (f(x) - y)\, \nabla f(x) \;(\text{gradient}),
 
     g being the gradient of the margin y f. The third is a step of size eps up the loss :math:`(f - y)^2 / 2` itself,
     and as long as the gradient makes it. Unlike :func:`attack`, which keeps the better of start and end, this goes

@@ -7,9 +7,9 @@ Schwarz, for :math:`x' = x + \delta`,
 
 .. math::
 
-    |f(x') - f(x)| &\le \|f\|\, d_1, \qquad d_1^2 = k(x, x) - 2 k(x, x') + k(x', x'), \\
-    |f(x') - f(x) - \delta \cdot \nabla f(x)| &\le \|f\|\, d_2, \qquad
-    d_2 = \| k_{x'} - k_x - \delta \cdot \partial k_x \| .
+    |f(x') - f(x)| &\le \|f\|\, d_1, \\ d_1^2 &= k(x, x) - 2 k(x, x') + k(x', x'), \\
+    |f(x') - f(x) - \delta \cdot \nabla f(x)| &\le \|f\|\, d_2, \\
+    d_2 &= \| k_{x'} - k_x - \delta \cdot \partial k_x \| .
 
 The second is the sharper one where the gradient of f at x is small beside what the norm allows. k depends on
 :math:`A = |x|^2`, :math:`B = |x'|^2` and :math:`C = \langle x, x' \rangle` alone, so both distances depend on x' by two

@@ -139,11 +139,11 @@ class Preconditioner:
             exact = self._exact.of(inside)
             change = scipy.linalg.cho_solve(factor, exact, check_finite=False)
             change -= self._exact.numbers(along) * exact
-            inside *= (along - beyond if P < N else along)[:, :, None]
-            self._exact.add(change, inside)
-            out = (self._back @ inside.reshape(P, (1 + d) * K)).reshape(N, 1 + d, K)
+            solved = (along - beyond if P < N else along)[:, :, None] * inside
+            self._exact.add(change, solved)
+            out = (self._back @ solved.reshape(P, (1 + d) * K)).reshape(N, 1 + d, K)
             if P < N:
-                out += beyond[:, None] * x.reshape(N, 1 + d, K)
+                out = out + beyond[:, None] * x.reshape(N, 1 + d, K)
             return out.reshape(N * (1 + d), K)
 
         return apply

@@ -29,8 +29,8 @@ def depth_gain(mlp: MLP, X) -> float:
 
     .. math::
 
-        \lambda_{\min}(\Theta^L) \ge \lambda_{\min}(\Sigma^L) + \kappa_L\, \lambda_{\min}(\Theta^{L-1}), \qquad
-        \kappa_L = \min_i \lambda_{\min}\bigl(D_i + \operatorname{diag}(0, D_{i,00} I_d)\bigr),
+        \lambda_{\min}(\Theta^L) &\ge \lambda_{\min}(\Sigma^L) + \kappa_L\, \lambda_{\min}(\Theta^{L-1}), \\
+        \kappa_L &= \min_i \lambda_{\min}\bigl(D_i + \operatorname{diag}(0, D_{i,00} I_d)\bigr),
 
     with D_i the block (1+d, 1+d) of :math:`\dot\Sigma^L`, differentiated, at (x_i, x_i). Where it is 1 or more and
     Sigma^L is positive definite, the smallest eigenvalue grows with this layer whatever the other points are. In

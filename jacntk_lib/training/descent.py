@@ -1,10 +1,7 @@
 r"""Robust training of a finite network: full-batch gradient descent on values and Jacobians together.
 
-.. math:: \text{loss} = \frac1N \sum_i \Bigl[ \tfrac12 (f(x_i) - y_i)^2 + \tfrac\lambda2 \|Jf(x_i)\|^2 \Bigr]
-
-(Kim and Yang 2024, equation (1), with lambda in (0, 1]; here any lambda >= 0).
-
-The gradient is that of :class:`.RobustObjective`: four sweeps of N rows, whatever the input dimension.
+The loss is equation (1) of Kim and Yang (2024), with any lambda >= 0 where theirs is in (0, 1], and its gradient that
+of :class:`.RobustObjective`: four sweeps of N rows, whatever the input dimension.
 """
 
 import contextlib

@@ -228,7 +228,7 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     assert "holds , as < 2 measured here" in summary
     for words in ("the number", "Refused: two in place of one.", "figure-1", "1 part of its grid missing", "0123456"):
         assert words in whole
-    assert "not demonstrated : a step of a proof" in whole  # in bold
+    assert "not demonstrated , a step of a proof" in whole  # in bold
     assert "plus" in slips
     written = json.loads((project / "_build" / "html" / "claims.json").read_text())
     assert [claim["verdict"] for claim in written["claims"]] == ["holds, as < 2", "not demonstrated"]
