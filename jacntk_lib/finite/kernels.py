@@ -10,8 +10,8 @@ and the layer adds T + s_b^2 B, where the product rule gives (index 0 the value,
 
 .. math::
 
-    T_{00} = H_{00} B_{00}, \quad T_{a0} = H_{a0} B_{00} + H_{00} B_{a0}, \quad
-    T_{ab} = H_{ab} B_{00} + H_{0b} B_{a0} + H_{a0} B_{0b} + H_{00} B_{ab}.
+    T_{00} &= H_{00} B_{00}, \\ T_{a0} &= H_{a0} B_{00} + H_{00} B_{a0}, \\
+    T_{ab} &= H_{ab} B_{00} + H_{0b} B_{a0} \\ &\quad + H_{a0} B_{0b} + H_{00} B_{ab}.
 
 The output layer adds :math:`\langle h^L_a, h^L_b \rangle`, and s_b^2 in the (0, 0) entry. For 256 points in R^4 at
 width 8192 and depth 3 this takes about a gigabyte in float32; the parameter Jacobian would take 687.
@@ -33,8 +33,8 @@ _TILE_ROWS = 512  # rows of the result computed at once: bounds the temporaries,
 def jacobian_nngp(net, X, X2=None, *, memory=MEMORY):
     r"""The covariance of (f, Jf)/kappa given all but the last layer.
 
-    .. math:: G_{ab}(x, x') = \frac{s_w^2}{n_L} \langle \partial_a \phi(g^L(x)), \partial'_b \phi(g^L(x')) \rangle
-              + s_b^2 [a = b = 0]
+    .. math:: G_{ab}(x, x') &= \frac{s_w^2}{n_L} \langle \partial_a \phi(g^L(x)), \partial'_b \phi(g^L(x')) \rangle \\
+              &\quad + s_b^2 [a = b = 0]
 
     Over the last layer's weights the output and its Jacobian are exactly Gaussian with covariance kappa^2 G, so the
     average of G over networks estimates the finite-width covariance with far less noise than sampled outputs. It
