@@ -79,7 +79,7 @@ def _one_column(figure, panels, rows, columns):
         place = ax.get_subplotspec()
         left = first.setdefault(place.rowspan.start, ax)
         if left is not ax:
-            ax.tick_params(labelleft=True)
+            ax.tick_params(which="both", labelleft=True)
             if not ax.get_ylabel():
                 ax.set_ylabel(left.get_ylabel())
         row, side = place.rowspan.start, place.colspan.start
@@ -93,7 +93,7 @@ def _number_the_lowest(panels):
     names = {ax.get_xlabel() for ax in panels} - {""}
     if above and len(names) <= 1 and all(lowest.get_shared_x_axes().joined(lowest, ax) for ax in above):
         for ax in above:
-            ax.tick_params(labelbottom=False)
+            ax.tick_params(which="both", labelbottom=False)
             ax.set_xlabel("")
         lowest.tick_params(labelbottom=True)
         lowest.set_xlabel("".join(names))
@@ -125,7 +125,7 @@ def _legends_below(figure, legends):
         title = old.get_title().get_text() or None
         old.remove()
         for columns in (4, 3, 2, 1):
-            new = figure.legend(handles, names, ncols=columns, title=title, **_BELOW)
+            new = figure.legend(handles, names, ncols=columns, title=title, markerscale=old.markerscale, **_BELOW)
             if columns == 1 or new.get_window_extent().width <= WIDTH * figure.dpi:
                 break
             new.remove()

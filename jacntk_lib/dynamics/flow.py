@@ -2,9 +2,9 @@ r"""Robust training of an infinitely wide network: a linear ODE, solved for ever
 
 Robust training minimises, from a network f_0 drawn at random,
 
-.. math:: \frac1N \sum_i \Bigl[\tfrac12 (f(x_i) - y_i)^2 + \tfrac{\lambda}{2} |Jf(x_i) - T_i|^2\Bigr]
-          \quad (T = 0 \text{ unless Jacobian targets are given}).
+.. math:: \frac1N \sum_i \Bigl[\tfrac12 (f(x_i) - y_i)^2 + \tfrac{\lambda}{2} |Jf(x_i) - T_i|^2\Bigr],
 
+with T = 0 unless Jacobian targets are given.
 At every width the stacked values and Jacobians, u on the N training points and v at new points, change by the network's
 own Jacobian NTK times the weighted residual (Kim and Yang 2024, Lemma 4.2). In the limit of infinite width that kernel
 stays kappa^2 Theta (Theorem 4.5), so that, with :math:`\Lambda = \mathrm{diag}(1, \lambda, \ldots)`,
