@@ -8,6 +8,8 @@
 import re
 
 SECTION = re.compile(r"(Parameters|Attributes|Raises|Warns)$")
+MINUS = re.compile(r"(?<=e)-(?=\d)|(?<=[(])-(?=\w)|(?<== )-(?=\w)|(?<=[A-Z])-(?=\d)")  # 1e-6, f(-x), = -f, K-1
+JOINED = "-\N{WORD JOINER}"
 ENTRY = re.compile(r"(?P<name>[^\s:].*?) : (?P<text>.+)")
 
 
@@ -35,7 +37,8 @@ def describe_entries(app, what, name, obj, options, lines):
 def escape_bars(app, what, name, obj, options, lines):
     """Docstrings are read in a terminal, too, and say |x|^2 there: reStructuredText reads bars as a macro.
 
-    Bars are escaped in running text; literals, formulas, examples and indented blocks after ``::`` stay.
+    Bars are escaped in running text, and no line ends after a minus sign there; literals, formulas, examples and
+    indented blocks after ``::`` stay.
     """
     block = None  # indentation of the line that opened a literal block
     example = False
@@ -46,7 +49,7 @@ def escape_bars(app, what, name, obj, options, lines):
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
         if block is None and not example:
             parts = re.split(r"(:\w+:`[^`]*`|``.*?``)", line)  # odd parts are roles and literals
-            parts[::2] = [re.sub(r"(?<!\\)\|", r"\\|", part) for part in parts[::2]]
+            parts[::2] = [re.sub(r"(?<!\\)\|", r"\\|", MINUS.sub(JOINED, part)) for part in parts[::2]]
             lines[number] = "".join(parts)
             if line.rstrip().endswith("::") or line.lstrip().startswith((".. math::", ".. code-block::")):
                 block = indent

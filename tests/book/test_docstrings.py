@@ -14,6 +14,12 @@ def test_bars_of_a_docstring_are_escaped_in_running_text_only():
     assert lines == ["A = \\|x\\|^2 and ``|y|`` and :math:`|z|`, \\| already.", *literal, "\\|b\\|"]
 
 
+def test_no_line_of_running_text_ends_after_a_minus_sign():
+    lines = ["above 1e-6, f(-x) = -f(x), 0 to K-1, a well-known case, ``1e-6``"]
+    jacntk_docstrings.escape_bars(None, "function", "f", None, None, lines)
+    assert lines == ["above 1e-\u20606, f(-\u2060x) = -\u2060f(x), 0 to K-\u20601, a well-known case, ``1e-6``"]
+
+
 def test_entries_of_a_docstring_are_descriptions_not_types():
     lines = ["Ratio : a word.", "", "Parameters", "----------", "x, y : numbers >= 0", "    of any size.", ""]
     lines += ["Returns", "-------", "An array.", "", "Notes", "-----", "Here : there."]
