@@ -45,7 +45,7 @@ class Cells:
         return json.loads(path.read_text()) if path.exists() else None
 
     def compute(self, cells, *options):
-        """Those of the cells, (setting, method, problem, points, seed), that are missing, in one process."""
+        """Those of the cells, (method, setting, problem, points, seed), that are missing, in one process."""
         missing = [cell for cell in cells if self.read(*cell) is None]
         if not missing:
             return

@@ -1,11 +1,14 @@
 """One step of robust training against its matrix products alone and against double backpropagation.
 
-    python benchmarks/training.py [--device cuda] [--width 2048] [--rounds 5]
+    python benchmarks/training.py [--device cuda] [--width 2048] [--narrow 64] [--rounds 5]
 
-Depth 3, 244 points in R^11, float32: the size of the constancy experiment.
+Depth 3, 244 points in R^11, float32: the size of the constancy experiment. On the CPU also at a small width, where a
+step is mostly the starting of its calls, beside the same step by torch.compile if there is a C++ compiler.
 """
 
 import argparse
+import shutil
+import time
 
 import numpy as np
 import torch
@@ -14,8 +17,10 @@ from _timing import RESULTS, fastest, row, store_rows
 from jacntk_lib.architecture import MLP
 from jacntk_lib.networks import FiniteMLP, full_precision
 from jacntk_lib.training import RobustObjective
+from jacntk_lib.training.objective import Sweep
 
-N, D, DEPTH, LAM = 244, 11, 3, 0.01
+N, D, DEPTH, LAM, RATE = 244, 11, 3, 0.01, 1e-3
+TARGETS_FROM = {"cpu": 2048, "cuda": 4096}  # widths; below them a step is mostly the starting of its calls
 
 
 def by_double_backpropagation(net, X, y, of_the_sum=False):
@@ -44,19 +49,44 @@ def by_double_backpropagation(net, X, y, of_the_sum=False):
     return torch.func.grad(loss)({name: p.detach() for name, p in net.named_parameters()})
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--width", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", help="by default results/training-DEVICE.json")
-    options = parser.parse_args()
+def require_equal(theirs, ours):
+    for one, other in zip(theirs, ours, strict=True):
+        gap = (one - other).abs().max() / other.abs().max()
+        assert gap < 1e-3, f"gradients differ by {gap:.1e}"
 
+
+def compiled(objective):
+    """The same step, joined into few calls by torch.compile; and the seconds that the first took."""
+
+    def sweeps():
+        sweep = Sweep(objective.net, objective.X)
+        errors = sweep.outputs - objective.targets
+        sweep.pull_back(objective.weights * errors / N, objective.gradients)
+        loss = (objective.weights.double() * errors.double() ** 2).sum() / (2 * N)
+        objective.descend(RATE)
+        return loss
+
+    program = torch.compile(sweeps)
+
+    def step():
+        with torch.no_grad():
+            return program().item()
+
+    objective.evaluate()
+    expected = [gradient.clone() for gradient in objective.gradients]
+    start = time.perf_counter()
+    step()
+    first = time.perf_counter() - start
+    require_equal(objective.gradients, expected)
+    return step, first
+
+
+def measured(n, device, rounds):
+    """The rows of one width."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((N, D)), np.sign(rng.standard_normal(N))
     X /= np.linalg.norm(X, axis=1, keepdims=True)
-    n = options.width
-    net = FiniteMLP(MLP(DEPTH), n, D, dtype=torch.float32, device=options.device)
+    net = FiniteMLP(MLP(DEPTH), n, D, dtype=torch.float32, device=device)
     objective = RobustObjective(net, X, y, LAM)
     points = net.as_input(X)
     targets = torch.as_tensor(y, dtype=net.dtype, device=net.device)
@@ -75,7 +105,7 @@ def main():
 
     def step():
         objective.evaluate()
-        objective.descend(1e-3)
+        objective.descend(RATE)
 
     def by_tangents():
         """Autograd through the tangent pass, which carries all 1+d rows of every point."""
@@ -87,9 +117,7 @@ def main():
     objective.evaluate()
     peers = [list(by_double_backpropagation(net, points, targets, how).values()) for how in (False, True)]
     for peer in (*peers, by_tangents()):
-        for theirs, ours in zip(peer, objective.gradients, strict=True):
-            gap = (theirs - ours).abs().max() / ours.abs().max()
-            assert gap < 1e-3, f"gradients differ by {gap:.1e}"
+        require_equal(peer, objective.gradients)
 
     synchronise = torch.cuda.synchronize if net.device.type == "cuda" else lambda: None
     contenders = {
@@ -99,23 +127,42 @@ def main():
         "double": lambda: by_double_backpropagation(net, points, targets),
         "double of sum": lambda: by_double_backpropagation(net, points, targets, of_the_sum=True),
     }
-    seconds = fastest(contenders, options.rounds, synchronise)
+    joined = device == "cpu" and n < TARGETS_FROM[device] and shutil.which("c++")
+    if joined:
+        contenders["compiled"], first = compiled(objective)
+    seconds = fastest(contenders, rounds, synchronise)
     flops = 6 * (DEPTH - 1) * 2 * N * n * n
 
-    what = f"training step, width {n}, depth {DEPTH}, {N} points in R^{D}, float32"
-
-    def beside(baseline, name, unit="times faster", **bound):
-        time, other = f"{seconds['step']:.3g} s", f"{baseline}: {seconds[name]:.3g} s"
-        return row(what, time, other, seconds[name] / seconds["step"], unit, **bound)
+    def beside(baseline, name, unit="times faster", **target):
+        what = f"training step, width {n}, depth {DEPTH}, {N} points in R^{D}, float32"
+        took, other = f"{seconds['step']:.3g} s", f"{baseline}: {seconds[name]:.3g} s"
+        if n < TARGETS_FROM[device]:
+            target = {}
+        return row(what, took, other, seconds[name] / seconds["step"], unit, **target)
 
     alone = f"its matrix products alone ({flops / seconds['products'] / 1e9:.0f} GFLOP/s)"
-    waits = net.device.type == "cuda" and n <= 2048  # for kernels to be launched, whatever the arithmetic: no target
     rows = [
-        beside(alone, "products", "of the rate", **({} if waits else {"at_least": 0.6})),
+        beside(alone, "products", "of the rate", at_least=0.6),
         beside("double backpropagation, torch.func.jacrev at every point", "double", at_least=3),
         beside("double backpropagation, one torch.func.jacrev of the sum", "double of sum"),
         beside("autograd through the tangent pass", "tangents"),
     ]
+    if joined:
+        rows.append(beside(f"the same by torch.compile, after a first step of {first:.0f} s", "compiled"))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=TARGETS_FROM)
+    parser.add_argument("--width", type=int, default=2048)
+    parser.add_argument("--narrow", type=int, default=64, help="the small width, 0 for none")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", help="by default results/training-DEVICE.json")
+    options = parser.parse_args()
+    rows = measured(options.width, options.device, options.rounds)
+    if options.narrow:
+        rows += measured(options.narrow, options.device, 40 * options.rounds)
     store_rows(options.out or RESULTS / f"training-{options.device}.json", rows, options.device)
 
 

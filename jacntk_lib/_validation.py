@@ -35,6 +35,15 @@ def as_float64(value, name, *, missing=False):
     return array
 
 
+def refuse_masked(value, name):
+    """Raise where NumPy would use what lies behind a mask."""
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} has {np.ma.count_masked(value)} masked entries, behind which are numbers that would be used: "
+            "remove or impute them, and pass a plain array"
+        )
+
+
 def as_plain(value, name):
     """``value`` as a NumPy array, refusing what NumPy or scikit-learn would turn into numbers that nobody meant."""
     jax = sys.modules.get("jax")
@@ -43,11 +52,7 @@ def as_plain(value, name):
             f"{name} is a jax tracer: jacntk computes with NumPy arrays and cannot be called inside "
             "jit, grad or vmap; call it outside and pass the result in"
         )
-    if np.ma.is_masked(value):
-        raise ValueError(
-            f"{name} has {np.ma.count_masked(value)} masked entries, behind which are numbers that would be used: "
-            "remove or impute them, and pass a plain array"
-        )
+    refuse_masked(value, name)
     if hasattr(value, "toarray"):
         raise TypeError(f"{name} is sparse ({type(value).__name__}): a dense array is needed; pass {name}.toarray()")
     try:

@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._validation import as_plain, refuse_masked
 from .regression import JacobianKernelRegressor
 
 
@@ -65,6 +66,7 @@ class JacobianKernelClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y):
         """Fit to inputs X (N, d) and labels y (N,) of any kind, two or more of them."""
+        as_plain(X, "X"), refuse_masked(y, "y")  # scikit-learn would take masked entries and text for numbers
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, place = np.unique(y, return_inverse=True)
@@ -78,6 +80,7 @@ class JacobianKernelClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X):
         """The outputs: (M,) for two classes, positive for the second; (M, classes) for more."""
         check_is_fitted(self)
+        as_plain(X, "X")
         return self.regressor_.predict(validate_data(self, X, dtype=np.float64, reset=False))
 
     def predict(self, X):

@@ -222,3 +222,5 @@ def test_a_step_that_is_not_affine_is_refused():
     line = make_pipeline(FunctionTransformer(np.tanh), JacobianKernelRegressor()).fit(points(), labels())
     with pytest.raises(ValueError, match=r"FunctionTransformer.* is not affine.* pass a callable"):
         attack(line, points(), labels(), 0.1)
+    with pytest.raises(ValueError, match="is not affine"):
+        attack(line, points()[:1], labels()[:1], 0.1)

@@ -1,7 +1,6 @@
 """The classifier: one regression per class, and scikit-learn's contract."""
 
 import numpy as np
-import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -39,8 +38,3 @@ def test_two_classes_are_the_sign_of_one_output_which_can_be_attacked():
     assert_array_equal(model.predict(X_NEW), np.where(regressor.predict(X_NEW) > 0, "low", "high"))
     found = attack(model.regressor_, X, signs, 1.0)
     assert_array_equal(found.margin > 0, model.predict(found.X) == y)
-
-
-def test_one_class_is_refused():
-    with pytest.raises(ValueError, match="y has one class, 'a': two or more are needed"):
-        JacobianKernelClassifier().fit(X, np.full(30, "a"))

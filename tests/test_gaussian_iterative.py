@@ -24,6 +24,11 @@ FITS = {
         VALUES,
         WITHOUT_SOME_GRADIENTS,
     ),
+    "a full metric that exchanges columns": (
+        {"metric": "gradient-full", "noise": 0.02, "optimizer": None},
+        np.sin(X[:, 0]),
+        np.cos(X[:, :1]) * [1.0, 0.0, 0.0],
+    ),
     "noise per point": ({"metric": "gradient-full", "noise": np.linspace(0.01, 0.5, 30), "optimizer": None}, Y, J),
     "noise per entry": (
         {

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from helpers import unit_points as points
 
 from jacntk_lib import activations
 from jacntk_lib.architecture import MLP
+from jacntk_lib.dynamics import RobustFlow
 from jacntk_lib.kernels import jacobian_nngp, jacobian_ntk
 from jacntk_lib.kernels import recursion as kernels
 
@@ -160,3 +162,23 @@ def test_memory_of_a_product_whose_scalars_do_not_fit():
         """
     )
     assert float(peak) < 400  # MiB; keeping the scalars takes 732
+
+
+def test_the_spread_at_many_points_takes_no_matrix_of_them():
+    flow = RobustFlow(MLP(2), points(3, 3), [1.0, -1.0, 0.5], 0.1)
+    X = points(6000, 3, seed=1)
+    tracemalloc.start()
+    try:
+        spread = flow.value_std(10.0, X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 50e6  # bytes; one matrix of 6000 points takes 288e6
+    np.testing.assert_allclose(spread[:5], flow.value_std(10.0, X[:5]), atol=1e-9)
+
+
+def test_scalars_kept_in_single_precision_are_the_same_in_every_run():
+    X = points(1200, 3)
+    v = np.random.default_rng(0).standard_normal((4800, 1))
+    one, other = (jacobian_ntk(MLP(1), X, memory=1).single(4 * 8 * 512 * 128 * 3) @ v for _ in range(2))
+    np.testing.assert_array_equal(one, other)

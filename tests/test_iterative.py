@@ -191,6 +191,18 @@ def test_largest_eigenvalue():
     for case in CASES:
         exact, iterative, _ = both(case)
         assert_allclose(iterative.max_learning_rate, exact.max_learning_rate, rtol=1e-8)
+    one = {"X": [[1.5, 0.5, 0.0]], "y": [1.0], "lam": 50.0, "ridge": 1e-6}  # whose largest is along no point
+    exact, iterative = (RobustFlow(MLP(2, "erf"), **one, solver=solver) for solver in ("exact", "iterative"))
+    w = np.sort(exact.eigenvalues)
+    assert_allclose(w[-1], w[-2], rtol=1e-12)  # those of derivatives across the point
+    assert_allclose(iterative.max_learning_rate, exact.max_learning_rate, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("lam", "ridge"), [(1e-8, 1e-3), (1e-9, 1e-6)])
+def test_a_penalty_below_the_ridge(lam, ridge):
+    arguments = problem("several outputs") | {"lam": lam, "ridge": ridge}
+    iterative, exact = (RobustFlow(**arguments, solver=solver).at(math.inf) for solver in ("iterative", "exact"))
+    assert_allclose(iterative.value, exact.value, atol=1e-5 * np.abs(exact.value).max())
 
 
 def test_spread_over_initialisations():

@@ -173,7 +173,9 @@ def test_rows_that_the_preconditioner_is_exact_on():
     assert rows(memory=1) == 4 * (1 + d)
     assert rows(exact_rows=1) == 1
     assert rows(exact_rows=10**6) == N * (1 + d)
-    assert Preconditioner(gram, root, Iterative(exact_rows=90), ridge=1e3).exact_rows == 0  # the kernel is nothing
+    nothing = Preconditioner(gram, root, Iterative(exact_rows=90), ridge=1e3)  # beside which the kernel is
+    assert nothing.exact_rows == 0
+    assert_allclose(nothing.at(1e3)(np.ones((N * (1 + d), 1))), 1e-3, rtol=0.02)
 
 
 def test_the_preconditioner_asks_a_recomputed_kernel_twice(monkeypatch):
@@ -186,3 +188,12 @@ def test_the_preconditioner_asks_a_recomputed_kernel_twice(monkeypatch):
     one, other = (Preconditioner(gram, root, Iterative()).at(1e-3)(x) for gram in (stored, tight))
     assert_allclose(other, one, atol=1e-9 * np.abs(one).max())
     assert len(calls) == 2  # for the vectors, and for everything else in one pass
+
+
+def test_a_right_hand_side_where_derivatives_were_not_observed():
+    rng = np.random.default_rng(0)
+    gram = jacobian_ntk(MLP(2), points(40, 4)).scaled(np.where(rng.random((40, 4)) < 0.2, 0.0, 0.1))
+    b, ridge = rng.standard_normal((200, 1)), 1e-3
+    x, report = Iterative(1e-10).solve(gram, b, ridge=ridge)
+    assert_allclose(x, np.linalg.solve(gram.dense() + ridge * np.eye(200), b), rtol=1e-6)
+    assert report.products < 20

@@ -71,7 +71,7 @@ class RobustFlow:
         that is another one: the limits lambda -> 0 and t -> infinity do not commute.
     jacobian_targets : (N, d) or (N, K, d); ``None`` is zero. Others are Sobolev training, NaN where a derivative was
         not observed, for all outputs alike: its lambda is then 0.
-    ridge : rho >= 0, absolute, in units of Theta (see :mod:`jacntk_lib.dynamics`).
+    ridge : rho >= 0, absolute, in units of Theta (see :mod:`jacntk_lib.dynamics.flow`).
     solver : a :class:`~jacntk_lib.solve.Exact`, which factorises dense matrices; an
         :class:`~jacntk_lib.solve.Iterative`, which uses products with the kernel alone, in O(N^2 + N d) memory, and
         raises ConvergenceError rather than return what it did not reach: it offers no eigenvalues and no ensemble
@@ -252,8 +252,7 @@ class RobustFlow:
         """
         schedule, X, system = self._flow(t), self._points(X_new), self._system
         self._mean_coefficients(schedule)  # for its errors and warnings
-        U = system.U
-        prior = jacobian_nngp(self.mlp, U)
+        U, prior = system.U, jacobian_nngp(self.mlp, system.U)
         n = prior.shape[0]
         variance = np.empty(len(X))
         for rows in slices(len(X), max(1, _ENTRIES_AT_ONCE // n)):
@@ -264,7 +263,7 @@ class RobustFlow:
             )
             A = system.apply(schedule, theta).reshape(n, -1)
             cross = cross.reshape(A.shape)
-            own = jacobian_nngp(self.mlp, X[rows]).k.diagonal()
+            own = jacobian_nngp(self.mlp, X[rows], memory=1).diagonal()[:: 1 + X.shape[1]]  # of no other pair
             variance[rows] = own + np.einsum("nm,nm->m", A, prior @ A - 2 * cross)
         return self.mlp.kappa * np.sqrt(np.maximum(variance, 0.0))
 
@@ -362,9 +361,10 @@ class RobustFlow:
 
     def _mean_coefficients(self, schedule):
         """Coefficients from the zero function; those of the last schedule are kept, warnings and all."""
-        if self._last is None or self._last[0] != schedule:
-            self._last = schedule, *self._system.coefficients(schedule, self._targets)
-        return self._last[1:]
+        last = self._last  # which another thread may replace
+        if last is None or last[0] != schedule:
+            self._last = last = schedule, *self._system.coefficients(schedule, self._targets)
+        return last[1:]
 
     def _predict(self, schedule, X_new, initial):
         points = self._points(X_new)

@@ -61,7 +61,8 @@ class KrylovSolver:
         """
         n = self._weighted.unknowns
         if n < 3:
-            return float(np.linalg.eigvalsh(self._weighted.multiply(np.eye(n))).max(initial=0.0))
+            inside = float(np.linalg.eigvalsh(self._weighted.multiply(np.eye(n))).max(initial=0.0))
+            return max(inside, float(self._outside[0].max(initial=0.0)))
         start = np.random.default_rng(0).standard_normal(n)
         operator = LinearOperator((n, n), lambda v: self._weighted.multiply(v.reshape(n, 1))[:, 0], dtype=np.float64)
         try:

@@ -163,9 +163,10 @@ class LinearSystem:
 
     def _project(self, R):
         """Coordinates of Lam^{1/2} R in the eigenvectors; the last are kept, because the next time needs them again."""
-        if self._projected is None or not np.array_equal(self._projected[0], R):
-            self._projected = R, self.spectrum.project(R)
-        return self._projected[1]
+        last = self._projected  # which another thread may replace
+        if last is None or not np.array_equal(last[0], R):
+            self._projected = last = R, self.spectrum.project(R)
+        return last[1]
 
     def evaluate(self, X_new, coefficients):
         """``Theta_*U c`` as (M, 1+d, C) for c (P, 1+d, C), in batches of new points and nothing dense.
@@ -202,9 +203,10 @@ class LinearSystem:
 
     def _kernel_to(self, X_new):
         """The kernel between new points and training points; kept, because the next time is often asked at them too."""
-        if self._cross is None or not np.array_equal(self._cross.X, X_new):
-            self._cross = jacobian_ntk(self.mlp, X_new, self.U)
-        return self._cross
+        last = self._cross  # which another thread may replace
+        if last is None or not np.array_equal(last.X, X_new):
+            self._cross = last = jacobian_ntk(self.mlp, X_new, self.U)
+        return last
 
     # ---------------------------------------------------------------- what can be wrong
 

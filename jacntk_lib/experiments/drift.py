@@ -87,9 +87,9 @@ def plot(result, measure="largest_by_pair"):
     figure, axes = plt.subplots(
         2, 2, figsize=(plotting.TEXT_WIDTH, 6.4), sharex=True, sharey="row", layout="constrained"
     )
-    for ax, pair, values in zip(axes.T.flat, range(len(INDEX_PAIRS)), (0, 1, 2, 3), strict=True):
+    for pair, ax in enumerate(axes.T.flat):
         for k, colour in zip(shown, colours, strict=True):
-            samples = [result[measure][0, j, :count, k, values] for j, count in there]
+            samples = [result[measure][0, j, :count, k, pair] for j, count in there]
             _band(ax, widths[[j for j, _ in there]], samples, colour, f"{steps[k]}")
         a, b = INDEX_PAIRS[pair]
         own = {"color": plotting.COLOURS["reference"], "linestyle": "--", "linewidth": 1.2, "label": r"$\Theta$"}

@@ -103,9 +103,10 @@ class LocalPosterior(Posterior):
 
     def _at(self, U):
         """Means and deviations (M, 1+d), kept for who asks for another part of them next."""
-        if self._last is None or not np.array_equal(self._last[0], U):
-            self._last = U.copy(), self._predicted(U)
-        return self._last[1]
+        last = self._last  # which another thread may replace
+        if last is None or not np.array_equal(last[0], U):
+            self._last = last = U.copy(), self._predicted(U)
+        return last[1]
 
     def _predicted(self, U, leave_out=False):
         mlp, L, near = self._covariance.mlp, self._covariance.L, self._nearest(U, leave_out)

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import ConvergenceError
-from ..kernels.scalars import batches, value_products
+from ..kernels.scalars import batches, slices, value_products
 from .likelihood import Factor, likelihood
 
 _NUMBERS_AT_ONCE = 1 << 24  # in the covariances of new points with the observations: bounds the temporaries
@@ -129,8 +129,7 @@ class Posterior:
         return rows.reshape(len(U), -1) if seen.all() else rows[:, seen]
 
     def _pieces(self, M, rows):
-        at_once = max(1, _NUMBERS_AT_ONCE // (rows * self._weights.size))
-        return [slice(start, start + at_once) for start in range(0, M, at_once)]
+        return slices(M, max(1, _NUMBERS_AT_ONCE // (rows * self._weights.size)))
 
     def deviations(self, prior, explained):
         """Standard deviations of what has these variances before, over s^2, of which this much is explained."""

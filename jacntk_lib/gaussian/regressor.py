@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._validation import integer, positive_number
+from .._validation import as_plain, integer, positive_number
 from ..errors import ConvergenceError, SingularGramError
 from ..solve import semidefinite_factor
 from .iterative import IterativePosterior, may_turn, solver_for
@@ -164,9 +164,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         NaN in y or in ``jacobian`` is what was not observed: whole gradients, single derivatives, or the value where
         the gradient is known. O(n^3) for n observed numbers; iteratively O(N^2 d) in each of some hundred products.
         """
-        for name, given in (("X", X), ("y", y)):
-            if np.ma.isMaskedArray(given):
-                raise TypeError(f"{name} is a masked array, whose mask would be lost: remove what is masked")
+        as_plain(X, "X"), as_plain(y, "y")  # scikit-learn would take masked entries and text for numbers
         check_y = {"ensure_2d": False, "ensure_all_finite": "allow-nan", "dtype": np.float64}
         X, y = validate_data(self, X, y, validate_separately=({"dtype": np.float64}, check_y))
         if y.ndim == 2 and y.shape[1] > 1:
@@ -265,7 +263,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         self._check_names()
         if _is_auto(self.amplitude):
             raise NotFittedError("a function from the prior needs amplitude=, a number in units of y: give it, or fit")
-        X = check_array(X, dtype=np.float64)
+        X = check_array(as_plain(X, "X"), dtype=np.float64)
         scale, sigma_b = positive_number(self.scale, "scale"), positive_number(self.sigma_b, "sigma_b")
         family = self._network(np.eye(X.shape[1]) / X.shape[1] ** 0.5, {}, ())
         covariance = family.covariance({"scale": scale, "sigma_b": sigma_b})
@@ -273,6 +271,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
 
     def _new(self, X):
         check_is_fitted(self)
+        as_plain(X, "X")
         return self.units_.inputs(validate_data(self, X, dtype=np.float64, reset=False))
 
     def _solver_for(self, y, jacobian):

@@ -100,7 +100,7 @@ class Placed(Scalars):
         """An array on the devices, divided by rows; padded with rows of zeros to a multiple of their number."""
         missing = -len(x) % len(self.devices)
         if missing:
-            x = np.concatenate([x, np.zeros((missing, *x.shape[1:]))])
+            x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
         with float64():
             return jax.device_put(np.ascontiguousarray(x), self._split)
 

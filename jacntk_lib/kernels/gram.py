@@ -36,7 +36,8 @@ class JacobianGram(LinearOperator):
     d : the input dimension.
     symmetric : whether it was made with ``X2=None``.
     k, k_A, k_B, k_C, k_AB, k_AC, k_BC, k_CC : the scalars, each (N, M).
-    source : ``(mlp, tangent)`` that it was computed from, tangent being True for Theta; None for a scaled one. It is
+    source : ``(mlp, tangent)`` that it was computed from, tangent being True for Theta; None for one that was scaled,
+        rounded or turned. It is
         what a certificate (:mod:`jacntk_lib.spectrum`) computes the entries again from.
 
     Examples
@@ -222,7 +223,7 @@ class JacobianGram(LinearOperator):
         return np.ones((len(self.X), 1 + self.d)) if self._rows is None else self._rows
 
     def rows_of(self, points) -> "JacobianGram":
-        """The rows of some of the points X (a slice) against all of X2: shares memory, computes nothing."""
+        """The rows of some of the points X (a slice) against all of X2: shares memory where scalars are kept."""
         left = None if self._left is None else self._left[points]
         return JacobianGram(self.X[points], self.X2, Stored(self.scalars(points)), left, self._right, scale=self.scale)
 
@@ -243,7 +244,7 @@ class JacobianGram(LinearOperator):
         """The same with scalars in float32, for iterations that correct errors.
 
         Scalars in memory are copied, at half their size; of those recomputed, those that fit are kept from the first
-        product on. Products, vectors and results are float64.
+        product on. Products, vectors and results are float64, but products on devices are float32.
 
         Parameters
         ----------

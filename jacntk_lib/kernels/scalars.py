@@ -3,6 +3,7 @@
 import abc
 import os
 import threading
+from itertools import chain, islice
 
 import numpy as np
 
@@ -127,6 +128,12 @@ class Recomputed(Scalars):
     def _strips_kept(self):
         return self._memory // (8 * BLOCK * _STRIP * np.dtype(self._kept_as).itemsize)
 
+    def _strips(self):
+        """Where those of a product among the points of one set begin, in the order in which they are computed."""
+        for first, second in chain(*rounds(len(self._X))):
+            for rows, block in above(first, second, BLOCK, BLOCK):
+                yield from ((rows.start, cols.start) for cols in parts(block, _STRIP))
+
     def block(self, rows, cols):
         return between(self._mlp, self._X[rows], self._X2[cols], tangent=self._tangent)
 
@@ -142,8 +149,8 @@ class Recomputed(Scalars):
 
     def stored(self):
         raise ValueError(
-            f"the scalars of {len(self._X)} x {len(self._X2)} points do not fit in memory= and are recomputed in "
-            "every product; raise memory to put them on devices"
+            f"the scalars of {len(self._X)} x {len(self._X2)} points do not fit in memory= as whole matrices; raise "
+            "memory to put them on devices"
         )
 
     def single(self, memory):
@@ -155,6 +162,7 @@ class Recomputed(Scalars):
         lengths = _squares(mine), _squares(others)
         vectors = Vectors.of(Y, v0, V)
         side, tile = on_tiles(self._mlp, np.concatenate(lengths), tangent=self._tangent)
+        keepable = set(islice(self._strips(), self._strips_kept)) if mine is others else ()
         scratch = threading.local()
         out[:] = 0.0
 
@@ -173,7 +181,7 @@ class Recomputed(Scalars):
             key = rows.start, cols.start
             if (jet := self._kept.get(key)) is None:
                 jet = computed(rows, cols)
-                if len(self._kept) >= self._strips_kept:
+                if key not in keepable:
                     return jet
                 jet = self._kept[key] = in_single(jet) if self._kept_as == np.float32 else Jet(*map(np.copy, jet))
             return in_double(jet)

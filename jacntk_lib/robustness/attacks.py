@@ -290,15 +290,17 @@ def _as_function(model):
 
 def _through_pipeline(transform, function, Z):
     """Value and Jacobian behind an affine map, whose matrix is what it makes of unit steps."""
-    mapped = np.asarray(transform.transform(np.concatenate([Z, Z[:1] + np.eye(Z.shape[1])])), dtype=np.float64)
-    mapped, stepped = mapped[: len(Z)], mapped[len(Z) :]
+    d = Z.shape[1]
+    probes = np.concatenate([Z, Z[:1] + np.arange(2, d + 2)])  # the last, so that one point alone is a test, too
+    mapped = np.asarray(transform.transform(np.concatenate([probes, Z[:1] + np.eye(d)])), dtype=np.float64)
+    mapped, stepped = mapped[:-d], mapped[-d:]
     matrix = stepped - mapped[:1]
-    if not np.allclose(mapped, mapped[:1] + (Z - Z[:1]) @ matrix, rtol=1e-6, atol=1e-6 * np.abs(stepped).max()):
+    if not np.allclose(mapped, mapped[:1] + (probes - Z[:1]) @ matrix, rtol=1e-6, atol=1e-6 * np.abs(stepped).max()):
         raise ValueError(
             f"{transform!r} is not affine, so that the Jacobian behind it is not known: pass a callable from points "
             "(M, d) to rows (M, 1+d) that has its derivatives"
         )
-    value, jacobian = function(mapped)
+    value, jacobian = function(mapped[:-1])
     return value, jacobian @ matrix.T
 
 

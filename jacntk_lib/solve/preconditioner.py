@@ -34,7 +34,6 @@ from ..kernels.scalars import slices
 from ..kernels.schedule import Divided
 from .progress import tell
 
-VALUE = 3
 _LANDMARKS = 3000  # of the Nystroem approximation
 _ALL = 6000  # points, of whom all vectors are found where that leaves more than the ridge
 _VALUES = 0.1  # of k_C's trace: the part of the values in T
@@ -83,7 +82,8 @@ class Preconditioner:
             X = X @ axes
         e, U, value = _vectors(gram, by_value, by_point, by_column.max(), ridge)
         extent = np.insert(np.linalg.norm(X, axis=0) / np.sqrt(N), 0, value)
-        score = np.where(e[:, None] > ridge, np.outer(e, extent), 0.0)
+        score = np.outer(e, extent)
+        score[np.outer(e, np.insert(np.ones(d), 0, max(value, 1.0))) <= ridge] = 0.0
         counts = _leading(score, rows)
         self._exact = _Rows(counts, axes)
         # rounding of single precision is nothing beside such a ridge
@@ -115,13 +115,13 @@ class Preconditioner:
             out = whole(x)
             there = scipy.linalg.cho_solve(factor, out[missing], check_finite=False)
             out -= whole(_spread(there, missing, n))
-            out[missing] = 0.0
+            out[missing] = x[missing] / ridge if ridge > 0 else 0.0  # the matrix is zero there
             return out
 
         return apply
 
     def _on_all_rows(self, ridge):
-        P, d, size = len(self._along), self._along.shape[1] - 1, float(self._diagonal.max())
+        P, d, size = len(self._along), self._along.shape[1] - 1, float(self._diagonal.max(initial=0.0))
         # without ridge the matrix may be singular; this is no part of the solution, only of the way to it
         ridge, asked = max(ridge, 1e-13 * self.exact_rows * size), ridge
         try:
@@ -275,7 +275,7 @@ def _vectors(gram, by_value, by_point, largest, ridge, all_up_to=None):
     half = scipy.linalg.solve_triangular(factor, columns.T, lower=True, overwrite_b=True, check_finite=False)
     e, V = scipy.linalg.eigh(half @ half.T, driver="evd", overwrite_a=True, check_finite=False)
     e, V = e[::-1], V[:, ::-1]
-    count = max(1, np.count_nonzero(e[: int(_KEPT * _LANDMARKS)] > max(ridge, 1e-10 * e[0])))
+    count = max(1, np.count_nonzero(e[: int(_KEPT * _LANDMARKS)] > max(ridge / max(value, 1.0), 1e-10 * e[0])))
     if count == int(_KEPT * _LANDMARKS) and N <= _ALL:  # what is left out matters, and all can be had
         del columns, half
         return _vectors(gram, by_value, by_point, largest, ridge, all_up_to=N)

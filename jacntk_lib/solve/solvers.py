@@ -56,7 +56,7 @@ class Iterative:
         take about the time of ten products and fit in ``memory``.
     memory : bytes that the kernel scalars among the training points may take, as in :func:`jacntk_lib.jacobian_ntk`
         (every product recomputes those that do not fit), and bytes that the preconditioner's exact part may take. Two
-        or three matrices of N rows and min(N, 3000) columns come on top.
+        or three matrices of N rows and min(N, 3000) columns, at most 6000 where these leave too much, come on top.
     devices : where products among the training points run, as in :meth:`jacntk_lib.JacobianGram.on`: "gpu", or some of
         ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
     single : kernel scalars kept in single precision, half as large, for most products. It pays where they fit in

@@ -164,8 +164,8 @@ def _source(G):
     _check_symmetric(G)
     if G.source is None:
         raise ValueError(
-            "this Gram matrix is scaled: certify the unscaled one, which is positive definite "
-            "exactly if the scaled one is, for every lambda > 0"
+            "this Gram matrix was scaled, rounded or turned: certify the one that jacobian_ntk or jacobian_nngp made, "
+            "which is positive definite exactly if the scaled one is, for every lambda > 0"
         )
     mlp = G.source[0]
     if mlp.phi.name not in enclosures.CLOSED_FORMS or not mlp.phi.has_closed_form:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from .. import finite
 from .._validation import as_array, integer, positive_number
 from ..errors import ConvergenceError
+from ..networks import full_precision
 from .objective import RobustObjective, Sweep, chunks, refuse_unstable
 
 
@@ -148,7 +149,8 @@ class _Recorder:
         net = self._net
         row = {"steps": step, "loss": loss, **_split(outputs, "")}
         if self._X_test is not None:
-            parts = [Sweep(net, self._X_test[part]).outputs for part in chunks(net, self._X_test, self._memory)]
+            with full_precision(net.device):
+                parts = [Sweep(net, self._X_test[part]).outputs for part in chunks(net, self._X_test, self._memory)]
             row |= _split(torch.cat(parts), "test_")
         if self._reference is not None:
             gap = finite.jacobian_ntk(net, self._X, memory=self._memory).double().sub_(self._reference)

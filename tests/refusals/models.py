@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from jacntk_lib import MLP, JacobianGaussianProcessRegressor, JacobianKernelRegressor, RobustFlow
+from jacntk_lib import (
+    MLP,
+    JacobianGaussianProcessRegressor,
+    JacobianKernelClassifier,
+    JacobianKernelRegressor,
+    RobustFlow,
+)
 from jacntk_lib.solve import Exact, Iterative
 
 from .common import INF, MASKED, NAN, TABLE, C, S, T, V, X, Y, fit, flow, quadrature, slope
@@ -19,6 +25,10 @@ def twice(y):
 
 def process(X=X, y=Y, jacobian=None, **parameters):
     return JacobianGaussianProcessRegressor(**{"optimizer": None, **parameters}).fit(X, y, jacobian=jacobian)
+
+
+def classes(X=X, y=("a", "b", "a")):
+    return JacobianKernelClassifier().fit(X, y)
 
 
 LIST = {
@@ -137,6 +147,15 @@ LIST = {
         (lambda: fit().predict(X[:, :2]), V, "X has 2 features, but .* is expecting 3"),
         (lambda: JacobianKernelRegressor().predict(X), V, "is not fitted yet. Call 'fit'"),
     ],
+    "classification": [
+        (lambda: classes(MASKED), V, "X has 3 masked entries"),
+        (lambda: classes(X.astype(str)), T, "X has dtype <U32 and holds text: real numbers"),
+        (lambda: classes(y=np.ma.array([0, 1, 1], mask=[False, True, False])), V, "y has 1 masked entries"),
+        (lambda: classes(y=["a", "a", "a"]), V, "y has one class, 'a': two or more are needed"),
+        (lambda: classes().predict(MASKED), V, "X has 3 masked entries"),
+        (lambda: classes().predict(X.astype(str)), T, "X has dtype <U32 and holds text: real numbers"),
+        (lambda: JacobianKernelClassifier().predict(X), V, "is not fitted yet. Call 'fit'"),
+    ],
     "gaussian": [
         (lambda: process(kernel="rbf"), V, "kernel must be 'nngp' or 'ntk', got 'rbf'"),
         (lambda: process(depth=0), V, "depth must be at least 1, got 0"),
@@ -157,7 +176,12 @@ LIST = {
         (lambda: process(y=X), V, r"y has shape \(3, 3\), but a model is of one output: give .* jacobian=J\[:, k\]"),
         (lambda: process(jacobian=X[:2]), V, r"jacobian has shape \(2, 3\), but X needs \(3, 3\)"),
         (lambda: process(jacobian=np.ma.masked_array(X, X > 0)), T, "jacobian is a masked array: give NaN"),
-        (lambda: process(X=np.ma.masked_array(X, X > 0)), T, "X is a masked array, .* remove what is masked"),
+        (lambda: process(X=MASKED), V, "X has 3 masked entries"),
+        (lambda: process(y=np.ma.array(Y, mask=Y < 0)), V, "y has 1 masked entries"),
+        (lambda: process(X=X.astype(str)), T, "X has dtype <U32 and holds text: real numbers"),
+        (lambda: process().predict(MASKED), V, "X has 3 masked entries"),
+        (lambda: process().predict(X.astype(str)), T, "X has dtype <U32 and holds text: real numbers"),
+        (lambda: JacobianGaussianProcessRegressor(amplitude=1.0).sample_y(MASKED), V, "X has 3 masked entries"),
         (
             lambda: process(pd.DataFrame(X, columns=[*"abc"]), jacobian=pd.DataFrame(X, columns=[*"acb"])),
             V,
