@@ -66,6 +66,7 @@ def compiled(objective):
         objective.descend(RATE)
         return loss
 
+    torch.compiler.config.force_disable_caches = True  # or the first step would be what an earlier run left on disk
     program = torch.compile(sweeps)
 
     def step():

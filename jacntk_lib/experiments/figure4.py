@@ -84,7 +84,7 @@ class Config:
 
 def _demo(config):
     """A few rows and two lambdas: seconds, to see what the figure is."""
-    return replace(config, lams=tuple(lam for lam in config.lams if lam in (0.0, 0.01, 1.0)), shares=(0.85,), splits=2)
+    return replace(config, lams=tuple(lam for lam in config.lams if lam in (0.0, 0.01, 1.0)), shares=(0.9,), splits=2)
 
 
 def _presets(**choices):
