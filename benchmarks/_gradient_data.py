@@ -28,8 +28,8 @@ TEST = 2000
 
 
 def seeds(points):
-    """From 500 points on three, before that five."""
-    return SEEDS[:3] if points >= 500 else SEEDS
+    """Five; three beyond 2000 points."""
+    return SEEDS[:3] if points > 2000 else SEEDS
 
 
 def tables():
