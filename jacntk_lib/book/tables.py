@@ -4,7 +4,7 @@ import re
 
 __all__ = ["table"]
 
-_NUMBER = re.compile(r"(?!.*[a-z]{3,} [a-z]{3})\[?[+\N{MINUS SIGN}-]?\d.{0,20}")  # a number or an interval, with a unit
+_NUMBER = re.compile(r"(?!.*[a-z]{3,} [a-z]{3})\[?[+\N{MINUS SIGN}-]?\d.{0,22}")  # a number or an interval, with a unit
 _NO_NUMBER = re.compile("[a-z]{1,8}|")  # "never", "none", or nothing
 
 
