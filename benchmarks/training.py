@@ -2,8 +2,8 @@
 
     python benchmarks/training.py [--device cuda] [--width 2048] [--narrow 64] [--rounds 5]
 
-Depth 3, 244 points in R^11, float32: the size of the constancy experiment. Also at a small width, where a step is mostly
-the starting of its calls: on the CPU beside the same step by torch.compile if there is a C++ compiler.
+Depth 3, 244 points in R^11, float32: the size of the constancy experiment. Also at a small width, where a step is
+mostly the starting of its calls: on the CPU beside the same step by torch.compile if there is a C++ compiler.
 """
 
 import argparse
