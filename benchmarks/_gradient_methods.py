@@ -3,10 +3,10 @@
     python _gradient_methods.py JOBS.json [--go-on]
 
 JOBS.json is a list of {"method", "setting", "data", "output", "limit"}: a name of METHODS, the number of a setting, a
-.npz file of ``_gradient_data.py``, the .json file to write to, processor seconds. Written is {"error", "seconds",
-"coverage", "worst"}: root mean square error over the standard deviation of the test values, processor seconds of the
-fit, the share of test values within 1.96 standard deviations of the prediction (null without such), and the share of
-the squared error that the worst test input has; or {"ended"}: why not.
+.npz file of ``_gradient_data.py``, the .json file to write to, processor seconds. Written is {"error", "median",
+"seconds", "coverage", "worst"}: root mean square error and median absolute error over the standard deviation of the
+test values, processor seconds of the fit, the share of test values within 1.96 standard deviations of the prediction
+(null without such), and the share of the squared error that the worst test input has; or {"ended"}: why not.
 Unless ``--go-on``, the jobs after one that has ended so are not tried.
 """
 
@@ -194,6 +194,7 @@ def measured(fit, data, limit):
     coverage = None if std is None else float(np.mean(np.abs(mean - y) <= 1.96 * std))
     return {
         "error": float(np.sqrt(np.mean(squares)) / y.std()),
+        "median": float(np.sqrt(np.median(squares)) / y.std()),
         "seconds": seconds,
         "coverage": coverage,
         "worst": float(squares.max() / squares.sum()),

@@ -3,6 +3,8 @@
 import html
 import math
 
+from .tables import typeset
+
 
 class CheckFailed(AssertionError):
     """A chapter's claim did not hold on this machine."""
@@ -68,7 +70,7 @@ def verdict(key, words, detail=""):
     from IPython.display import HTML
     from myst_nb import glue
 
-    shown = f'<span class="claim-verdict">{html.escape(words)}</span>'
+    shown = f'<span class="claim-verdict">{html.escape(typeset(words))}</span>'
     if detail:
-        shown += f", {html.escape(detail)}"
+        shown += f", {html.escape(typeset(detail))}"
     glue(key, HTML(shown), display=False)

@@ -5,7 +5,7 @@ import re
 __all__ = ["table"]
 
 _NUMBER = re.compile(r"(?!.*[a-z]{3,} [a-z]{3})\[?[+\N{MINUS SIGN}-]?\d.{0,22}")  # a number or an interval, with a unit
-_NO_NUMBER = re.compile("[a-z]{1,8}|")  # "never", "none", or nothing
+_NO_NUMBER = re.compile(r"[a-z]{1,8}|over \d+ s|")  # "never", "none", over a limit, or nothing
 
 
 def table(caption, heads, rows):
@@ -36,7 +36,7 @@ def table(caption, heads, rows):
     """
     from IPython.display import HTML  # only the book needs it
 
-    caption, heads, rows = _curly(caption), list(map(_curly, heads)), [list(map(_curly, row)) for row in rows]
+    caption, heads, rows = typeset(caption), list(map(typeset, heads)), [list(map(typeset, row)) for row in rows]
     for row in rows:
         if len(row) != len(heads):
             raise ValueError(
@@ -56,13 +56,16 @@ def table(caption, heads, rows):
     )
 
 
-def _curly(text):
-    """With apostrophes as the book's text has them.
+def typeset(text):
+    """With apostrophes as the book's text has them, and no equation broken.
 
-    >>> _curly("the network's own")
+    >>> typeset("the network's own")
     'the network’s own'
+    >>> typeset("lambda = 1").encode("ascii", "replace")
+    b'lambda?=?1'
     """
-    return re.sub(r"(?<=[a-z])'(?=[a-z])", "’", str(text))
+    text = re.sub(r"(?<=[a-z])'(?=[a-z])", "’", str(text))
+    return re.sub(r"(?<=\S) = (?=\S)", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}", text)
 
 
 def _of_numbers(column):
