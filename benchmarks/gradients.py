@@ -125,6 +125,13 @@ class Cells:
         return None
 
 
+def all_records(cells, stored):
+    """Those of the cells, and stored ones of fits that the cells lack."""
+    stored = {(one["method"], one["problem"], one["points"]): one for one in stored}
+    wanted = [(method, problem, size) for problem, sizes in SIZES.items() for size in sizes for method in METHODS]
+    return list(filter(None, (cells.record(*one) or stored.get(one) for one in wanted)))
+
+
 def far_from_neighbours(data):
     """The held-out airfoil of whose drag its neighbours tell least, whatever a method makes of them.
 
@@ -170,12 +177,7 @@ def main():
         for method in chosen.only:
             for problem in chosen.problems:
                 cells.fit_all(method, problem, chosen.largest)
-    stored = {}
-    if chosen.out.exists():
-        records = json.loads(chosen.out.read_text())["records"]
-        stored = {(one["method"], one["problem"], one["points"]): one for one in records}
-    wanted = [(m, problem, n) for problem, sizes in SIZES.items() for n in sizes for m in METHODS]
-    records = list(filter(None, (cells.record(*one) or stored.get(one) for one in wanted)))
+    records = all_records(cells, json.loads(chosen.out.read_text())["records"] if chosen.out.exists() else [])
     apart = {"neighbours": NEIGHBOURS, **far_from_neighbours(chosen.cells / "data")}
     store(chosen.out, records=records, apart=apart, limit=chosen.limit, peers=[*PEERS, *GPYTORCH])
     print("\n\n".join(gradient_tables(records)))

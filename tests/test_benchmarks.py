@@ -131,7 +131,19 @@ def test_a_setting_is_chosen_once_all_have_been_tried(script, tmp_path):
     assert cells.best_setting("KRG", "Branin") == 0
 
 
-def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path):
+def test_the_point_of_which_its_neighbours_tell_nothing_is_found(script, tmp_path):
+    X = np.random.default_rng(0).uniform(size=(200, 2))
+    y, J = np.sin(X @ [1.0, 2.0]), np.cos(X @ [1.0, 2.0])[:, None] * [1.0, 2.0] + 1e-3 * X
+    y[7] += 0.5
+    np.savez(tmp_path / "airfoil.npz", X=X, y=y, J=J)
+    np.savez(tmp_path / "airfoil-1000-0.npz", X_test=X[:20], y_test=y[:20])
+    found = script("gradients").far_from_neighbours(tmp_path)
+    assert found["row"] == 7
+    assert found["miss"] == pytest.approx(0.5 / y[:20].std(), rel=0.02)
+    assert found["others"] < 0.02 * found["miss"]
+
+
+def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path, monkeypatch):
     gradients = script("gradients")
     cells = gradients.Cells(tmp_path, None, 1.0)
     tuned = cells.data("airfoil", gradients.TUNED_AT["airfoil"], gradients.TUNING)
@@ -148,6 +160,10 @@ def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path):
     assert third["ended"] == "not tried: over 1 s at 100"
     cells.path("ours", 0, "airfoil", 50, 3).unlink()
     assert cells.record("ours", "airfoil", 50) is None  # interrupted
+    monkeypatch.setattr(gradients, "SIZES", {"airfoil": (50, 100)})
+    before = [first | {"error": [0.4] * 5}, second | {"ended": "over 9 s"}]
+    found = {one["points"]: one for one in gradients.all_records(cells, before)}
+    assert (found[50], found[100]) == (before[0], second)  # what was stored stays until it is measured anew
     assert (first["numbers"], second["numbers"]) == (50 * 17, 100 * 17)
     errors, *_ = script("report").gradient_tables([first, second, third])[1::2]
     shown = [row.split(" | ")[1:] for row in errors.splitlines()[2:]]
