@@ -133,7 +133,7 @@ def all_records(cells, stored):
 
 
 def far_from_neighbours(data):
-    """The held-out airfoil of whose drag its neighbours tell least, whatever a method makes of them.
+    """The held-out airfoil of whose drag the gradients of its neighbours tell least.
 
     From each of its nearest neighbours in the *whole* table, nearest in the metric of the gradients' covariance, the
     trapezoidal rule with the gradients at both ends gives its value. ``miss`` is the smallest of these errors, over

@@ -162,12 +162,12 @@ class Film:
         low, high = self.y_limits
         lines = [
             f'<path d="M{_LEFT} {self._y(v)}H{_RIGHT}" stroke="#ddd"/>'
-            f'<text x="{_LEFT - 8}" y="{self._y(v) + 6}" text-anchor="end">{escape(text)}</text>'
+            f'<text x="{_LEFT - 8}" y="{self._y(v) + 6}" text-anchor="end">{_tick(text)}</text>'
             for v, text in self.y_ticks.items()
             if low <= v <= high
         ]
         lines += [
-            f'<text x="{self._x(v)}" y="{_BOTTOM + 28}" text-anchor="middle">{escape(text)}</text>'
+            f'<text x="{self._x(v)}" y="{_BOTTOM + 28}" text-anchor="middle">{_tick(text)}</text>'
             for v, text in self.x_ticks.items()
         ]
         middle = (_TOP + _BOTTOM) // 2
@@ -176,6 +176,10 @@ class Film:
             + f'<text x="{(_LEFT + _RIGHT) // 2}" y="{_BOTTOM + 60}" text-anchor="middle">{escape(self.x_label)}</text>'
             + f'<text transform="translate(20 {middle}) rotate(-90)" text-anchor="middle">{escape(self.y_label)}</text>'
         )
+
+
+def _tick(text):
+    return escape(text.replace("-", "\N{MINUS SIGN}"))
 
 
 def _path(x, heights):
