@@ -126,10 +126,12 @@ class Cells:
 
 
 def all_records(cells, stored):
-    """Those of the cells, and stored ones of fits that the cells lack."""
-    stored = {(one["method"], one["problem"], one["points"]): one for one in stored}
+    """Those of the cells, and stored ones of fits that the cells lack, with the processor on which they were made."""
+    if stored is not None:
+        processor = {"processor": stored["machine"]["processor"]}
+        stored = {(one["method"], one["problem"], one["points"]): processor | one for one in stored["records"]}
     wanted = [(method, problem, size) for problem, sizes in SIZES.items() for size in sizes for method in METHODS]
-    return list(filter(None, (cells.record(*one) or stored.get(one) for one in wanted)))
+    return list(filter(None, (cells.record(*one) or (stored or {}).get(one) for one in wanted)))
 
 
 def far_from_neighbours(data):
@@ -177,7 +179,7 @@ def main():
         for method in chosen.only:
             for problem in chosen.problems:
                 cells.fit_all(method, problem, chosen.largest)
-    records = all_records(cells, json.loads(chosen.out.read_text())["records"] if chosen.out.exists() else [])
+    records = all_records(cells, json.loads(chosen.out.read_text()) if chosen.out.exists() else None)
     apart = {"neighbours": NEIGHBOURS, **far_from_neighbours(chosen.cells / "data")}
     store(chosen.out, records=records, apart=apart, limit=chosen.limit, peers=[*PEERS, *GPYTORCH])
     print("\n\n".join(gradient_tables(records)))

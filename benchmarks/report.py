@@ -127,12 +127,26 @@ def gradient_tables(records):
     return parts
 
 
+def elsewhere(gradients):
+    """processor -> what was measured on it, in words, of those other than that of the last run."""
+    here, found = gradients["machine"]["processor"], {}
+    for one in gradients["records"]:
+        if one.get("processor", here) != here:
+            fits = found.setdefault(one["processor"], {})
+            fits.setdefault(one["method"], []).append(f"{one['problem']} {one['points']}")
+    return {
+        processor: "; ".join(f"{method} ({', '.join(where)})" for method, where in fits.items())
+        for processor, fits in found.items()
+    }
+
+
 def gradients_text(gradients):
     """The tables of gradients.py with the settings that were chosen."""
     return [
         "## Surrogates that are given gradients",
         f"{where(gradients['machine'])} Peers: {', '.join(gradients['peers'])}. A fit over {gradients['limit']:g} "
         "processor seconds was given up.",
+        *(f"On another processor, {name}: {what}." for name, what in elsewhere(gradients).items()),
         *gradient_tables(gradients["records"]),
     ]
 

@@ -5,7 +5,7 @@ import re
 __all__ = ["table"]
 
 _NUMBER = re.compile(r"(?!.*[a-z]{3,} [a-z]{3})\[?[+\N{MINUS SIGN}-]?\d.{0,22}")  # a number or an interval, with a unit
-_NO_NUMBER = re.compile(r"[a-z]{1,8}|over \d+ s|")  # "never", "none", over a limit, or nothing
+_NO_NUMBER = re.compile(r"[a-z]{1,8}|over\s\d+\ss|")  # "never", "none", over a limit, or nothing
 
 
 def table(caption, heads, rows):
@@ -72,8 +72,8 @@ def _of_numbers(column):
     """
     >>> _of_numbers(["never", "12 s", ""]), _of_numbers(["never", "none"]), _of_numbers(["12 s when all is quiet", "3"])
     (True, False, False)
-    >>> _of_numbers(["2 general points", "3"])
-    False
+    >>> _of_numbers(["2 general points", "3"]), _of_numbers(["over 200 s", "3 s"])
+    (False, True)
     """
     others = [cell for cell in column if not _NUMBER.fullmatch(cell)]
     return len(others) < len(column) and all(map(_NO_NUMBER.fullmatch, others))
