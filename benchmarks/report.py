@@ -131,7 +131,7 @@ def elsewhere(gradients):
     """processor -> what was measured on it, in words, of those other than that of the last run."""
     here, found = gradients["machine"]["processor"], {}
     for one in gradients["records"]:
-        if one.get("processor", here) != here:
+        if "seconds" in one and one.get("processor", here) != here:
             fits = found.setdefault(one["processor"], {})
             fits.setdefault(one["method"], []).append(f"{one['problem']} {one['points']}")
     return {
