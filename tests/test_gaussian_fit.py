@@ -93,8 +93,8 @@ def test_auto_takes_the_metric_of_smallest_leave_one_out_error(monkeypatch):
     assert auto.metric_ == min(errors, key=errors.get) != "standard"
     assert_allclose(auto.predict(X), fits[auto.metric_].predict(X))
     assert JacobianGaussianProcessRegressor().fit(X, y).metric_ in ("standard", "likelihood")
-    monkeypatch.setattr(search, "SEARCH_UNKNOWNS", 30)
-    monkeypatch.setattr(search, "CHOICE_UNKNOWNS", 45)
+    monkeypatch.setattr(search, "SEARCH_UNKNOWNS", (30, 30))
+    monkeypatch.setattr(search, "CHOICE_UNKNOWNS", (45, 45))
     some = JacobianGaussianProcessRegressor().fit(X, y, jacobian=J)
     assert not np.allclose(some.theta_[:3], auto.theta_[:3], rtol=1e-6)
     assert np.abs(some.predict(X) - y).max() < 0.1

@@ -48,7 +48,7 @@ class LocalPosterior(Posterior):
     """
 
     def __init__(self, observations, covariance, values, neighbours, random):
-        super().__init__(sample_of(observations, CHOICE_UNKNOWNS, random), covariance, values)
+        super().__init__(sample_of(observations, CHOICE_UNKNOWNS[0], random), covariance, values)
         self._covariance, self._U = covariance, observations.U
         columns = slice(observations.seen.shape[1])  # 1+d, or 1 without any gradient
         self._T, self._D = observations.T[:, columns], observations.noise(values)[:, columns]

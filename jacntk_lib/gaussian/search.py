@@ -12,8 +12,8 @@ from .likelihood import Family, Observations, likelihood
 from .metrics import linear_map
 from .posterior import Posterior
 
-SEARCH_UNKNOWNS = 600  # observed values and derivatives of the points on which likelihoods are maximised
-CHOICE_UNKNOWNS = 2000  # and of those on which metrics are compared
+SEARCH_UNKNOWNS = 600, 1200  # likelihoods are maximised on a sixth of what was observed, but no less and no more
+CHOICE_UNKNOWNS = 2000, 4000  # and metrics compared on a half; both on the least for an iteration, which takes long
 CLEAR_LEAD = 0.5  # of a log likelihood over another per observed number, beyond which only the better is refined
 NOISE_BOUNDS = 1e-12, 1.0  # of fitted noise: variances over the squared amplitude
 SOME_NOISE = 1e-6  # where they start, and the least in a second attempt
@@ -53,7 +53,7 @@ class Search:
     restarts: int
     random: np.random.RandomState
     sines: bool = False  # whether a layer of sines is tried, too
-    any_noise: bool = True  # whether derivatives along directions may have noise that differs among columns
+    dense: bool = True  # whether the solve will be: derivatives along directions may have noise that differs by column
     turning: bool = True  # whether metrics are allowed whose directions are no columns
 
     def noisy(self):
@@ -64,6 +64,11 @@ class Search:
         if all(self.bounds[name] == box for name, box in bounds.items()):
             return None
         return replace(self, bounds=self.bounds | bounds)
+
+    def sample(self, observations, share, least, most):
+        """Random points with about this share of what was observed, within these bounds."""
+        unknowns = np.clip(share * observations.seen.sum(), least, most if self.dense else least)
+        return sample_of(observations, unknowns, self.random)
 
     def likely(self, family, observations):
         """The family started at its hyperparameters of largest likelihood, and that likelihood."""
@@ -117,12 +122,12 @@ def chosen(search, metric, observations):
     ------
     ValueError : the observed gradients do not determine the metric, or its scales are fixed.
     """
-    few = sample_of(observations, SEARCH_UNKNOWNS, search.random)
+    few = search.sample(observations, 1 / 6, *SEARCH_UNKNOWNS)
     fitted = {}
     for attempt in (search, search.noisy()):
         if attempt is not None:
             fitted |= {(name, attempt): family for name, family in _fits(attempt, metric, observations, few).items()}
-    judges = sample_of(observations, CHOICE_UNKNOWNS, search.random)
+    judges = search.sample(observations, 1 / 2, *CHOICE_UNKNOWNS)
     best = _best(fitted, judges)
     if "noise_gradient" in search.family.free and observations.U.shape[1] > 1:
         fitted = {best: fitted[best]} | _refined(search, fitted, best, few, judges)
@@ -144,7 +149,7 @@ def _refined(search, fitted, best, few, judges):
         return {(*key, noise, family.activation): search.likely(family, few)[0]}
 
     found = {}
-    if search.any_noise or not best[0].endswith("-full"):
+    if search.dense or not best[0].endswith("-full"):
         found |= likely(best, fitted[best], fitted[best].start["noise_gradient"])
     by_column = {key: family for key, family in fitted.items() if key[0] == "likelihood"}
     if by_column:
