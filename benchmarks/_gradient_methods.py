@@ -4,9 +4,10 @@
 
 JOBS.json is a list of {"method", "setting", "data", "output", "limit"}: a name of METHODS, the number of a setting, a
 .npz file of ``_gradient_data.py``, the .json file to write to, processor seconds. Written is {"error", "median",
-"seconds", "coverage", "worst"}: root mean square error and median absolute error over the standard deviation of the
-test values, processor seconds of the fit, the share of test values within 1.96 standard deviations of the prediction
-(null without such), and the share of the squared error that the worst test input has; or {"ended"}: why not.
+"seconds", "coverage", "worst", "misses"}: root mean square error and median absolute error over the standard deviation
+of the test values, processor seconds of the fit, the share of test values within 1.96 standard deviations of the
+prediction (null without such), the share of the squared error that the worst test input has, and all errors over that
+standard deviation; or {"ended"}: why not.
 Unless ``--go-on``, the jobs after one that has ended so are not tried.
 """
 
@@ -198,6 +199,7 @@ def measured(fit, data, limit):
         "seconds": seconds,
         "coverage": coverage,
         "worst": float(squares.max() / squares.sum()),
+        "misses": [float(f"{miss:.4g}") for miss in (mean - y) / y.std()],
     }
 
 

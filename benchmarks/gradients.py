@@ -101,8 +101,11 @@ class Cells:
             if any("ended" in one for one in done):
                 break
 
-    def record(self, method, problem, points):
-        """What is stored of one method, problem and size; ``None`` where nothing is known."""
+    def record(self, method, problem, points, watched):
+        """What is stored of one method, problem and size; ``None`` where nothing is known.
+
+        ``watched`` has the number of a test input by problem, whose errors are stored, too.
+        """
         setting = self.best_setting(method, problem)
         if setting is None:
             return None
@@ -118,20 +121,20 @@ class Cells:
                 if not all(found):
                     return None  # interrupted
                 names = ("error", "median", "seconds", "coverage", "worst")
-                return {
-                    **own,
-                    **{name: [one[name] for one in found] for name in names if all(name in one for one in found)},
-                }
+                kept = {name: [one[name] for one in found] for name in names if all(name in one for one in found)}
+                if problem in watched and all("misses" in one for one in found):
+                    kept["watched"] = [one["misses"][watched[problem]] for one in found]
+                return own | kept
         return None
 
 
-def all_records(cells, stored):
+def all_records(cells, stored, watched):
     """Those of the cells, and stored ones of fits that the cells lack, with the processor on which they were made."""
     if stored is not None:
         processor = {"processor": stored["machine"]["processor"]}
         stored = {(one["method"], one["problem"], one["points"]): processor | one for one in stored["records"]}
     wanted = [(method, problem, size) for problem, sizes in SIZES.items() for size in sizes for method in METHODS]
-    return list(filter(None, (cells.record(*one) or (stored or {}).get(one) for one in wanted)))
+    return list(filter(None, (cells.record(*one, watched) or (stored or {}).get(one) for one in wanted)))
 
 
 def far_from_neighbours(data):
@@ -139,7 +142,8 @@ def far_from_neighbours(data):
 
     From each of its nearest neighbours in the *whole* table, nearest in the metric of the gradients' covariance, the
     trapezoidal rule with the gradients at both ends gives its value. ``miss`` is the smallest of these errors, over
-    the spread of the held-out values, ``others`` the largest miss of another held-out airfoil.
+    the spread of the held-out values, ``others`` the largest miss of another held-out airfoil, ``at`` its number among
+    them, and ``held_out`` how many these are.
     """
     X, y, J = (np.load(data / "airfoil.npz")[name] for name in "XyJ")
     held_out = np.load(data / "airfoil-1000-0.npz")
@@ -150,7 +154,10 @@ def far_from_neighbours(data):
     values = y[near] + np.einsum("nkd,nkd->nk", J[near] + J[at][:, None], step) / 2
     miss = np.abs(values - y[at][:, None]).min(axis=1) / held_out["y_test"].std()
     last, first = np.argsort(miss)[-2:]
-    return {"row": int(at[first]), "miss": float(miss[first]), "others": float(miss[last])}
+    return {
+        **{"row": int(at[first]), "at": int(first), "held_out": len(miss)},
+        **{"miss": float(miss[first]), "others": float(miss[last])},
+    }
 
 
 def shown(fits):
@@ -179,8 +186,9 @@ def main():
         for method in chosen.only:
             for problem in chosen.problems:
                 cells.fit_all(method, problem, chosen.largest)
-    records = all_records(cells, json.loads(chosen.out.read_text()) if chosen.out.exists() else None)
     apart = {"neighbours": NEIGHBOURS, **far_from_neighbours(chosen.cells / "data")}
+    stored = json.loads(chosen.out.read_text()) if chosen.out.exists() else None
+    records = all_records(cells, stored, {"airfoil": apart["at"]})
     store(chosen.out, records=records, apart=apart, limit=chosen.limit, peers=[*PEERS, *GPYTORCH])
     print("\n\n".join(gradient_tables(records)))
 

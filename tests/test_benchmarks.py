@@ -108,6 +108,7 @@ def test_a_fit_is_measured_given_up_or_missing(script):
     one = methods.measured(off_by_one, data, 10)
     assert one["error"] == pytest.approx(np.sqrt(1 / 3) / y.std(), rel=1e-12)
     assert one["coverage"] == pytest.approx(2 / 3, rel=1e-12)
+    assert np.square(one["misses"]).mean() ** 0.5 == pytest.approx(one["error"], rel=1e-3)
     assert methods.measured(endless, data, 0.05) == {"ended": "over 0.05 s"}
     assert methods.measured(absent, data, 10) == {"ended": "not installed (no_such_package)"}
 
@@ -138,7 +139,8 @@ def test_the_point_of_which_its_neighbours_tell_nothing_is_found(script, tmp_pat
     np.savez(tmp_path / "airfoil.npz", X=X, y=y, J=J)
     np.savez(tmp_path / "airfoil-1000-0.npz", X_test=X[:20], y_test=y[:20])
     found = script("gradients").far_from_neighbours(tmp_path)
-    assert found["row"] == 7
+    assert found["row"] == found["at"] == 7
+    assert found["held_out"] == 20
     assert found["miss"] == pytest.approx(0.5 / y[:20].std(), rel=0.02)
     assert found["others"] < 0.02 * found["miss"]
 
@@ -149,21 +151,23 @@ def test_after_a_size_that_ended_larger_ones_are_not_tried(script, tmp_path, mon
     tuned = cells.data("airfoil", gradients.TUNED_AT["airfoil"], gradients.TUNING)
     tuned.parent.mkdir()
     np.savez(tuned, X=np.zeros((1, 16)))
-    fitted, ended = {"error": 0.5, "seconds": 1.0, "coverage": None}, {"ended": "over 1 s"}
+    fitted = {"error": 0.5, "seconds": 1.0, "coverage": None, "misses": [0.1, -0.7]}
+    ended, watched = {"ended": "over 1 s"}, {"airfoil": 1}
     for points, seed, content in (*((50, seed, fitted) for seed in range(5)), (100, 0, ended)):
         path = cells.path("ours", 0, "airfoil", points, seed)
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(content))
-    first, second, third = (cells.record("ours", "airfoil", points) for points in (50, 100, 200))
+    first, second, third = (cells.record("ours", "airfoil", points, watched) for points in (50, 100, 200))
     assert first["error"] == [0.5] * 5
+    assert first["watched"] == [-0.7] * 5
     assert second["ended"] == "over 1 s"
     assert third["ended"] == "not tried: over 1 s at 100"
     cells.path("ours", 0, "airfoil", 50, 3).unlink()
-    assert cells.record("ours", "airfoil", 50) is None  # interrupted
+    assert cells.record("ours", "airfoil", 50, watched) is None  # interrupted
     monkeypatch.setattr(gradients, "SIZES", {"airfoil": (50, 100)})
     before = [first | {"error": [0.4] * 5}, second | {"ended": "over 9 s"}]
     before = {"machine": {"processor": "another"}, "records": before}
-    found = {one["points"]: one for one in gradients.all_records(cells, before)}
+    found = {one["points"]: one for one in gradients.all_records(cells, before, watched)}
     assert found[100] == second
     assert found[50] == before["records"][0] | {"processor": "another"}  # stays until it is measured anew
     assert (first["numbers"], second["numbers"]) == (50 * 17, 100 * 17)
