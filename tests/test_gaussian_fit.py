@@ -100,6 +100,18 @@ def test_auto_takes_the_metric_of_smallest_leave_one_out_error(monkeypatch):
     assert np.abs(some.predict(X) - y).max() < 0.1
 
 
+def test_a_search_looks_at_a_share_of_what_was_observed_and_at_the_least_before_an_iteration():
+    def numbers_in_sample(N, dense):
+        T = np.zeros((N, 2))
+        T[::2, 1] = np.nan  # three numbers by two points
+        given = search.Observations(np.zeros((N, 1)), T, np.zeros((N, 2)))
+        own = search.Search(None, {}, None, 0, np.random.RandomState(0), dense=dense)
+        return own.sample(given, 1 / 6, 60, 120).seen.sum()
+
+    for N, dense, expected in ((20, True, 30), (400, True, 100), (400, False, 60), (1000, True, 120), (200, True, 60)):
+        assert expected - 2 < numbers_in_sample(N, dense) <= expected
+
+
 def test_likelihood_is_at_its_largest_and_restarts_or_an_optimizer_of_ones_own_can_only_help():
     X, y, J, _ = partly_observed()
     reg = JacobianGaussianProcessRegressor(metric="standard", sigma_b_bounds="fixed", noise=3.0, noise_gradient=1.0)
