@@ -131,7 +131,7 @@ format: $(ENVIRONMENT)
 	$(BIN)/ruff format .
 	$(BIN)/python tools/format_chapters.py
 
-UNIT_TESTS := -n 2 --dist worksteal --doctest-modules jacntk_lib tests --ignore tests/browser --ignore tests/test_workflow.py \
+UNIT_TESTS := -n 2 --dist worksteal --doctest-modules jacntk_lib book/jacntk_book tests --ignore tests/browser --ignore tests/test_workflow.py \
   --ignore jacntk_lib/gaussian/smt.py
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 

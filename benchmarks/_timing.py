@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from jacntk_lib.results import provenance
+from jacntk_book.results import provenance
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -69,7 +69,7 @@ COLUMNS = {
 
 def images(data):
     """The set of images, of unit length."""
-    from jacntk_lib import datasets
+    from jacntk_book import datasets
 
     if data == "digits":
         return datasets.load("digits", scale=None)

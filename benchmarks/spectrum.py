@@ -13,7 +13,8 @@ from _timing import RESULTS, fastest, row, store_rows
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
-from jacntk_lib import MLP, datasets, jacobian_ntk
+from jacntk_book import datasets
+from jacntk_lib import MLP, jacobian_ntk
 from jacntk_lib.spectrum import smallest_eigenvalue, spectral_bound
 from jacntk_lib.spectrum.certificates import bracket_in_float64, cholesky_lower_bound
 from jacntk_lib.spectrum.enclosures import gram_in_float64

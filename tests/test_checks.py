@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from jacntk_lib.book.checks import CheckFailed, check
+from jacntk_book.checks import CheckFailed, check
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from jacntk_lib import experiments, results
-from jacntk_lib.cli import command as cli
+from jacntk_book import experiments, results
+from jacntk_book.cli import command as cli
+from jacntk_book.experiments import figure2
+from jacntk_book.results import atomic, provenance
 from jacntk_lib.errors import ConvergenceError, SingularGramError
-from jacntk_lib.experiments import figure2
-from jacntk_lib.results import atomic, provenance
 
 TINY = figure2.Config(activations=("erf",), depths=(1, 2), widths=(8, 16), seeds=2, points=5, input_dim=2)
 OWN_GRID = {"activations": ["erf"], "depths": [1], "widths": [8, 16], "seeds": 2, "points": 5, "input_dim": 2}
@@ -95,7 +95,7 @@ def test_default_folder(computed, tmp_path, monkeypatch):
     assert results.stored(tmp_path / "named") == ["figure-2-demo"]
     # an installed package, with no book beside it
     monkeypatch.delenv("JACNTK_RESULTS_DIR")
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "site-packages" / "jacntk_lib")
+    monkeypatch.setattr(provenance, "WING", tmp_path / "site-packages" / "jacntk_book")
     monkeypatch.chdir(tmp_path)
     assert run("figure", 2) == 0
     assert results.stored(tmp_path / "jacntk-results") == ["figure-2-demo"]

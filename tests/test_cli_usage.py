@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from jacntk_lib import datasets, experiments
-from jacntk_lib.cli import command as cli
+from jacntk_book import datasets, experiments
+from jacntk_book.cli import command as cli
 
 EVERY_FIGURE = (*experiments.FIGURES, *experiments.APPENDIX, *experiments.OURS)
 
@@ -67,7 +67,7 @@ def test_help_has_examples_and_fits_a_terminal_of_eighty_columns(command, capsys
 
 
 def test_module_is_the_command():
-    command = [sys.executable, "-m", "jacntk_lib"]
+    command = [sys.executable, "-m", "jacntk_book"]
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert done.stdout.startswith("jacntk ")
@@ -77,7 +77,7 @@ def test_module_is_the_command():
 
 
 def test_a_reader_that_goes_away_is_no_failure():
-    command = f"{sys.executable} -m jacntk_lib datasets | head -n 1"
+    command = f"{sys.executable} -m jacntk_book datasets | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert done.stderr == ""

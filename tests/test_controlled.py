@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, RobustFlow, experiments, robustness
-from jacntk_lib.experiments import controlled
-from jacntk_lib.experiments.two_classes import parts
+from jacntk_book import experiments
+from jacntk_book.experiments import controlled
+from jacntk_book.experiments.two_classes import parts
+from jacntk_lib import MLP, RobustFlow, robustness
 
 CONFIG = controlled.Config(
     data=("wine", "breast_cancer"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jacntk_lib import datasets
+from jacntk_book import datasets
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRES = datasets.FIRES
@@ -282,7 +282,7 @@ try:
 except OSError as error:
     print(error.reason)
 
-from jacntk_lib import datasets
+from jacntk_book import datasets
 print(*(name for name in (*datasets.NAMES, *datasets.FIRES_VARIANTS) if len(datasets.load(name).X)))
 
 page = {"__name__": "__main__"}

@@ -5,8 +5,8 @@ import socket
 import numpy as np
 import pytest
 
-from jacntk_lib import experiments, results
-from jacntk_lib.cli import command as cli
+from jacntk_book import experiments, results
+from jacntk_book.cli import command as cli
 
 
 @pytest.mark.parametrize("number", [*experiments.FIGURES, *experiments.APPENDIX, *experiments.OURS])

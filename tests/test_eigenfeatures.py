@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jacntk_lib import MLP, RobustFlow, datasets, jacobian_ntk, spectrum
-from jacntk_lib.experiments import figure, figure4, figure5, shared_attack
-from jacntk_lib.experiments.shared_attack import MEASURES, READINGS, Reading
+from jacntk_book import datasets
+from jacntk_book.experiments import figure, figure4, figure5, shared_attack
+from jacntk_book.experiments.shared_attack import MEASURES, READINGS, Reading
+from jacntk_lib import MLP, RobustFlow, jacobian_ntk, spectrum
 
 CONFIG = figure4.Config(
     lams=(0.0, 0.1, 1.0), data="banknote_authentication", depth=3, drop_parallel=0.9, shares=(0.4, 0.6), splits=3

@@ -12,9 +12,9 @@ from refusals import data, kernels, models, networks
 from refusals.common import C, R, S, T, V
 from refusals.data import result
 
-from jacntk_lib import results
-from jacntk_lib.cli import command as cli
-from jacntk_lib.datasets import _uci
+from jacntk_book import results
+from jacntk_book.cli import command as cli
+from jacntk_book.datasets import _uci
 
 LIST = kernels.LIST | models.LIST | networks.LIST | data.LIST
 CASES = [

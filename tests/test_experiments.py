@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from jacntk_lib import experiments, results
-from jacntk_lib.experiments import Experiment, figure1, figure2, figure3
-from jacntk_lib.experiments import experiment as module
-from jacntk_lib.results import store
+from jacntk_book import experiments, results
+from jacntk_book.experiments import Experiment, figure1, figure2, figure3
+from jacntk_book.experiments import experiment as module
+from jacntk_book.results import store
 
 GRID = figure2.Config(activations=("erf", "gelu"), depths=(1, 2), widths=(8, 32), seeds=4, points=6, input_dim=3)
 FEW = {"rows": 5, "widths": (8, 16), "seeds": (3, 2), "steps": (0, 1, 4)}
@@ -188,7 +188,7 @@ def test_progress_bar_reaches_the_end(toy, capsys):
 def test_a_killed_run_costs_the_cell_in_hand_alone(tmp_path):
     """A process of its own, killed in the middle of its computation: another goes on from whole cells."""
     config = figure2.Config(activations=("erf",), depths=(1,), widths=tuple(range(8, 408)), seeds=1, points=4)
-    run = f"from jacntk_lib.experiments import figure2\nfigure2.run(figure2.{config!r}, where={str(tmp_path)!r})"
+    run = f"from jacntk_book.experiments import figure2\nfigure2.run(figure2.{config!r}, where={str(tmp_path)!r})"
 
     def kept():
         return {path.stem for path in tmp_path.glob(".cells/*/*.npz")}

@@ -6,8 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, datasets, finite, jacobian_ntk, results, training
-from jacntk_lib.experiments import figure3
+from jacntk_book import datasets, results
+from jacntk_book.experiments import figure3
+from jacntk_lib import MLP, finite, jacobian_ntk, training
 from jacntk_lib.networks import FiniteMLP
 
 RUN = figure3.Config(

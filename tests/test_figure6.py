@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, datasets, jacobian_ntk
-from jacntk_lib.experiments import figure, figure6
+from jacntk_book import datasets
+from jacntk_book.experiments import figure, figure6
+from jacntk_lib import MLP, jacobian_ntk
 from jacntk_lib.spectrum import imprecise
 
 CONFIG = figure6.Config(data=(figure6.FIRES, "banknote_authentication"), depths=(1, 3), rows=8)
@@ -98,7 +99,7 @@ def test_partial_results_say_what_is_missing(tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIG, data=(figure6.FIRES,), activations=("erf",))
     answers = iter([True, True, True, False])
     with monkeypatch.context() as patch:
-        patch.setattr("jacntk_lib.experiments.experiment._Clock.leaves_time_for", lambda clock, work: next(answers))
+        patch.setattr("jacntk_book.experiments.experiment._Clock.leaves_time_for", lambda clock, work: next(answers))
         part = figure6.run(config, where=tmp_path, time_limit=300, partial=True)
     missing = part.record["missing"]
     assert len(missing) == 1

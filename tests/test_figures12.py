@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, datasets, finite, jacobian_nngp, jacobian_ntk, results
-from jacntk_lib.experiments import experiment, figure1, figure2
+from jacntk_book import datasets, results
+from jacntk_book.experiments import experiment, figure1, figure2
+from jacntk_lib import MLP, finite, jacobian_nngp, jacobian_ntk
 from jacntk_lib.networks import FiniteMLP
 
 LIMITS = {figure1: (jacobian_nngp, finite.jacobian_nngp), figure2: (jacobian_ntk, finite.jacobian_ntk)}

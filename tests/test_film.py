@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from jacntk_lib.book.film import Curve, Film, Frame
+from jacntk_book.film import Curve, Film, Frame
 
 X = np.linspace(0, 10, 5)
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, datasets, jacobian_nngp, jacobian_ntk
+from jacntk_book import datasets
+from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk
 from jacntk_lib.spectrum.imprecise import gram_in_float32
 
 X = datasets.sphere_net(8, 3, seed=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from jacntk_lib.book import narrow, plotting
+from jacntk_book import narrow, plotting
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +119,7 @@ def test_panels_of_unequal_height_keep_their_proportion():
 
 def test_a_notebook_stores_both_pictures_of_a_figure():
     code = """
-from jacntk_lib.book import plotting
+from jacntk_book import plotting
 import matplotlib.pyplot as plt
 plotting.use_house_style()
 figure, axes = plt.subplots(1, 2, figsize=(7, 3))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jacntk_lib import MLP, RobustFlow, datasets, robustness
-from jacntk_lib.book import bootstrap
-from jacntk_lib.experiments import fragility, own_attack
-from jacntk_lib.experiments.fragility import MEASURES
+from jacntk_book import bootstrap, datasets
+from jacntk_book.experiments import fragility, own_attack
+from jacntk_book.experiments.fragility import MEASURES
+from jacntk_lib import MLP, RobustFlow, robustness
 
 CONFIG = own_attack.Config(
     lams=(0.0, 2.0),

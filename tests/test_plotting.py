@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from jacntk_lib.book import bootstrap, plotting
+from jacntk_book import bootstrap, plotting
 
 WIDTHS = 2.0 ** np.arange(6, 12)
 
@@ -85,7 +85,7 @@ def test_house_style_has_a_white_canvas_of_the_text_width(ax):
 def test_in_a_notebook_figures_are_sharp_on_fine_screens():
     """A PNG has twice the pixels of the width that it is shown at: 100 dots per inch."""
     code = """
-from jacntk_lib.book import plotting
+from jacntk_book import plotting
 import matplotlib.pyplot as plt
 plotting.use_house_style()
 figure, ax = plt.subplots(figsize=(7, 3))

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from scipy import linalg
 
+from jacntk_book.results import provenance
 from jacntk_lib import MLP, activations, jacobian_ntk
 from jacntk_lib.activations import Activation, Expectations
 from jacntk_lib.activations.parts import parts
-from jacntk_lib.results import provenance
 from jacntk_lib.spectrum import degeneracies, enclosures, positivity, smallest_eigenvalue
 
 flint = pytest.importorskip("flint", reason="ranks are certified with python-flint")

@@ -8,9 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from jacntk_lib import results
+from jacntk_book import results
+from jacntk_book.results import atomic, cells, provenance, store
 from jacntk_lib.errors import CorruptResultError
-from jacntk_lib.results import atomic, cells, provenance, store
 
 ARRAYS = {
     "errors": np.random.default_rng(0).standard_normal((3, 4)),
@@ -85,7 +85,7 @@ def test_folder_comes_from_the_environment_or_the_source(stored, monkeypatch):
     monkeypatch.setenv("JACNTK_RESULTS_DIR", str(stored))
     assert results.load("toy").name == "toy"
     monkeypatch.delenv("JACNTK_RESULTS_DIR")
-    assert results.folder() == provenance.PACKAGE.parent / "book" / "results"
+    assert results.folder() == provenance.LIBRARY.parent / "book" / "results"
 
 
 # Faults
@@ -161,7 +161,8 @@ def test_another_library_is_reported_and_not_refused(stored, monkeypatch):
 
 
 def test_library_hash_sees_every_module_and_no_line_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    for package in ("LIBRARY", "WING"):
+        monkeypatch.setattr(provenance, package, tmp_path)
     of_now = provenance.library_hash.__wrapped__
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.py").write_bytes(b"x = 1\ny = 2\n")
@@ -190,7 +191,8 @@ def test_commit_and_dirty_flag_from_git(tmp_path, monkeypatch):
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "lib")
     git(tmp_path, "commit", "-q", "-m", "first")
-    monkeypatch.setattr(provenance, "PACKAGE", module.parent)
+    for package in ("LIBRARY", "WING"):
+        monkeypatch.setattr(provenance, package, module.parent)
     monkeypatch.setattr(provenance, "__file__", str(module))
     source = provenance.source.__wrapped__
     clean = source()

@@ -6,7 +6,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from jacntk_lib import MLP, datasets, jacobian_nngp, jacobian_ntk
+from jacntk_book import datasets
+from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk
 from jacntk_lib.activations import Activation, softplus_derivatives
 from jacntk_lib.spectrum import arb, certify, enclosures, extreme_eigenvalues, smallest_eigenvalue
 

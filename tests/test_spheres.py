@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jacntk_lib import datasets
+from jacntk_book import datasets
 
 # Nets
 

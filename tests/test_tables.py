@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ET
 
-from jacntk_lib.book.tables import table
+from jacntk_book.tables import table
 
 
 def parsed(*arguments):

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jacntk_lib import experiments, results
-from jacntk_lib.experiments import figure2
+from jacntk_book import experiments, results
+from jacntk_book.experiments import figure2
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "workflow"
@@ -36,8 +36,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def folder(tmp_path):
-    """With a copy of the library, which `python -m` prefers there: nobody edits it while the sweep runs."""
-    shutil.copytree(ROOT / "jacntk_lib", tmp_path / "jacntk_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    """With a copy of both packages, which `python -m` prefers there: nobody edits it while the sweep runs."""
+    for package in (ROOT / "jacntk_lib", ROOT / "book" / "jacntk_book"):
+        shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
@@ -60,7 +61,7 @@ def label(word):
 
 def planned(output):
     """``[(figure, keys)]`` of the jobs in a dry run."""
-    calls = [shlex.split(line) for line in re.findall(r"-m jacntk_lib (cells .* --compute .*)", output)]
+    calls = [shlex.split(line) for line in re.findall(r"-m jacntk_book (cells .* --compute .*)", output)]
     return [(label(words[1]), words[words.index("--compute") + 1 :]) for words in calls]
 
 
@@ -86,7 +87,7 @@ def test_full_grid_is_planned(folder):
 def test_two_by_two_by_two(folder):
     """Width x depth x seed for real: what one process computes, from four jobs, one of them done before."""
     arguments = ["--config", WORKFLOW / "small.json", "--out", "out"]
-    command = [sys.executable, "-m", "jacntk_lib", "cells", "2", *arguments]
+    command = [sys.executable, "-m", "jacntk_book", "cells", "2", *arguments]
     subprocess.run([*command, "--compute", "erf-depth2-width16"], cwd=folder, check=True, capture_output=True)
     settings = {"figures": 2, "grid": WORKFLOW / "small.json", "out": "out", "jobs": 100}
     said = sweep(folder, "--cores", "2", **settings)

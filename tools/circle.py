@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from jacntk_book import plotting
 from jacntk_lib import MLP, RobustFlow, training
-from jacntk_lib.book import plotting
 from jacntk_lib.networks import FiniteMLP
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -39,7 +39,12 @@ def put_in(mutant, text):
 
 def first_failure(folder, selected):
     """What pytest says of the first of these tests that fails in a copy, or "" if all pass."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{folder}{os.pathsep}{folder}/book",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb", "no", *selected]
     try:
         run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
@@ -56,7 +61,7 @@ def main():
     survivors = []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder).resolve()
-        for name in ("jacntk_lib", "tests"):
+        for name in ("jacntk_lib", "book/jacntk_book", "tests"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         with (copy / "tests" / "conftest.py").open("a") as conftest:

@@ -10,8 +10,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from jacntk_book import plotting
 from jacntk_lib import MLP, finite, jacobian_nngp
-from jacntk_lib.book import plotting
 from jacntk_lib.networks import FiniteMLP
 
 TARGET = Path(__file__).resolve().parent.parent / "book" / "_static" / "readme-figure.png"

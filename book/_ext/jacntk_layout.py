@@ -1,6 +1,6 @@
 """What pages need to read well on every screen.
 
-- The narrow picture that ``jacntk_lib.book.narrow`` stores beside each figure stands on the page beside the wide one;
+- The narrow picture that ``jacntk_book.narrow`` stores beside each figure stands on the page beside the wide one;
   book.css shows the narrow one below 600 pixels and the wide one above. The PDF has the wide ones. Where panels that
   were side by side are one below the other, captions say "top" and "bottom" for "left" and "right".
 - No line begins with the comma, or the like, that follows a formula, nor with the number of "Figure 4" or the sign of
@@ -15,7 +15,7 @@ from base64 import b64decode
 from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 
-KEY = "narrow"  # as jacntk_lib.book.narrow.KEY
+KEY = "narrow"  # as jacntk_book.narrow.KEY
 AFTER, BEFORE = re.compile(r"[^\s\w(]\S*"), re.compile(r"[(\[]$")  # what stays with a formula: ",", "-net", "("
 SIDE = re.compile(r"\b(Left|Right)\b(?=[:,])|(?<=\()(left|right)\b")  # as captions say it
 STACKED = {"left": "top", "right": "bottom", "Left": "Top", "Right": "Bottom"}
@@ -94,7 +94,7 @@ def keep_together(app, doctree, docname):
             if isinstance(text, nodes.Text) and NUMBERED.search(text):
                 line[at] = nodes.Text(with_bound_numbers(text))
     for output in doctree.findall(nodes.raw):
-        if output.astext().startswith("<table"):  # jacntk_lib.book.tables
+        if output.astext().startswith("<table"):  # jacntk_book.tables
             output[:] = [nodes.Text(with_bound_numbers(output.astext()))]
 
 

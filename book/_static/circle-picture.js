@@ -2,7 +2,7 @@
 "use strict";
 
 globalThis.circlePicture = (() => {
-  // as in jacntk_lib/book/plotting.py
+  // as in book/jacntk_book/plotting.py
   const COLOURS = {
     ink: "#1b1b1b", reference: "#767676", network: "#2a8fd0",
     plain: "#cc79a7", penalised: "#00664b", jacobian: "#d98200",

@@ -10,16 +10,16 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from jacntk_lib.book.checks import CheckFailed, check
+from jacntk_book.checks import CheckFailed, check
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 sys.path.insert(0, str(Path(__file__).parent))
-import jacntk_book  # noqa: E402
+import jacntk_site  # noqa: E402
 from controls import before_training, figures, training  # noqa: E402
 from controls.common import Control  # noqa: E402
 
-LEDGER = jacntk_book.read_ledger(ROOT)
+LEDGER = jacntk_site.read_ledger(ROOT)
 CONTROLS = {
     name: function
     for module in (before_training, training, figures)
@@ -103,7 +103,7 @@ def complaints(ledger, pages=PAGES, functions=CONTROLS, results=RESULTS):
         if "verdict" in claim and claim["verdict"] not in page.verdicts:
             found.append(f"{name}: {claim['chapter']} hands over no {claim['verdict']}")
         found += [f"{name}: there is no result {one}" for one in claim["results"] if one not in results]
-        found += [f"{name}: unknown badge {one!r}" for one in claim["how"] if one not in jacntk_book.BADGES]
+        found += [f"{name}: unknown badge {one!r}" for one in claim["how"] if one not in jacntk_site.BADGES]
     for name, items in ledger["groundwork"].items():
         if name not in pages:
             found.append(f"groundwork: there is no page {name}")

@@ -16,9 +16,9 @@ from myst_parser.config.main import MdParserConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import jacntk_book  # noqa: E402
 import jacntk_circle  # noqa: E402
 import jacntk_execution  # noqa: E402
+import jacntk_site  # noqa: E402
 
 FRONT = """\
 ---
@@ -168,8 +168,9 @@ def project(tmp_path):
         "benchmarks/results/scale.json": "{}",
         "jacntk_lib/__init__.py": "",
         "jacntk_lib/value.py": "VALUE = 1\n",
+        "book/jacntk_book/checks.py": "",
         "requirements.lock": "numpy==2.4.6\n",
-        jacntk_book.LEDGER: LEDGER,
+        jacntk_site.LEDGER: LEDGER,
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -195,15 +196,21 @@ def spoil(path, old, new):
 
 @pytest.mark.parametrize(
     "changed",
-    ["jacntk_lib/value.py", "book/results/figure-1.json", "benchmarks/results/scale.json", "requirements.lock"],
+    [
+        "jacntk_lib/value.py",
+        "book/jacntk_book/checks.py",
+        "book/results/figure-1.json",
+        "benchmarks/results/scale.json",
+        "requirements.lock",
+    ],
 )
 def test_the_key_follows_library_results_and_lock_but_not_prose(project, changed):
-    before = jacntk_book.execution_key(project)
+    before = jacntk_site.execution_key(project)
     (project / "book" / "intro.md").write_text("# Rewritten\n")
-    assert jacntk_book.execution_key(project) == before
+    assert jacntk_site.execution_key(project) == before
     path = project / changed
     path.write_text(path.read_text() + "\n")
-    assert jacntk_book.execution_key(project) != before
+    assert jacntk_site.execution_key(project) != before
 
 
 def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(project):
@@ -267,7 +274,7 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
 
 
 def test_the_build_fails_on_what_a_reader_would_miss(project):
-    chapter, ledger = project / "book" / "intro.md", project / jacntk_book.LEDGER
+    chapter, ledger = project / "book" / "intro.md", project / jacntk_site.LEDGER
     spoil(chapter, "    alt: A line that rises from the lower left to the upper right.", "    width: 50%")
     spoil(chapter, "{badge}`measured here`", "{badge}`looks right`")
     spoil(chapter, "{cite}`kim2024`", "{cite}`kim2042` by {py:func}`jacntk_lib.nothing`")
@@ -350,9 +357,9 @@ def test_chapters_run_at_the_same_time_and_what_fails_is_left_to_sphinx(tmp_path
     ],
 )
 def test_a_ledger_at_odds_with_itself_is_refused(project, old, new, complaint):
-    spoil(project / jacntk_book.LEDGER, old, new)
+    spoil(project / jacntk_site.LEDGER, old, new)
     with pytest.raises(ValueError, match=complaint):
-        jacntk_book.read_ledger(project)
+        jacntk_site.read_ledger(project)
 
 
 @pytest.mark.parametrize(

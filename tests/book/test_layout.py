@@ -10,11 +10,11 @@ import pytest
 from docutils import nodes
 from docutils.utils import new_document
 
+from jacntk_book import narrow
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import jacntk_layout  # noqa: E402
-
-from jacntk_lib.book import narrow  # noqa: E402
 
 SMALL = b"the narrow picture"
 SAID = "Left: a curve that bends to the right. The law (right, dotted)."

@@ -56,7 +56,7 @@ def identifiers(text):
     return set(re.findall(r"[A-Za-z_]\w+", text))
 
 
-LIBRARY = identifiers("\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("jacntk_lib/**/*.py")))
+LIBRARY = identifiers("\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("**/jacntk_*/**/*.py")))
 
 
 def lost(cell, code):

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 
-from jacntk_lib import datasets, experiments, results
-from jacntk_lib.book import bootstrap, checks, plotting, tables
-from jacntk_lib.experiments import figure1, figure2, figure3, figure6
+from jacntk_book import bootstrap, checks, datasets, experiments, plotting, results, tables
+from jacntk_book.experiments import figure1, figure2, figure3, figure6
 
 from .common import INF, NAN, R, T, V, X
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from jacntk_lib import MLP, activations, datasets, finite, jacobian_nngp, jacobian_ntk
+from jacntk_book import datasets
+from jacntk_lib import MLP, activations, finite, jacobian_nngp, jacobian_ntk
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.spectrum import smallest_eigenvalue
 from jacntk_lib.training import train

@@ -6,8 +6,9 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from jacntk_lib import MLP, RobustFlow, datasets, finite, jacobian_nngp, jacobian_ntk, robustness
-from jacntk_lib.experiments import figure4
+from jacntk_book import datasets
+from jacntk_book.experiments import figure4
+from jacntk_lib import MLP, RobustFlow, finite, jacobian_nngp, jacobian_ntk, robustness
 from jacntk_lib.networks import FiniteMLP
 from jacntk_lib.spectrum import smallest_eigenvalue
 from jacntk_lib.training import train

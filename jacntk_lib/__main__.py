@@ -1,7 +1,0 @@
-"""``python -m jacntk_lib``: the same as the command ``jacntk``."""
-
-import sys
-
-from .cli.command import main
-
-sys.exit(main())

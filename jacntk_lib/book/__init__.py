@@ -1,1 +1,0 @@
-"""What the chapters use beside the mathematics: checks, plots, animations, intervals."""
