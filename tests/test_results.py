@@ -160,20 +160,44 @@ def test_another_library_is_reported_and_not_refused(stored, monkeypatch):
     assert "another than the installed one" in result.describe()
 
 
-def test_library_hash_sees_every_module_and_no_line_end(tmp_path, monkeypatch):
-    for package in ("LIBRARY", "WING"):
-        monkeypatch.setattr(provenance, package, tmp_path)
+CODE = "x = 1\n\n\ndef f():\n    return x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        (CODE.replace("\n", "\r\n"), True),
+        ('"""A module."""\n' + CODE.replace("():\n", '():\n    """A function."""\n') + '"""A text."""\n', True),
+        (CODE.replace("= 1", "= (\n    1  # one\n)"), True),
+        (CODE.replace("= 1", "= 2"), False),
+        (CODE.replace("= 1", "= 1.0"), False),
+        (CODE.replace("= 1", "= True"), False),
+        (CODE.replace("return x", 'return "x"'), False),
+        (CODE.replace("return x", "return None"), False),
+    ],
+)
+def test_library_hash_sees_code_and_no_words_about_it(tmp_path, monkeypatch, text, same):
+    monkeypatch.setattr(provenance, "SOURCES", (tmp_path / "lib", tmp_path / "one.py"))
     of_now = provenance.library_hash.__wrapped__
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.py").write_bytes(b"x = 1\ny = 2\n")
-    (tmp_path / "sub" / "b.py").write_bytes(b"")
-    first = of_now()
-    (tmp_path / "a.py").write_bytes(b"x = 1\r\ny = 2\r\n")
-    assert of_now() == first
-    (tmp_path / "a.py").write_bytes(b"x = 1\ny = 3\n")
-    second = of_now()
-    (tmp_path / "sub" / "b.py").rename(tmp_path / "sub" / "c.py")
-    assert len({first, second, of_now()}) == 3
+    (tmp_path / "lib").mkdir()
+    files = tmp_path / "lib" / "a.py", tmp_path / "one.py"
+    for changed in files:
+        for file in files:
+            file.write_text(CODE)
+        before = of_now()
+        changed.write_bytes(text.encode())
+        assert (of_now() == before) is same
+
+
+def test_library_hash_sees_names_of_files_and_not_the_command(tmp_path, monkeypatch):
+    covered = {path.relative_to(provenance.LIBRARY.parent).as_posix() for path in provenance.SOURCES}
+    wing = {f"book/jacntk_book/{name}" for name in ("experiments", "datasets", "bootstrap.py")}
+    assert covered == {"jacntk_lib"} | wing
+    monkeypatch.setattr(provenance, "SOURCES", (tmp_path,))
+    (tmp_path / "a.py").write_text(CODE)
+    before = provenance.library_hash.__wrapped__()
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert provenance.library_hash.__wrapped__() != before
 
 
 # The commit
@@ -191,8 +215,8 @@ def test_commit_and_dirty_flag_from_git(tmp_path, monkeypatch):
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "lib")
     git(tmp_path, "commit", "-q", "-m", "first")
-    for package in ("LIBRARY", "WING"):
-        monkeypatch.setattr(provenance, package, module.parent)
+    monkeypatch.setattr(provenance, "WING", module.parent)
+    monkeypatch.setattr(provenance, "SOURCES", (module.parent,))
     monkeypatch.setattr(provenance, "__file__", str(module))
     source = provenance.source.__wrapped__
     clean = source()

@@ -111,7 +111,7 @@ def test_two_by_two_by_two(folder):
 
     # an edited library: all of it again, whatever is stored
     with open(folder / "jacntk_lib" / "errors.py", "a") as file:
-        file.write("\n# one more comment\n")
+        file.write("\nONE_MORE = True\n")
     jobs = planned(sweep(folder, "--dry-run", "--printshellcmds", "--cores", "2", **settings))
     assert sorted(key for _, keys in jobs for key in keys) == sorted(cell.key for cell in figure2.cells(SMALL))
 

@@ -27,6 +27,8 @@ from docutils.statemachine import StringList
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from jacntk_book.results.provenance import code_hash
+
 LOGGER = logging.getLogger(__name__)
 KEPT_CACHES = 3
 SHORTEST_ALT = 20  # characters: enough for a sentence, too many for "figure" or a file name
@@ -40,7 +42,8 @@ LEDGER = "book/claims.toml"
 def execution_key(root):
     """Hash of everything that a chapter's output depends on and that its own cells do not show.
 
-    Source of both packages, stored results and benchmarks, the lock, and what the lock leaves open: Python and torch.
+    Code of both packages (no docstring, no comment), stored results and benchmarks, the lock, and what the lock leaves
+    open: Python and torch.
     """
     root = Path(root)
     sources = (
@@ -53,7 +56,8 @@ def execution_key(root):
     files = [path for pattern in sources for path in root.glob(pattern)]
     digest = hashlib.sha256(f"{sys.version_info[:2]} {_installed('torch')}".encode())
     for path in sorted(path for path in files if path.is_file()):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
+        content = code_hash(content) if path.suffix == ".py" else hashlib.sha256(content).hexdigest()
         digest.update(f"\n{path.relative_to(root).as_posix()} {content}".encode())
     return digest.hexdigest()[:16]
 

@@ -16,7 +16,7 @@ _SECONDS = "__seconds__"
 class Cells:
     """The finished parts of a running computation: one file each, in a work folder of their own.
 
-    The folder's name holds a hash of ``config``, the library's source and the kind of device: a rerun of the same
+    The folder's name holds a hash of ``config``, the library's code and the kind of device: a rerun of the same
     computation finds its parts, and any other computation, or another version of the library, does not.
 
     Examples

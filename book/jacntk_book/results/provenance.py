@@ -1,5 +1,6 @@
 """Where a number comes from: which source, which packages, which machine. The standard library does."""
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -15,11 +16,43 @@ WING = Path(__file__).resolve().parent.parent
 PACKAGES = ("numpy", "scipy", "jax", "jaxlib", "torch", "scikit-learn", "diffrax", "matplotlib")
 
 
+# What the arrays of a result can depend on: the library, the experiments, and what these compute with.
+SOURCES = (LIBRARY, WING / "experiments", WING / "datasets", WING / "bootstrap.py")
+
+
+def code_hash(text):
+    """SHA-256 of a Python file's syntax tree without docstrings: comments, layout and line ends do not count either.
+
+    The same for every version of Python that reads the file alike.
+
+    Examples
+    --------
+    >>> code_hash("x = 1  # one") == code_hash("x=1") != code_hash("x = 2")
+    True
+    """
+    return hashlib.sha256(repr(_plain(ast.parse(text))).encode()).hexdigest()
+
+
+def _plain(node):
+    """A syntax tree as nested tuples, without positions, statements that are text alone, and fields that are empty."""
+    if isinstance(node, list):
+        return tuple(_plain(one) for one in node if not _is_text(one))
+    if not isinstance(node, ast.AST):
+        return node
+    fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
+    return type(node).__name__, *((name, value) for name, value in fields if value not in (None, ()))
+
+
+def _is_text(node):
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
 @functools.cache
 def library_hash():
-    """SHA-256 over every Python file of both packages (path and text, line ends as LF), as it is when first asked.
+    """SHA-256 over the code of every file that results depend on, and its name, as it is when first asked.
 
-    Two checkouts of one commit agree whatever their line ends; any edit of the library, a comment too, changes it.
+    Those are the library, the experiments, the data sets and the bootstrap: an edit of the command or of a plot's style
+    makes nothing be computed again, nor does one of a docstring (:func:`code_hash`).
 
     Examples
     --------
@@ -27,11 +60,9 @@ def library_hash():
     64
     """
     digest = hashlib.sha256()
-    for package in (LIBRARY, WING):
-        for path in sorted(package.rglob("*.py")):
-            text = path.read_bytes().replace(b"\r\n", b"\n")
-            digest.update(f"{path.relative_to(package.parent).as_posix()}\n{len(text)}\n".encode())
-            digest.update(text)
+    for source in SOURCES:
+        for path in sorted(source.rglob("*.py")) or [source]:
+            digest.update(f"{path.relative_to(source.parent).as_posix()} {code_hash(path.read_bytes())}\n".encode())
     return digest.hexdigest()
 
 
@@ -41,13 +72,13 @@ def source():
 
     Commit and dirty flag come from git; where there is no git or no repository, from the environment variables
     ``JACNTK_SOURCE_COMMIT`` and ``JACNTK_SOURCE_DIRTY`` (1 or 0); else both are None, for unknown. Dirty means that
-    the library differs from the commit; other files of the repository do not count.
+    one of ``SOURCES`` differs from the commit; other files of the repository do not count.
     """
     # A virtual environment may lie inside somebody else's repository, whose commit says nothing about us
     tracked = _git("ls-files", "--error-unmatch", __file__) is not None
     commit = _git("rev-parse", "HEAD") if tracked else None
     if commit is not None:
-        changes = _git("status", "--porcelain", "--", str(LIBRARY), str(WING))
+        changes = _git("status", "--porcelain", "--", *map(str, SOURCES))
         dirty = None if changes is None else bool(changes)
     else:
         commit = os.environ.get("JACNTK_SOURCE_COMMIT") or None

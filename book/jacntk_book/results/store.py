@@ -1,7 +1,7 @@
 """Results of long computations, each with a record of where it comes from. Imports NumPy only.
 
 A result called ``name`` is two files: ``name.npz``, its arrays (no pickle), and ``name.json``, its record: the
-configuration, the command, the commit and a hash of the library's source, package versions, seeds, hardware, wall time
+configuration, the command, the commit and a hash of the library's code, package versions, seeds, hardware, wall time
 and the SHA-256 of every array. ``load`` refuses two files that do not agree.
 
 While a computation runs, :class:`~jacntk_book.results.Cells` keeps its finished parts, one file each.
@@ -65,7 +65,7 @@ class Result:
 
     @property
     def library_changed(self) -> bool:
-        """Whether the installed library's source differs from the one that computed this."""
+        """Whether the installed library's code differs from the one that computed this."""
         return self.record["source"]["library_sha256"] != library_hash()
 
     def describe(self) -> str:
