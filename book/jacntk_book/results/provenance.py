@@ -52,7 +52,7 @@ def library_hash():
     """SHA-256 over the code of every file that results depend on, and its name, as it is when first asked.
 
     Those are the library, the experiments, the data sets and the bootstrap: an edit of the command or of a plot's style
-    makes nothing be computed again, nor does one of a docstring (:func:`code_hash`).
+    makes nothing be computed again, nor does an edit of a docstring or a comment.
 
     Examples
     --------
