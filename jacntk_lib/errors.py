@@ -28,6 +28,10 @@ class ConvergenceError(RuntimeError):
     """A solve did not reach its accuracy, or float64 does not; the message names residual and condition."""
 
 
+class MissingPackageError(ModuleNotFoundError):
+    """A package that an extra brings (``name``) is not installed; the message has the command that installs it."""
+
+
 class CorruptResultError(ValueError):
     """A stored result does not match its own record: truncated, edited, or written by another program."""
 

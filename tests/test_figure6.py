@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -242,3 +243,11 @@ def test_positive_from():
 def test_bad_configurations(options, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(CONFIG, **options)
+
+
+def test_without_flint_a_cell_keeps_the_bracket_of_float64_and_says_how_to_sharpen_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flint", None)
+    config = figure6.Config(data=(figure6.FIRES,), activations=("gelu",), depths=(12,), rows=40)
+    found = figure6.run_cell(config, figure6.Cell(figure6.FIRES, "gelu", 12, "jacobian"))
+    assert found["upper"] > 2 * found["lower"] > 0  # ball arithmetic was wanted
+    assert str(found["method"]) == 'float64 Cholesky; to go on: pip install "jacntk[certificates]"'

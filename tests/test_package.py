@@ -2,13 +2,19 @@
 
 import doctest
 import importlib
+import importlib.util
 import inspect
+import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+from functools import partial
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -34,47 +40,20 @@ def for_this_python(requirements):
     return {canonicalize_name(one.name): next(iter(one.specifier)).version for one in here}
 
 
-def test_conda_takes_the_pins_of_the_lock_and_the_torch_of_the_makefile():
-    assert [line.removesuffix(" \\") for line in LOCK.splitlines() if "==" in line] == PINS
-    parts = yaml.safe_load(ENVIRONMENT)["dependencies"]
-    assert {"-c constraints.txt", TORCH} <= set(parts[-1]["pip"])
-    assert f"python={sys.version_info.major}.{sys.version_info.minor}" in parts or sys.version_info[:2] > (3, 11)
-
-
-def test_every_pin_carries_hashes_and_no_file_names_a_registry():
+def test_the_lock_has_hashes_no_registry_and_serves_conda_and_every_extra():
     blocks = re.split(r"\n(?=\S)", LOCK.split("\n", 2)[2].strip())
-    assert len(blocks) == len(PINS) > 100
+    assert [block.split(" \\")[0] for block in blocks] == PINS
     assert all("--hash=sha256:" in block for block in blocks)
     assert not re.search(r"https?://|--index|--find-links", LOCK + ENVIRONMENT)
-
-
-def test_the_lock_is_what_requirements_in_asks_for():
-    asked = for_this_python(
-        line for line in (ROOT / "requirements.in").read_text().splitlines() if line and not line.startswith("#")
-    )
+    assert {"-c constraints.txt", TORCH} <= set(yaml.safe_load(ENVIRONMENT)["dependencies"][-1]["pip"])
     locked = for_this_python(PINS)
+    assert "torch" not in locked  # installed in a step of its own, see README
+    asked = for_this_python(line for line in (ROOT / "requirements.in").read_text().splitlines() if "==" in line)
     assert {name: locked.get(name) for name in asked} == asked
-
-
-def test_the_lock_serves_every_dependency_of_the_project():
-    locked = for_this_python(PINS) | {"torch": TORCH.split("==")[1]}
-    extras = PROJECT["optional-dependencies"]
-    for line in [*PROJECT["dependencies"], *extras["book"], *extras["test"]]:
-        wanted = Requirement(line)
-        assert canonicalize_name(wanted.name) in locked, line
-        assert locked[canonicalize_name(wanted.name)] in wanted.specifier, line
-
-
-def test_the_lock_holds_what_torch_needs_besides_itself_but_not_torch():
-    locked = for_this_python(PINS)
-    assert "torch" not in locked
-    needs = [Requirement(line) for line in metadata.requires("torch")]
-    needs = [one for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
-    device_builds = re.compile(r"nvidia-|cuda-|triton$")
-    for one in needs:
-        name = canonicalize_name(one.name)
-        if not device_builds.match(name):
-            assert locked[name] in one.specifier, one
+    locked["torch"] = TORCH.split("==")[1]
+    extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name != "smt"}
+    for wanted in map(Requirement, chain(PROJECT["dependencies"], *extras.values())):
+        assert wanted.name == "jacntk" or wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), wanted
 
 
 def test_this_environment_has_the_locked_versions():
@@ -86,7 +65,7 @@ def test_this_environment_has_the_locked_versions():
 
 def test_one_version_number():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert PROJECT["dynamic"] == ["version"]
+    assert "version" in PROJECT["dynamic"]
     assert citation["version"] == jacntk_lib.__version__
     assert f"({jacntk_lib.__version__})" in (ROOT / "CHANGELOG.md").read_text()
 
@@ -136,13 +115,118 @@ def test_a_submodule_is_imported_when_first_used_and_a_wrong_name_is_told_what_t
         jacntk_lib.jacobain_ntk  # noqa: B018
 
 
-def test_a_missing_dependency_is_not_reported_as_a_missing_attribute():
+@pytest.mark.parametrize("module", ["networks", "finite", "training"])
+def test_what_needs_torch_says_what_to_install(module):
     code = (
         "import sys; sys.modules['torch'] = None; import jacntk_lib\n"
-        "try: jacntk_lib.training\n"
-        "except ModuleNotFoundError as error: print(error.name)"
+        f"try: jacntk_lib.{module}\n"
+        "except jacntk_lib.errors.MissingPackageError as error: print(error.name, error)"
     )
-    assert fresh_python(code) == ["torch"]
+    assert " ".join(fresh_python(code)).endswith('torch, which is not installed: pip install "jacntk[finite]"')
+
+
+BLOCKED = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "matplotlib", "seaborn", "diffrax", "flint", "pandas", "jupyter"}:
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
+
+sys.meta_path.insert(0, Blocked())
+sys.path.insert(0, sys.argv[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """The source distribution that the repository's files give, and the wheel of that, installed into a folder.
+
+    Nothing is fetched: setuptools is here, and of what the wheel asks for nothing is installed.
+    """
+    folder = tmp_path_factory.mktemp("distributions")
+    for name in tracked():
+        (folder / "repository" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / "repository" / name)
+    code = "import sys; from setuptools import build_meta as b; print(b.build_sdist(sys.argv[1]))"
+    run = partial(subprocess.run, check=True, capture_output=True, text=True)
+    run([sys.executable, "-c", code, folder], cwd=folder / "repository")
+    [sdist] = folder.glob("*.tar.gz")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    run([*pip, "--no-deps", "--no-build-isolation", "--target", folder / "installed", sdist], cwd=folder)
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames() if archive.getmember(name).isfile()}
+    return names, folder / "installed"
+
+
+def tracked():
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip("this is no git repository")
+    return done.stdout.splitlines()
+
+
+def test_the_source_distribution_is_the_repository(distributions):
+    names = {name for name in distributions[0] if ".egg-info/" not in name} - {"PKG-INFO", "setup.cfg"}
+    assert names == set(tracked())
+
+
+def test_pip_install_alone_asks_for_seven_packages_and_runs_the_minute_of_the_readme(distributions):
+    _, installed = distributions
+    [about] = metadata.distributions(name="jacntk", path=[str(installed)])
+    needed = {one.name for one in map(Requirement, about.requires) if one.marker is None}
+    assert needed == {"numpy", "scipy", "scikit-learn", "jax", "jaxlib", "threadpoolctl", "tqdm"}
+    readme = str(ROOT / "README.md")
+    minute = f"""
+import doctest, jacntk_lib
+assert jacntk_lib.__file__.startswith(sys.argv[1]), jacntk_lib.__file__
+failed, tried = doctest.testfile({readme!r}, module_relative=False)
+sys.exit(failed > 0 or tried < 6)
+"""
+    done = in_it(installed, minute)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def in_it(installed, code):
+    """Run ``code`` with the installed wheel, where all that extras bring is missing."""
+    free = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", BLOCKED + code, str(installed)]
+    return subprocess.run(command, cwd=installed, env=free, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["info"], 0, 'none for torch: finite networks and their training need torch.*: pip install "jacntk.finite."'),
+        (["datasets"], 0, "breast_cancer"),
+        (["figure", "6"], 1, 'figures need matplotlib, which is not installed: pip install "jacntk.book."'),
+        (["figure", "1", "--device", "cuda"], 1, 'pip install "jacntk.book."'),
+    ],
+)
+def test_the_command_without_extras_says_what_to_install(distributions, arguments, code, said):
+    done = in_it(distributions[1], f"from jacntk_book.cli import main; sys.exit(main({arguments}))")
+    assert done.returncode == code, done.stderr
+    assert re.search(said, done.stdout + done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_where_an_index_shows_the_readme_no_link_is_broken(tmp_path):
+    spec = importlib.util.spec_from_file_location("setup", ROOT / "setup.py")
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    assert setup.address() == ("", "main")
+    text = "![A curve](a/b.png) and [LICENSE](LICENSE), [there](https://there.example), [below](#below)"
+    kept = "[there](https://there.example), [below](#below)"
+    assert setup.portable(text, "", "main") == f"A curve and LICENSE, {kept}"
+    there = "https://code.example/x"
+    assert setup.portable(text, there, "dev") == (
+        f"![A curve]({there}/raw/dev/a/b.png) and [LICENSE]({there}/blob/dev/LICENSE), {kept}"
+    )
+    (tmp_path / "_config.yml").write_text(
+        f"title: x\nrepository:\n  url: {there}  # ours\n  branch: dev\nhtml:\n  a: b\n"
+    )
+    setup.ROOT = tmp_path
+    assert setup.address() == (there, "dev")
 
 
 def test_the_table_of_contents_lists_every_page_once():

@@ -9,10 +9,10 @@
 
 import sys
 
-import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 
+from jacntk_lib._optional import matplotlib as mpl
+from jacntk_lib._optional import seaborn as sns
 from jacntk_lib._validation import as_float64, integer
 
 from . import narrow

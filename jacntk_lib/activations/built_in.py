@@ -20,7 +20,7 @@ from .activation import Activation
 
 
 def _erf_torch_jet(z, order):
-    import torch
+    from .._optional import torch
 
     jet = [torch.erf(z)]
     if order >= 1:
@@ -31,7 +31,7 @@ def _erf_torch_jet(z, order):
 
 
 def _gelu_torch_jet(z, order):
-    import torch
+    from .._optional import torch
 
     cdf = torch.special.ndtr(z)
     jet = [z * cdf]
@@ -44,7 +44,7 @@ def _gelu_torch_jet(z, order):
 
 
 def _sin_torch_jet(z, order):
-    import torch
+    from .._optional import torch
 
     return (torch.sin(z), torch.cos(z), -torch.sin(z))[: order + 1]
 
@@ -80,14 +80,14 @@ def softplus_derivatives():
 
 
 def _tanh_torch_jet(z, order):
-    import torch
+    from .._optional import torch
 
     t = torch.tanh(z)
     return (t, 1 - t * t, -2 * t * (1 - t * t))[: order + 1]
 
 
 def _softplus_torch_jet(z, order):
-    import torch
+    from .._optional import torch
 
     s = torch.sigmoid(z)
     return (torch.logaddexp(z, torch.zeros_like(z)), s, s * (1 - s))[: order + 1]

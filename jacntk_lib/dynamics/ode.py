@@ -1,10 +1,10 @@
 """The linear ODE by an ODE solver. The only module that imports diffrax; used to check the closed form."""
 
-import diffrax
 import jax.numpy as jnp
 import numpy as np
 
 from .._float64 import float64
+from .._optional import diffrax
 from ..errors import ConvergenceError
 
 

@@ -5,8 +5,7 @@ It returns the factors whose Gram matrices make the kernels of :mod:`jacntk_lib.
 
 from typing import NamedTuple
 
-import torch
-
+from .._optional import torch
 from ..networks.network import feature_scales, first_layer, scaled_jet
 
 

@@ -17,8 +17,7 @@ The output layer adds :math:`\langle h^L_a, h^L_b \rangle`, and s_b^2 in the (0,
 width 8192 and depth 3 this takes about a gigabyte in float32; the parameter Jacobian would take 687.
 """
 
-import torch
-
+from .._optional import torch
 from .._validation import integer
 from ..networks.network import bytes_per_point, check_network, full_precision
 from .factors import factors

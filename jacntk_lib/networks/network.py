@@ -30,8 +30,8 @@ import contextlib
 import math
 
 import numpy as np
-import torch
 
+from .._optional import torch
 from .._validation import as_points, integer
 from ..architecture import MLP
 from .weights import check_seed, draw_bias, draw_weights

@@ -7,8 +7,8 @@ own, so that threads can draw blocks in any order and the weights are the same o
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 
+from .._optional import torch
 from .._validation import integer
 
 BLOCK = 2**20

@@ -9,11 +9,9 @@ from .balls import TINY, UNIT
 
 
 def load():
-    """The module ``flint``, or an ImportError that says what to install."""
-    try:
-        import flint
-    except ImportError as error:
-        raise ImportError("high-precision certificates need python-flint: pip install python-flint") from error
+    """The module ``flint``, or a MissingPackageError that says what to install."""
+    from .._optional import flint
+
     return flint
 
 
@@ -32,7 +30,7 @@ def precision(bits):
 def field():
     """The balls as a field (see :mod:`jacntk_lib.spectrum.enclosures`), at the precision current in each operation.
 
-    Raises ImportError, with what to install, where python-flint is missing.
+    Raises MissingPackageError, with what to install, where python-flint is missing.
 
     Examples
     --------

@@ -16,7 +16,9 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg
 
+from .._optional import remedy
 from .._validation import as_array, as_points, non_negative_number
+from ..errors import MissingPackageError
 from ..kernels import JacobianGram
 from . import enclosures
 from .certificates import (
@@ -44,12 +46,12 @@ def certify(A, *, error=0.0, enclosure=None, high_precision=True) -> Certificate
         ``enclosure``, that matrix is A, taken as exact.
     enclosure : where ``error`` is not 0, a function that returns that matrix as a python-flint ``arb_mat``, each time
         at the current precision.
-    high_precision : whether to go beyond float64 (it needs python-flint).
+    high_precision : whether to go beyond float64. Ball arithmetic needs python-flint, ``pip install
+        "jacntk[certificates]"``; without it the bracket stays that of float64, and ``method`` says so.
 
     Raises
     ------
     ValueError, TypeError : A is not a square symmetric matrix of finite numbers, or ``error`` is negative.
-    ImportError : the high-precision test is needed and python-flint is missing.
 
     Examples
     --------
@@ -73,7 +75,10 @@ def certify(A, *, error=0.0, enclosure=None, high_precision=True) -> Certificate
         if vector is not None:
             unit = vector / np.linalg.norm(vector)
             return replace(certificate, upper=0.0, method="exact null vector", verdict=SINGULAR, vector=unit)
-    return bracket_in_balls(enclosure or A, certificate)
+    try:
+        return bracket_in_balls(enclosure or A, certificate)
+    except MissingPackageError:
+        return replace(certificate, method=f"{certificate.method}; to go on: {remedy('flint')}")
 
 
 def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=True) -> Certificate:
@@ -87,7 +92,8 @@ def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=Tr
     ----------
     G : from ``jacobian_ntk(mlp, X)`` or ``jacobian_nngp(mlp, X)``, unscaled, erf, GELU or sine.
     values_only : certify the ordinary kernel, ``G.values()``, instead.
-    high_precision : whether to take the third step; it needs python-flint.
+    high_precision : whether to take the third step. It needs python-flint, ``pip install "jacntk[certificates]"``;
+        without it the answer stays that of the second, mostly ``undecided``, and ``method`` says so.
 
     Returns
     -------
@@ -99,7 +105,6 @@ def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=Tr
     ------
     TypeError : G is not a JacobianGram.
     ValueError : G is not symmetric, or scaled, or its activation has no closed form to enclose.
-    ImportError : the third step is needed and python-flint is missing.
 
     Examples
     --------

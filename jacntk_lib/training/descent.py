@@ -9,10 +9,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from .. import finite
+from .._optional import torch
 from .._validation import as_array, integer, positive_number
 from ..errors import ConvergenceError
 from ..networks import full_precision

@@ -25,10 +25,10 @@ bookkeeping of a second graph; the tests hold all of it against autograd.
 from functools import cached_property
 
 import numpy as np
-import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from .. import finite
+from .._optional import torch
 from .._validation import as_array, integer, non_negative_number
 from ..networks.network import check_network, feature_scales, full_precision, scaled_jet
 

@@ -14,7 +14,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from jacntk_lib.errors import ConvergenceError, CorruptResultError, SingularGramError
+from jacntk_lib.errors import ConvergenceError, CorruptResultError, MissingPackageError, SingularGramError
 
 from .. import datasets, experiments, results
 from ..experiments.experiment import gpu_name
@@ -58,7 +58,14 @@ def main(arguments=None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; finished parts are kept, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
-    except (OSError, experiments.Unfinished, ConvergenceError, CorruptResultError, SingularGramError) as error:
+    except (
+        OSError,
+        experiments.Unfinished,
+        ConvergenceError,
+        CorruptResultError,
+        MissingPackageError,
+        SingularGramError,
+    ) as error:
         print(f"jacntk: {error}", file=sys.stderr)
         if isinstance(error, OSError) and error.errno is not None and "out" in chosen:  # the system knows no way out
             print("finished parts are kept: repeat the command, or give another folder with --out", file=sys.stderr)
@@ -76,6 +83,8 @@ def main(arguments=None) -> int:
 
 def _figure(chosen):
     experiment, config, device, where = _choice(chosen, writes=True)
+    from .. import plotting  # noqa: F401  (what draws the result is there: asked now, not after the computing)
+
     _use_device(device)
     name = experiment.result_name(config)
     print(f"Figure {experiment.label}: {experiment.title} ({experiment.preset_name(config)})")
@@ -193,7 +202,9 @@ def _tuples(value):
 
 def _use_device(device):
     """Refuse a device that is not there; leave the GPU's memory to torch."""
-    import torch
+    if device == "cpu":
+        return
+    from jacntk_lib._optional import torch
 
     try:
         kind = torch.device(device).type
@@ -210,7 +221,7 @@ def _use_device(device):
 
 
 def _draw(experiment, result, path):
-    import matplotlib as mpl
+    from jacntk_lib._optional import matplotlib as mpl
 
     mpl.use("agg")  # a file is wanted, on machines without a screen too
     import matplotlib.pyplot as plt
@@ -245,7 +256,10 @@ def _results_folder():
 
 
 def _gpu():
-    import torch
+    try:
+        from jacntk_lib._optional import torch
+    except MissingPackageError:
+        return None
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 

@@ -3,7 +3,7 @@
 import os
 import textwrap
 
-from jacntk_lib.errors import CorruptResultError
+from jacntk_lib.errors import CorruptResultError, MissingPackageError
 
 from .. import results
 from ..results import provenance
@@ -27,18 +27,24 @@ def _library(version):
 
 def _machine(gpu):
     import jax
-    import torch
 
     machine = provenance.hardware(gpu)
     memory = f", {machine['memory_gb']:.0f} GB" if machine["memory_gb"] else ""
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    given = os.environ.get("OMP_NUM_THREADS", "not set")
     kept = jax.config.jax_compilation_cache_dir
     return [
         f"{machine['cpu']}, {machine['cores']} cores{memory}, GPU: {gpu or 'none that torch can use'}",
-        f"threads: {torch.get_num_threads()} for torch (OMP_NUM_THREADS {threads}); "
-        f"kernels by jax on {jax.default_backend()}",
+        f"threads: {_threads_of_torch()} (OMP_NUM_THREADS {given}); kernels by jax on {jax.default_backend()}",
         "compiled kernels: " + (f"kept in {kept}" if kept else f"in memory alone; {COMPILED} names a folder"),
     ]
+
+
+def _threads_of_torch():
+    try:
+        from jacntk_lib._optional import torch
+    except MissingPackageError as error:
+        return f"none for torch: {error}"
+    return f"{torch.get_num_threads()} for torch"
 
 
 def _results():

@@ -131,7 +131,7 @@ def _bracket(result, kernel, *place):
         return "0" if upper == 0 else "not computed"
     unit = 10.0 ** (np.floor(np.log10(upper)) - 2)
     low, high = np.floor(lower / unit) * unit, np.ceil(upper / unit) * unit
-    star = "" if result[f"{kernel}_method"][place] == "float64 Cholesky" else " *"
+    star = " *" if "bits" in str(result[f"{kernel}_method"][place]) else ""
     return f"[{low:.2e}, {high:.2e}]{star}" if lower > 0 else f"at most {high:.2e}"
 
 

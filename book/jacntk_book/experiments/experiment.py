@@ -217,7 +217,7 @@ def gpu_name(device):
     """What the GPU calls itself; None for the processor."""
     if device_kind(device) != "cuda":
         return None
-    import torch
+    from jacntk_lib._optional import torch
 
     return torch.cuda.get_device_name(device)
 

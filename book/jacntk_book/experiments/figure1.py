@@ -173,8 +173,7 @@ def covariance_gap(mlp, X, width, networks, seed=0):
     of second order, so that its noise falls like 1/n with the width, as the gap does; that of sampled outputs does not
     fall. ``noise`` is the standard error of every entry.
     """
-    import torch
-
+    from jacntk_lib._optional import torch
     from jacntk_lib.finite.factors import factors
     from jacntk_lib.networks.network import FiniteMLP
 

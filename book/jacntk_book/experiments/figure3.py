@@ -185,9 +185,8 @@ def limit_of(config, activation):
 
 def run_cell(config, cell, device="cpu", report=None):
     """Train one network; arrays over the recorded steps, named as in the module's introduction."""
-    import torch
-
     from jacntk_lib import finite, training
+    from jacntk_lib._optional import torch
     from jacntk_lib.networks import FiniteMLP
 
     data = data_of(config)

@@ -125,8 +125,7 @@ def compare(config, cell, limit_kernel, finite_kernel, device, report=None):
       one index pair;
     - ``frobenius_of_mean`` (), the relative error of the mean of the S matrices.
     """
-    import torch
-
+    from jacntk_lib._optional import torch
     from jacntk_lib.networks import FiniteMLP
 
     mlp, X = MLP(cell.depth, cell.activation), points_of(config)
