@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._fitting import all_or_nothing
 from ._validation import as_plain, refuse_masked
 from .regression import JacobianKernelRegressor
 
@@ -64,6 +65,7 @@ class JacobianKernelClassifier(ClassifierMixin, BaseEstimator):
         self.solver = solver
         self.standardise = standardise
 
+    @all_or_nothing
     def fit(self, X, y):
         """Fit to inputs X (N, d) and labels y (N,) of any kind, two or more of them."""
         as_plain(X, "X"), refuse_masked(y, "y")  # scikit-learn would take masked entries and text for numbers

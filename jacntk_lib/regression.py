@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
 
+from ._fitting import all_or_nothing
 from ._validation import as_array, as_plain, as_points, integer, positive_number, require_moderate
 from .architecture import MLP
 from .dynamics import Eigenfeatures, Prediction, RobustFlow
@@ -123,6 +124,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         tags.target_tags.multi_output = True
         return tags
 
+    @all_or_nothing
     def fit(self, X, y, jacobian=None):
         """Fit to inputs X (N, d) and targets y (N,) or (N, K), and to gradients of y where they are known.
 

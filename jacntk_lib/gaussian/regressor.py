@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._fitting import all_or_nothing
 from .._validation import as_plain, integer, positive_number
 from ..errors import ConvergenceError, SingularGramError
 from ..solve import semidefinite_factor
@@ -159,6 +160,7 @@ class JacobianGaussianProcessRegressor(RegressorMixin, BaseEstimator):
         self.solver = solver
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X, y, jacobian=None):
         """Fit to inputs X (N, d), values y (N,) and gradients ``jacobian`` (N, d).
 
