@@ -1,6 +1,7 @@
 """A robustly trained wide network as a scikit-learn classifier."""
 
 import math
+import numbers
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -32,7 +33,9 @@ class JacobianKernelClassifier(ClassifierMixin, BaseEstimator):
 
     Raises
     ------
-    ValueError : at ``fit``, fewer than two classes, or targets that are no classes; what the regressor refuses.
+    ValueError : at ``fit``, fewer than two classes, targets that are no classes, or a label that is None; what the
+        regressor refuses.
+    TypeError : at ``fit``, labels of different kinds, such as text and numbers, which have no order.
 
     Examples
     --------
@@ -67,8 +70,10 @@ class JacobianKernelClassifier(ClassifierMixin, BaseEstimator):
 
     @all_or_nothing
     def fit(self, X, y):
-        """Fit to inputs X (N, d) and labels y (N,) of any kind, two or more of them."""
+        """Fit to inputs X (N, d) and labels y (N,) of one kind, two or more of them."""
         as_plain(X, "X"), refuse_masked(y, "y")  # scikit-learn would take masked entries and text for numbers
+        if y is not None:
+            _require_one_kind(y)
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, place = np.unique(y, return_inverse=True)
@@ -89,3 +94,16 @@ class JacobianKernelClassifier(ClassifierMixin, BaseEstimator):
         """Labels (M,)."""
         output = self.decision_function(X)
         return self.classes_[output.argmax(axis=1) if output.ndim == 2 else (output > 0).astype(int)]
+
+
+def _require_one_kind(y):
+    """Refuse missing labels and labels that cannot be sorted, or that NumPy would turn into text."""
+    first = {}
+    for index, label in enumerate(np.asarray(y, dtype=object).ravel()):
+        if label is None:
+            raise ValueError(f"y has no label (None) at index {index}: give it one, or remove that point")
+        number, text = isinstance(label, numbers.Number | np.bool_), isinstance(label, str)
+        kind = "numbers" if number else "text" if text else type(label).__name__
+        first.setdefault(kind, f"{label!r} at index {index}")
+    if len(first) > 1:
+        raise TypeError(f"y mixes {' and '.join(first)} ({', '.join(first.values())}): give labels of one kind")

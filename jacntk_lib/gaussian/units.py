@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validation import as_float64, non_negative_number
+from .._validation import as_array, as_float64, non_negative_number
 from ..solve import EPS
 
 
@@ -57,21 +57,7 @@ def as_jacobian(jacobian, shape):
     """Gradients (N, d) in float64, NaN where not observed; all NaN for ``None``."""
     if jacobian is None:
         return np.full(shape, np.nan)
-    if np.ma.isMaskedArray(jacobian):
-        raise TypeError("jacobian is a masked array: give NaN where a derivative was not observed")
-    try:
-        array = np.array(jacobian, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"jacobian cannot be turned into an array of real numbers ({error}); pass floats") from error
-    if array.shape != shape:
-        raise ValueError(
-            f"jacobian has shape {array.shape}, but X needs {shape}: one derivative per point and column, NaN where "
-            "it was not observed"
-        )
-    if np.isinf(array).any():
-        where = tuple(int(i) for i in np.argwhere(np.isinf(array))[0])
-        raise ValueError(f"jacobian is infinite at index {where}: give NaN where a derivative was not observed")
-    return array
+    return as_array(jacobian, "jacobian", shape, missing=True)
 
 
 def as_noise(noise, name, shape):
