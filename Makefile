@@ -1,5 +1,6 @@
 # make book   the book in _build/html (makes .venv first)
 # make test   everything that CI runs
+# make quick  lint and the library's tests, two minutes
 # make help   the rest
 #
 # Settings: PYTHON=python3.12   TORCH=torch (another build of torch, see README)   VENV=/elsewhere   CHAPTER=03
@@ -20,6 +21,9 @@ PORT ?= 8000
 
 # Threads that wait sleep rather than spin: on a busy machine torch's small products are fifteen times faster so.
 export OMP_WAIT_POLICY ?= PASSIVE
+# What jax has compiled serves all chapters and tests, and the next run: half of their time.
+export JAX_COMPILATION_CACHE_DIR ?= $(abspath _build/jax)
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
 
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
@@ -33,18 +37,19 @@ SOURCES := $(shell find book jacntk_lib benchmarks/results _config.yml _toc.yml 
 # $(call stage,NAME,COMMAND) runs a command and says how long it took.
 stage = echo; echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
 
-.PHONY: help env environments book pdf serve notebooks prose test lint format unit pairs nbval built site workflow check-all mutants ranks latest one-core bench readme-figure circle lock clean distclean
+.PHONY: help env environments book pdf serve notebooks prose test quick lint format unit pairs nbval built site workflow check-all mutants ranks latest one-core bench readme-figure circle lock clean distclean
 
 help:
 	@echo "make book       build the book into $(SITE)"
 	@echo "make test       everything that CI runs"
+	@echo "make quick      lint and the library's tests alone, under two minutes once its kernels are compiled"
 	@echo "make nbval      execute the chapters' notebooks again (make test compares what the built book put out)"
 	@echo "make env        the environment alone, in $(VENV); make environments: that of the sweep, too"
 	@echo "make pdf        the whole book as one PDF, _build/jacntk.pdf (needs Chromium)"
 	@echo "make serve      the built book on http://localhost:$(PORT)"
 	@echo "make notebooks  execute the chapters into book/notebooks (CHAPTER=03 for one)"
 	@echo "make prose      take over changed words into book/notebooks, executing nothing (CHAPTER=03 for one)"
-	@echo "make lint       style and import contracts (seconds)"
+	@echo "make lint       style and import contracts (seconds; the extra 'dev' in $(VENV) is enough)"
 	@echo "make format     let ruff lay out the code"
 	@echo "make workflow   Snakemake in $(SNAKEMAKE), and the tests of the sweep (workflow/)"
 	@echo "make check-all  what is too long for every commit, an hour or more: pdf and the five below"
@@ -120,7 +125,8 @@ test: $(ENVIRONMENT)
 	@$(call stage,workflow,$(MAKE) --no-print-directory workflow)
 	@echo; echo "All tests passed."
 
-lint: $(ENVIRONMENT)
+# where the extra `dev` alone is installed, it is enough: neither torch nor a browser's driver is waited for
+lint: $(if $(wildcard $(BIN)/ruff),,$(ENVIRONMENT))
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/format_chapters.py --check
@@ -138,6 +144,13 @@ NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 # one thread per process, so that two processes do not fight over two cores
 unit: $(ENVIRONMENT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations 10 $(UNIT_TESTS)
+
+# of the library alone: what tests the wing imports it
+QUICK_TESTS := $(filter-out $(shell grep -l jacntk_book tests/test_*.py),$(wildcard tests/test_*.py))
+# while you work on the library: neither book nor browser, nor the wing's experiments
+quick: $(ENVIRONMENT)
+	@$(call stage,lint,$(MAKE) --no-print-directory lint)
+	@$(call stage,library,OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(QUICK_TESTS))
 
 pairs: $(ENVIRONMENT)
 	$(BIN)/python tools/notebooks.py check
@@ -193,12 +206,12 @@ latest:
 one-core: $(ENVIRONMENT)
 	OMP_NUM_THREADS=1 taskset --cpu-list 0 $(BIN)/python -m pytest -q $(NBVAL) book/notebooks
 
-# Exit status 3 of a script means a missed target: reported at the end, no failure. Any other is a failure, and the
-# scripts after it run all the same.
+# Scripts that time compiling must compile, so no kernel compiled before serves them. Exit status 3 of a script means a
+# missed target: reported at the end, no failure. Any other is a failure, and the scripts after it run all the same.
 bench: $(ENVIRONMENT)
 	@missed=; failed=; \
 	for one in $(filter-out $(addprefix benchmarks/,report.py gradients.py preconditioners.py),$(wildcard benchmarks/[a-z]*.py)) benchmarks/report.py; do \
-	  code=0; $(call stage,$$one,$(BIN)/python "$$one" || code=$$?); \
+	  code=0; $(call stage,$$one,env -u JAX_COMPILATION_CACHE_DIR $(BIN)/python "$$one" || code=$$?); \
 	  case $$code in 0) ;; 3) missed+=" $$one" ;; *) failed+=" $$one (exit status $$code)" ;; esac; \
 	done; \
 	echo; echo "targets missed:$${missed:- none}"; echo "failed:$${failed:- none}"; \
