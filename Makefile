@@ -137,8 +137,7 @@ format: $(ENVIRONMENT)
 	$(BIN)/ruff format .
 	$(BIN)/python tools/format_chapters.py
 
-UNIT_TESTS := -n 2 --dist worksteal --doctest-modules jacntk_lib book/jacntk_book tests --ignore tests/browser --ignore tests/test_workflow.py \
-  --ignore jacntk_lib/gaussian/smt.py
+UNIT_TESTS := -n 2 --dist worksteal --doctest-modules jacntk_lib book/jacntk_book tests --ignore tests/browser --ignore tests/test_workflow.py
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
 # one thread per process, so that two processes do not fight over two cores
