@@ -1,12 +1,14 @@
 """The one description of a network that the kernels and the finite networks share."""
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 
 import numpy as np
 
 from . import activations
 from ._validation import integer, non_negative_number, positive_number
+
+PLAIN = ("depth", "activation", "kappa", "sigma_w", "sigma_b", "normalise", "input_scale")
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,28 @@ class MLP:
     def common_scale(self) -> float:
         """``input_scale`` where it is a single number; 1 where :meth:`column_scales` have it all."""
         return 1.0 if isinstance(self.input_scale, tuple) else self.input_scale
+
+
+def handles(mlp, consumer, *others):
+    """Refuse a network that ``consumer`` would take for another one: its formulas know ``PLAIN`` and ``others`` alone.
+
+    Whatever reads fields of an :class:`MLP` calls this first, so that a field added to the class or to a subclass is
+    refused until the formulas have it.
+
+    Raises
+    ------
+    TypeError : ``mlp`` is not an MLP.
+    NotImplementedError : a field with another name is not at its default.
+    """
+    if not isinstance(mlp, MLP):
+        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+    for field in fields(mlp):
+        value = getattr(mlp, field.name)
+        if field.name not in PLAIN + others and value != field.default:
+            raise NotImplementedError(
+                f"{consumer} does not know {field.name}={value!r} and would leave it out: set {field.name} to its "
+                f"default, {field.default!r}"
+            )
 
 
 def _number_or_tuple(value, name):

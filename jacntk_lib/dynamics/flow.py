@@ -37,7 +37,7 @@ from .._validation import (
     require_moderate,
     row_weights,
 )
-from ..architecture import MLP
+from ..architecture import handles
 from ..errors import warn
 from ..kernels import jacobian_nngp, jacobian_ntk
 from ..kernels.scalars import slices
@@ -108,8 +108,7 @@ class RobustFlow:
     """
 
     def __init__(self, mlp, X, y, lam=0.01, jacobian_targets=None, ridge=0.0, *, solver="auto"):
-        if not isinstance(mlp, MLP):
-            raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+        handles(mlp, "RobustFlow")
         self.mlp = mlp
         self._columns, self.X = columns_of(X), as_points(X, "X")
         N, d = self.X.shape

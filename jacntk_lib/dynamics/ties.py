@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..architecture import handles
 from ..kernels.ties import Ties
 
 _AGREE = 1e-10  # tied targets that differ by less, relative to the largest, differ by rounding of the start
@@ -36,6 +37,7 @@ class Distinct(Ties):
     @classmethod
     def among(cls, mlp, X):
         """The ties among the rows of X that all networks of the architecture ``mlp`` have."""
+        handles(mlp, "the search for tied points")
         tied = Ties.of(X, antipodes=mlp.sigma_b == 0 and (mlp.phi.odd or mlp.phi.even))
         return cls(tied.first, tied.group, tied.sign, even=mlp.phi.even)
 

@@ -6,6 +6,7 @@ It returns the factors whose Gram matrices make the kernels of :mod:`jacntk_lib.
 from typing import NamedTuple
 
 from .._optional import torch
+from ..architecture import handles
 from ..networks.network import feature_scales, first_layer, scaled_jet
 
 
@@ -19,6 +20,7 @@ class Factors(NamedTuple):
 @torch.no_grad()
 def factors(net, X, *, cotangents=True):
     """The :class:`Factors` of the points ``X``, (N, d) from ``net.as_input``; cotangents take the pass backwards."""
+    handles(net.mlp, "finite.factors")
     N, d = X.shape
     weights = [weight.detach() for weight in net.weights]
     scales = feature_scales(net)

@@ -19,6 +19,7 @@ width 8192 and depth 3 this takes about a gigabyte in float32; the parameter Jac
 
 from .._optional import torch
 from .._validation import integer
+from ..architecture import handles
 from ..networks.network import bytes_per_point, check_network, full_precision
 from .factors import factors
 
@@ -129,6 +130,7 @@ def _product_rule(H, B):
 def _assemble(net, X, X2, kernel, memory, cotangents):
     """The whole matrix, by chunks of points whose factors fit ``memory`` and, within them, tiles of the result."""
     check_network(net)
+    handles(net.mlp, "finite.jacobian_ntk" if cotangents else "finite.jacobian_nngp")
     symmetric = X2 is None
     X = net.as_input(X)
     X2 = X if symmetric else net.as_input(X2, "X2")

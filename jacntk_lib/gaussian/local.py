@@ -30,6 +30,7 @@ import scipy.linalg
 from scipy.spatial import cKDTree
 
 from .._float64 import float64
+from ..architecture import handles
 from ..errors import ConvergenceError
 from ..kernels.block import blocks
 from ..kernels.recursion import prepared
@@ -110,6 +111,7 @@ class LocalPosterior(Posterior):
 
     def _predicted(self, U, leave_out=False):
         mlp, L, near = self._covariance.mlp, self._covariance.L, self._nearest(U, leave_out)
+        handles(mlp, "a local prediction")
         lengths = ((np.concatenate([self._U, U]) @ L) ** 2).sum(axis=1)
         kernel = partial(blocks, *prepared(mlp, lengths), mlp.depth, self._covariance.tangent)
         mean, explained = np.empty((2, len(U), 1 + len(L)))

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from .._float64 import float64, jax, jitted, jnp
+from ..architecture import handles
 from .recursion import SIDE, Jet, _constants, jets
 from .schedule import on_all_cores, slices
 
@@ -47,6 +48,7 @@ def pull_back(mlp, A, C, weights, *, tangent):
     ------
     ValueError : the activation has no closed form.
     """
+    handles(mlp, "pull_back")
     if not mlp.phi.has_closed_form:
         raise ValueError(
             f"activation {mlp.phi.name!r} has no closed form, and its quadrature has no derivative at x = x': take "

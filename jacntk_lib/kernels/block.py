@@ -3,7 +3,7 @@ r"""Dense blocks of a kernel in jax: of one pair of points as a function, for th
 from functools import partial
 
 from .._float64 import jitted, jnp
-from ..architecture import MLP
+from ..architecture import MLP, handles
 from .recursion import _constants, first_layer, hidden_layer, jets
 
 
@@ -65,8 +65,7 @@ def block_function(mlp: MLP, *, tangent=True):
             process = tinygp.GaussianProcess(Wide(), X, diag=1e-6)
             mean = process.condition(y, jnp.array([[0.5]])).gp.loc
     """
-    if not isinstance(mlp, MLP):
-        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+    handles(mlp, "block_function")
     if not mlp.phi.has_closed_form:
         raise ValueError(
             f"the expectations of {mlp.phi.name!r} come from quadrature, which cannot be differentiated at x = x'; a "

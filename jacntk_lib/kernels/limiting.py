@@ -1,7 +1,7 @@
 """The two limiting kernels of a network and its input Jacobian: at initialisation, and of training."""
 
 from .._validation import as_points, columns_of, integer
-from ..architecture import MLP
+from ..architecture import MLP, handles
 from .gram import JacobianGram
 from .scalars import Recomputed, Stored, between, within
 
@@ -81,8 +81,7 @@ def jacobian_ntk(mlp: MLP, X, X2=None, *, memory=MEMORY) -> JacobianGram:
 
 
 def _gram(mlp, X, X2, memory, *, tangent):
-    if not isinstance(mlp, MLP):
-        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+    handles(mlp, "jacobian_ntk" if tangent else "jacobian_nngp")
     memory = integer(memory, "memory", at_least=1)
     columns, X = columns_of(X), as_points(X, "X")
     if X2 is not None:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._float64 import float64, jax, jitted, namespace
+from ..architecture import handles
 
 LARGEST_VARIANCE = 1e7
 """Of a pre-activation, in any layer; beyond it closed forms are refused. Derivatives by |x|^2, |x'|^2 and <x, x'> are
@@ -199,6 +200,7 @@ def _require_small_variances(mlp, longest, constants):
 
 def _constants(mlp):
     """``first``, ``gain`` and ``bias`` of :func:`jets`."""
+    handles(mlp, "the layer recursion")
     return (mlp.sigma_w * mlp.common_scale) ** 2, (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2
 
 

@@ -33,7 +33,7 @@ import numpy as np
 
 from .._optional import torch
 from .._validation import as_points, integer
-from ..architecture import MLP
+from ..architecture import handles
 from .weights import check_seed, draw_bias, draw_weights
 
 
@@ -206,8 +206,7 @@ def full_precision(device):
 
 def layer_widths(mlp, width):
     """``width`` as one int per hidden layer."""
-    if not isinstance(mlp, MLP):
-        raise TypeError(f"mlp must be a jacntk_lib.MLP, got {mlp!r} of type {type(mlp).__name__}")
+    handles(mlp, "FiniteMLP")
     if np.ndim(width) == 0:
         return (integer(width, "width", at_least=1),) * mlp.depth
     widths = tuple(integer(n, f"width[{i}]", at_least=1) for i, n in enumerate(width))

@@ -34,6 +34,7 @@ from functools import partial
 import numpy as np
 
 from .._validation import as_array, as_points
+from ..architecture import handles
 from ..dynamics import RobustFlow
 from ..kernels import jacobian_ntk
 from ..regression import JacobianKernelRegressor
@@ -159,6 +160,7 @@ def _flow_of(model):
         if len(model.args) != 1 or model.keywords:
             raise TypeError(f"pass functools.partial(flow.at, t), with the time t and nothing else, got {model!r}")
         (time,) = model.args
+    handles(flow.mlp, "certified_radius")
     if getattr(model, "standardise", False) or isinstance(flow.mlp.input_scale, tuple):
         raise ValueError(
             "the model scales each column by itself, so that a ball is none for its kernel: scale the columns "

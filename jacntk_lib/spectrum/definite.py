@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._validation import as_points
-from ..architecture import MLP
+from ..architecture import MLP, handles
 from .degenerate import degeneracies, degrees, null_space
 
 POSITIVE_DEFINITE, SINGULAR, NOT_COVERED = "positive definite", "singular", "not covered"
@@ -59,8 +59,7 @@ def positivity(mlp: MLP, X) -> Positivity:
     >>> print(positivity(MLP(2, "gelu"), octahedron).reason)
     phi is analytic and not a polynomial, the points are distinct, and neither the origin nor antipodes give a relation
     """
-    if not isinstance(mlp, MLP):
-        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+    handles(mlp, "positivity")
     X = as_points(X)
     nothing = np.zeros((X.size + len(X), 0))
     try:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._validation import as_points
-from ..architecture import MLP
+from ..architecture import MLP, handles
 from ..kernels.ties import Ties
 from .jets import relations
 
@@ -96,10 +96,8 @@ def degeneracies(mlp: MLP, X) -> tuple[Degeneracy, ...]:
     >>> degeneracies(MLP(2, "gelu"), octahedron)
     ()
     """
-    if not isinstance(mlp, MLP):
-        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
-    X = as_points(X)
     parts = degrees(mlp)
+    X = as_points(X)
     found = [_duplicates(X)]
     distinct = Ties.of(X, antipodes=False).first
     found.append(_origin(X, distinct, parts))
@@ -129,6 +127,7 @@ def degrees(mlp: MLP) -> tuple[set, set]:
     >>> degrees(MLP(2, "gelu")) == ({...}, {1, ...})
     True
     """
+    handles(mlp, "degeneracies")
     even, odd = set(mlp.phi.even_part), set(mlp.phi.odd_part)
     if ... in even | odd:
         if mlp.sigma_b > 0:

@@ -23,6 +23,7 @@ from operator import add
 import numpy as np
 
 from ..activations import Expectations
+from ..architecture import handles
 from ..kernels.recursion import Jet, affine, compose, product
 from . import arb, balls
 
@@ -139,6 +140,7 @@ class Recursion:
     """
 
     def __init__(self, mlp, field, *, tangent):
+        handles(mlp, "a certificate")
         self.depth, self.field, self.tangent = mlp.depth, field, tangent
         self.expectations, self.moment = CLOSED_FORMS[mlp.phi.name]
         weight, scale, bias = (field.exact(x) for x in (mlp.sigma_w, mlp.common_scale, mlp.sigma_b))

@@ -20,7 +20,7 @@ import numpy as np
 
 from .._float64 import float64
 from .._validation import as_points
-from ..architecture import MLP
+from ..architecture import MLP, handles
 from ..kernels import jacobian_nngp
 
 
@@ -57,8 +57,7 @@ def depth_gain(mlp: MLP, X) -> float:
     >>> [round(depth_gain(MLP(3, name), X), 2) for name in ("erf", "sin", "gelu")]
     [1.18, 1.31, 0.98]
     """
-    if not isinstance(mlp, MLP):
-        raise TypeError(f"mlp must be an MLP, got {mlp!r}; for example MLP(depth=3, activation='erf')")
+    handles(mlp, "depth_gain")
     if mlp.depth == 1:
         raise ValueError(
             "mlp has depth 1, and Theta^0 is the kernel of linear functions: there is nothing to pass on; pass depth 2 "

@@ -30,6 +30,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from .. import finite
 from .._optional import torch
 from .._validation import as_array, integer, non_negative_number
+from ..architecture import handles
 from ..networks.network import check_network, feature_scales, full_precision, scaled_jet
 
 DENSE_ROWS = 4096  # up to here the step limit comes from the dense JNTK, 134 MB in float64; beyond, matrix-free
@@ -170,6 +171,7 @@ class Sweep:
 
     @torch.no_grad()
     def __init__(self, net, X):
+        handles(net.mlp, "training")
         self.mlp, self.weights, self.biases = net.mlp, [w.detach() for w in net.weights], net.biases
         self.scale, *scales = feature_scales(net)
         N = len(X)

@@ -28,7 +28,7 @@ def attacked(**options):
 
 LIST = {
     "networks": [
-        (lambda: network(mlp="erf"), T, "mlp must be a jacntk_lib.MLP, got 'erf' of type str"),
+        (lambda: network(mlp="erf"), T, "mlp must be an MLP, got 'erf'"),
         (lambda: network(width=0), V, "width must be at least 1, got 0"),
         (lambda: network(width=2.0), T, "width must be an integer, got 2.0"),
         (lambda: network(width=[3, 0, 3]), V, r"width\[1\] must be at least 1, got 0"),

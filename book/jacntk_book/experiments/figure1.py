@@ -47,6 +47,7 @@ import numpy as np
 from jacntk_lib import kernels
 from jacntk_lib._float64 import float64
 from jacntk_lib.activations.quadrature import Formulas
+from jacntk_lib.architecture import handles
 
 from . import grid
 from .experiment import Experiment
@@ -222,6 +223,7 @@ class _Layer(NamedTuple):
 
 
 def _layer_of(mlp, covariance):
+    handles(mlp, "next_covariance")
     # twice the variances, for a quadrature: those of a finite network scatter about the limit's
     variances = 2 * np.einsum("nana->na", np.asarray(covariance))[:, 0]
     return _Layer(mlp.phi.formulas_for(variances), (mlp.sigma_w * mlp.phi_scale) ** 2, mlp.sigma_b**2)
