@@ -44,8 +44,8 @@ def prepared(tmp_path_factory):
     json_of, npz_of = (lambda name, end=end: stored / f"{name}.{end}" for end in ("json", "npz"))
     json_of("half").unlink()
     npz_of("cut").write_bytes(npz_of("cut").read_bytes()[:-40])
-    json_of("edited").write_text(json_of("edited").read_text().replace("[\n   64\n  ]", "[\n   65\n  ]"))
-    np.savez(npz_of("mixed"), a=np.arange(3) + 1)
+    json_of("edited").write_text(json_of("edited").read_text().replace('"commit"', '"comment"'))
+    np.savez(npz_of("mixed"), a=np.arange(4))
     json_of("foreign").write_text('{"figure": 2}')
     record = json.loads(json_of("newer").read_text()) | {"schema": 99}
     json_of("newer").write_text(json.dumps(record))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jacntk_book import results
+from jacntk_book.cli import report
 from jacntk_book.results import atomic, cells, provenance, store
 from jacntk_lib.errors import CorruptResultError
 
@@ -108,23 +109,63 @@ def test_truncated(stored, ending, share):
         results.load("toy", stored)
 
 
-def test_edited_array(stored):
-    arrays = dict(results.load("toy", stored).arrays)
-    arrays["errors"] = arrays["errors"].copy()
-    arrays["errors"][1, 2] += 1e-15
-    np.savez(stored / "toy.npz", **arrays)
-    with pytest.raises(CorruptResultError, match=r"array 'errors' .* edited, or they are from different runs"):
+@pytest.mark.parametrize(
+    "change",
+    [{"extra": np.zeros(1)}, {"mask": None}, {"mask": np.zeros(3, bool)}, {"mask": np.zeros(2)}],
+)
+def test_arrays_of_another_form(stored, change):
+    arrays = dict(results.load("toy", stored).arrays) | change
+    np.savez(stored / "toy.npz", **{key: value for key, value in arrays.items() if value is not None})
+    with pytest.raises(CorruptResultError, match=r"are not those that toy.json lists"):
         results.load("toy", stored)
 
 
-def test_array_added_or_left_out(stored):
-    arrays = dict(results.load("toy", stored).arrays)
-    np.savez(stored / "toy.npz", extra=np.zeros(1), **arrays)
-    with pytest.raises(CorruptResultError, match=r"holds the arrays .*'extra'"):
+MALFORMED = {
+    "nested": lambda record: "[" * 200000,
+    "infinite": lambda record: record | {"wall_time_s": float("inf")},
+    "too large": lambda record: json.dumps(record).replace("1.5", "1e999"),
+    "a long integer": lambda record: record | {"wall_time_s": 10**400},
+    "no name": lambda record: {key: record[key] for key in record if key != "name"},
+    "no fields": lambda record: {"format": record["format"], "schema": record["schema"]},
+    "no dirty": lambda record: record | {"source": {}},
+    "source is a list": lambda record: record | {"source": []},
+    "dirty is a number": lambda record: record | {"source": record["source"] | {"dirty": 2}},
+    "versions is text": lambda record: record | {"versions": "3.11"},
+    "a version is null": lambda record: record | {"versions": {"numpy": None}},
+    "missing is a number": lambda record: record | {"missing": 3},
+    "seeds are text": lambda record: record | {"seeds": ["0"]},
+    "seeds are boolean": lambda record: record | {"seeds": [True]},
+    "arrays is a list": lambda record: record | {"arrays": []},
+    "no shape": lambda record: record | {"arrays": {"errors": {"dtype": "<f8"}}},
+    "half a character": lambda record: json.dumps(record | {"command": "\ud800"}),
+    "a terminal's command": lambda record: record | {"versions": {"\x1b[2J": "1"}},
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_record_is_refused_and_the_others_are_still_described(stored, monkeypatch, name):
+    path = stored / "toy.json"
+    changed = MALFORMED[name](json.loads(path.read_text()))
+    path.write_text(changed if isinstance(changed, str) else json.dumps(changed))
+    with pytest.raises(CorruptResultError, match="restore both files"):
         results.load("toy", stored)
-    del arrays["mask"]
-    np.savez(stored / "toy.npz", **arrays)
-    with pytest.raises(CorruptResultError, match=r"but its record lists .*'mask'"):
+    results.save(toy("whole"), stored)
+    monkeypatch.setenv("JACNTK_RESULTS_DIR", str(stored))
+    shown = "\n".join(report.report("0", None))
+    assert "toy: unusable. " in shown
+    assert "whole: jacntk toy" in shown
+
+
+def test_a_save_that_dies_between_its_two_files_leaves_no_mixture(stored, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        replace = iter([atomic.os.replace, killed])
+        patch.setattr(atomic.os, "replace", lambda *paths: next(replace)(*paths))
+        with pytest.raises(KeyboardInterrupt):
+            results.save(toy(arrays={key: value * 0 for key, value in ARRAYS.items() if key == "errors"}), stored)
+    with pytest.raises(CorruptResultError, match=r"toy.json is missing though toy.npz is there"):
         results.load("toy", stored)
 
 

@@ -129,7 +129,6 @@ def provenance(root, name):
         "hardware": machine["gpu"] or f"{machine['cores']}\N{NO-BREAK SPACE}cores, {machine['cpu']}",
         "finished": record["finished"],
         "missing": record.get("missing", []),
-        "record_sha256": record["record_sha256"],
     }
 
 

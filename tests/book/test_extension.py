@@ -142,7 +142,7 @@ place = "Equation (0)"
 printed = "minus"
 ours = "plus"
 """
-RECORD = """{"command": "jacntk figure 1", "missing": ["width8192"], "finished": "2026-01-01", "record_sha256": "abc",
+RECORD = """{"command": "jacntk figure 1", "missing": ["width8192"], "finished": "2026-01-01",
 "source": {"commit": "0123456789"}, "hardware": {"gpu": null, "cores": 2, "cpu": "a processor"}}"""
 
 

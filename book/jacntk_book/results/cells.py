@@ -60,7 +60,7 @@ class Cells:
     def store(self, key, arrays, seconds):
         """Keep a finished part, which took so many seconds."""
         contents = encoding.plain_arrays(arrays) | {_SECONDS: np.array(float(seconds))}
-        atomic.write(self._file(key), lambda file: np.savez(file, **contents))
+        atomic.write((self._file(key), lambda file: np.savez(file, **contents)))
 
     def clear(self):
         """Remove the work folder once the result itself is stored."""

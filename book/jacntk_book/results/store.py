@@ -1,8 +1,8 @@
 """Results of long computations, each with a record of where it comes from. Imports NumPy only.
 
 A result called ``name`` is two files: ``name.npz``, its arrays (no pickle), and ``name.json``, its record: the
-configuration, the command, the commit and a hash of the library's code, package versions, seeds, hardware, wall time
-and the SHA-256 of every array. ``load`` refuses two files that do not agree.
+configuration, the command, the commit and a hash of the library's code, package versions, seeds, hardware, wall time,
+and the dtype and shape of every array. ``load`` refuses files that are damaged or that do not belong together.
 
 While a computation runs, :class:`~jacntk_book.results.Cells` keeps its finished parts, one file each.
 
@@ -16,7 +16,9 @@ While a computation runs, :class:`~jacntk_book.results.Cells` keeps its finished
 
 import datetime
 import json
+import math
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +32,23 @@ from .provenance import library_hash
 
 FOLDER_VARIABLE = "JACNTK_RESULTS_DIR"
 FORMAT = "jacntk result"
-SCHEMA = 1
+SCHEMA = 2
 _CURE = "restore both files from the same run, or compute them again"
+_NONE = type(None)
+# What readers of a record count on. A list: each of its items; an object with the key ``str``: each of its values.
+_FORM = {
+    "name": str,
+    "config": dict,
+    "command": str,
+    "seeds": [int],
+    "missing": [str],
+    "wall_time_s": float,
+    "finished": str,
+    "source": {"commit": str | _NONE, "dirty": bool | _NONE, "library_sha256": str},
+    "versions": {str: str},
+    "hardware": {"cpu": str, "cores": int | _NONE, "memory_gb": float | _NONE, "gpu": str | _NONE},
+    "arrays": {str: {"dtype": str, "shape": [int]}},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,17 +177,16 @@ def make(name, arrays, *, config, command, seeds, wall_time, gpu=None, missing=(
         "source": provenance.source(),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(gpu),
-        "arrays": {key: encoding.fingerprint(value) for key, value in arrays.items()},
+        "arrays": {key: encoding.form(value) for key, value in arrays.items()},
     }
-    record["record_sha256"] = _record_hash(record)
     return Result(name, arrays, record)
 
 
 def save(result, where=None) -> Path:
     """Store a result as ``name.npz`` and ``name.json`` in ``where`` (default :func:`folder`); return that folder.
 
-    Each file is written beside its place, flushed and renamed, so an interrupted save leaves the old file or the
-    new one, never half of one.
+    Both files are written beside their places, flushed and renamed: an interrupted save leaves the old result, the
+    new one, or arrays without a record, which :func:`load` refuses.
 
     Raises
     ------
@@ -178,20 +194,22 @@ def save(result, where=None) -> Path:
     """
     where = Path(where) if where is not None else folder()
     text = json.dumps(result.record, indent=1, ensure_ascii=False) + "\n"
-    atomic.write(where / f"{result.name}.npz", lambda file: np.savez_compressed(file, **result.arrays))
-    atomic.write(where / f"{result.name}.json", lambda file: file.write(text.encode()))
+    atomic.write(
+        (where / f"{result.name}.npz", lambda file: np.savez_compressed(file, **result.arrays)),
+        (where / f"{result.name}.json", lambda file: file.write(text.encode())),
+    )
     return where
 
 
 def load(name, where=None) -> Result:
-    """A stored result, after checking every array and the record against their hashes.
+    """A stored result, after checking the form of its record and that its arrays are those that the record lists.
 
     A library that has changed since is no reason to refuse: see :attr:`Result.library_changed`.
 
     Raises
     ------
     FileNotFoundError : there is no such result in ``where`` (default :func:`folder`).
-    CorruptResultError : a file is missing, truncated, edited, of another program or of a newer jacntk.
+    CorruptResultError : a file is missing, truncated or malformed, or of another program or version.
     OSError : a file or the folder cannot be read.
     """
     encoding.check_name(name)
@@ -208,16 +226,11 @@ def load(name, where=None) -> Result:
         if path not in there:
             raise CorruptResultError(f"{path} is missing though {there[0].name} is there; {_CURE}")
     record, arrays = _read_record(record_path, name), _read_arrays(arrays_path)
-    if set(arrays) != set(record["arrays"]):
+    if {key: encoding.form(array) for key, array in arrays.items()} != record["arrays"]:
         raise CorruptResultError(
-            f"{arrays_path} holds the arrays {sorted(arrays)} but its record lists {sorted(record['arrays'])}; {_CURE}"
+            f"the arrays in {arrays_path} are not those that {record_path.name} lists: they are from different runs; "
+            f"{_CURE}"
         )
-    for key, array in arrays.items():
-        if encoding.fingerprint(array) != record["arrays"][key]:
-            raise CorruptResultError(
-                f"array {key!r} in {arrays_path} is not the one that {record_path.name} describes: one of the two "
-                f"files was edited, or they are from different runs; {_CURE}"
-            )
     return Result(name, arrays, record)
 
 
@@ -227,29 +240,50 @@ def stored(where=None) -> list[str]:
     return sorted(path.stem for path in where.glob("*.json") if path.with_suffix(".npz").exists())
 
 
-def _record_hash(record):
-    return encoding.json_hash({key: value for key, value in record.items() if key != "record_sha256"})
-
-
 def _read_record(path, name):
     content = path.read_bytes()
     try:
-        record = json.loads(content.decode())
-    except ValueError as error:  # not JSON, not UTF-8
+        record = json.loads(content.decode(), parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested without end
         raise CorruptResultError(f"{path} is truncated or not JSON ({error}); {_CURE}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise CorruptResultError(f'{path} was not written by jacntk: it does not say "format": "{FORMAT}"; {_CURE}')
-    if not isinstance(record.get("schema"), int) or record["schema"] > SCHEMA:
+    if record.get("schema") != SCHEMA:
         raise CorruptResultError(
-            f"{path} has schema {record.get('schema')!r}, this jacntk reads up to {SCHEMA}: install a newer jacntk"
+            f"{path} has schema {record.get('schema')!r}, this jacntk reads {SCHEMA}: compute it again, or install "
+            "the jacntk that wrote it"
         )
-    if record.get("record_sha256") != _record_hash(record):
-        raise CorruptResultError(f"{path} was edited: it does not match its own SHA-256; {_CURE}")
+    if fault := _fault(record, _FORM):
+        raise CorruptResultError(f"{path} is malformed: {fault}; {_CURE}")
     if record["name"] != name:
         raise CorruptResultError(
             f"{path} is the record of {record['name']!r}: the file was renamed or copied over; {_CURE}"
         )
     return record
+
+
+def _finite(text):
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def _fault(value, form, where="the record"):
+    """What is missing from ``value`` or of another type than in ``form``, in words; None if nothing is."""
+    if isinstance(form, list) and isinstance(value, list):
+        parts = [(item, form[0], where) for item in value]
+    elif isinstance(form, dict) and isinstance(value, dict):
+        names = value if str in form else form
+        if missing := [name for name in names if name not in value]:
+            return f"{where} has no {missing[0]!r}"
+        parts = [(value[name], form.get(name, form.get(str)), f"{name!r} of {where}") for name in names]
+        parts += [(name, str, f"a name in {where}") for name in value]
+    else:
+        # an unprintable text would command the terminal, or end the printing of all other results
+        right = not isinstance(form, list | dict) and isinstance(value, form) and (str(value).isprintable())
+        right = right and (form is not int or not isinstance(value, bool))
+        return None if right else f"{where} is {reprlib.repr(value)}"
+    return next(filter(None, (_fault(*part) for part in parts)), None)
 
 
 def _read_arrays(path):
