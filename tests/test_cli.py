@@ -255,6 +255,34 @@ def test_a_file_where_a_folder_is_asked_for(computed, tmp_path, capsys, under):
     assert computed == []
 
 
+@pytest.mark.parametrize("dangling", [True, False])
+def test_a_folder_that_cannot_be_made_is_refused_before_computing(computed, tmp_path, capsys, dangling):
+    out = tmp_path / "link" if dangling else Path("/proc/x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert run("figure", 2, "--out", out) == 2
+    assert f"{out} cannot be written (" in capsys.readouterr().err
+    assert computed == []
+    assert names(tmp_path) == ["link"]
+
+
+def test_a_picture_replaces_a_symlink_and_a_failed_one_leaves_the_old(computed, tmp_path, monkeypatch):
+    target, picture = tmp_path / "mine", tmp_path / "figure-2-demo.png"
+    target.write_text("mine")
+    picture.symlink_to(target)
+    assert run("figure", 2, "--out", tmp_path) == 0
+    assert target.read_text() == "mine"
+    before = picture.read_bytes()
+
+    def interrupted(figure, file, **_):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", interrupted)
+    assert run("figure", 2, "--out", tmp_path) == 130
+    assert picture.read_bytes() == before
+    assert len(names(tmp_path)) == 4
+
+
 def test_full_disk_in_the_middle_of_a_run(computed, tmp_path, monkeypatch, capsys):
     """Three of four cells fit. The next run computes the fourth alone."""
     calls = []

@@ -23,6 +23,8 @@ EVERY_FIGURE = (*experiments.FIGURES, *experiments.APPENDIX, *experiments.OURS)
         (["figure", "2", "--preset", "huge"], "figure 2 has no preset huge; it has demo, cpu, paper"),
         (["figure", "2", "--device", "quantum"], "unknown device 'quantum'"),
         (["figure", "2", "--device", "cuda:99"], "device 'cuda:99' is not there: torch sees"),
+        (["figure", "2", "--device", "cpu:99"], "device 'cpu:99' is not supported: use cpu, cuda or cuda:<number>"),
+        (["figure", "2", "--out", ""], "the name of a folder is needed, got ''; for the current one say ."),
         (["figure", "2", "--device", "meta"], "device 'meta' is not supported"),
         (["figure", "2", "--time-limit", "-5"], "a positive number of seconds is needed, got -5"),
         (["figure", "2", "--time-limit", "soon"], "a positive number of seconds is needed, got soon"),

@@ -1,6 +1,8 @@
 """The result store: what goes in comes out, and nothing else does. More refusals are in ``refusals/data.py``."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -56,6 +58,15 @@ def test_round_trip(stored):
         result["errors"][0, 0] = 1
     with pytest.raises(KeyError, match="no array 'error'; it has errors, widths"):
         result["error"]
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda result: pickle.loads(pickle.dumps(result))])
+def test_a_copy_is_equal_and_read_only(again):
+    result = again(toy())
+    np.testing.assert_array_equal(result["errors"], ARRAYS["errors"])
+    assert result.config == toy().config
+    with pytest.raises(ValueError, match="read-only"):
+        result["errors"][0, 0] = 1
 
 
 def test_record_says_where_it_comes_from(stored):

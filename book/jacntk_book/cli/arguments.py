@@ -123,7 +123,7 @@ def _add_choice(command):
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=_folder,
         metavar="DIR",
         help="folder for the results (default: $JACNTK_RESULTS_DIR, else book/results)",
     )
@@ -136,6 +136,12 @@ def _add_choice(command):
 
 def _examples(*lines):
     return "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _folder(text):
+    if not text:  # as of an unset variable in a script
+        raise argparse.ArgumentTypeError("the name of a folder is needed, got ''; for the current one say .")
+    return Path(text)
 
 
 def _seconds(text):

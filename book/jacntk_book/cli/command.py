@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from jacntk_lib.errors import ConvergenceError, CorruptResultError, MissingPacka
 
 from .. import datasets, experiments, results
 from ..experiments.experiment import gpu_name
-from ..results import provenance
+from ..results import atomic, provenance
 from . import report
 from .arguments import parser
 
@@ -152,8 +153,8 @@ def _choice(chosen, *, writes):
     there = next(path for path in (where, *where.absolute().parents) if path.exists())
     if not there.is_dir():  # said now, and not after the first hour of computing
         raise _WrongUsage(f"results need a folder, but {there} is a file; give another with --out")
-    if writes and not os.access(there, os.W_OK):
-        raise _WrongUsage(f"{there} cannot be written; give another folder with --out, or change its permissions")
+    if writes:
+        _require_writable(where)
     device = experiment.device(chosen.device)
     if device != chosen.device:
         print(
@@ -166,6 +167,23 @@ def _choice(chosen, *, writes):
         known = ", ".join(experiment.presets)
         raise _WrongUsage(f"figure {chosen.number} has no preset {chosen.preset}; it has {known}")
     return experiment, experiment.presets[chosen.preset], device, where
+
+
+def _require_writable(where):
+    """Refuse a folder in which no file can be made, and leave no trace: permissions alone do not tell, as in /proc."""
+    made = [path for path in (where, *where.absolute().parents) if not path.exists()]
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=where).close()
+    except OSError as error:
+        said = (
+            f"{where} cannot be written ({error.strerror}); give another folder with --out, or change its permissions"
+        )
+        raise _WrongUsage(said) from error
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def _own_config(experiment, path):
@@ -210,14 +228,13 @@ def _use_device(device):
         kind = torch.device(device).type
     except RuntimeError as error:
         raise _WrongUsage(f"unknown device {device!r}; use cpu, cuda or cuda:<number>") from error
-    if kind not in ("cpu", "cuda"):
+    if kind != "cuda":  # "cpu:99", too: torch takes it for the processor
         raise _WrongUsage(f"device {device!r} is not supported: use cpu, cuda or cuda:<number>")
-    if kind == "cuda":
-        count = torch.cuda.device_count()
-        if (torch.device(device).index or 0) >= count:
-            raise _WrongUsage(f"device {device!r} is not there: torch sees {count} GPU(s). Use --device cpu")
-        # else jax, which needs little here, takes three quarters of it
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    count = torch.cuda.device_count()
+    if (torch.device(device).index or 0) >= count:
+        raise _WrongUsage(f"device {device!r} is not there: torch sees {count} GPU(s). Use --device cpu")
+    # else jax, which needs little here, takes three quarters of it
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def _draw(experiment, result, path):
@@ -231,7 +248,7 @@ def _draw(experiment, result, path):
     with mpl.rc_context():
         plotting.use_house_style()
         figure = experiment.plot(result)
-        figure.savefig(path)
+        atomic.write((path, lambda file: figure.savefig(file, format="png")))
     plt.close(figure)
 
 

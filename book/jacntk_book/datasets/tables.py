@@ -92,9 +92,7 @@ def load(name, *, scale="standard", unit_length=True, drop_parallel=None) -> Dat
     >>> load("banknote_authentication", scale="minmax", drop_parallel=0.99).X.shape
     (186, 4)
     """
-    known = sorted((*NAMES, *FIRES_VARIANTS))
-    if name not in known:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(known)}")
+    _require_known(name)
     name = str(name)  # that of a stored result is a np.str_, which messages should not show
     data = _raw(name)
     X = _scaling(data.X, scale, unit_length)(data.X)
@@ -125,6 +123,8 @@ def split(data, *, test=0.3, seed=0, scale="standard", unit_length=True, drop_pa
     >>> train.X.shape, test.X.shape
     ((427, 30), (142, 30))
     """
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset, as load(name, scale=None, unit_length=False) gives, got {data!r}")
     if data.scaling != "raw":
         raise ValueError(
             f"the data are scaled already ({data.scaling}) by statistics of all rows; give split() the raw "
@@ -169,12 +169,19 @@ def note(name) -> str:
     >>> note("diabetes")[:12]
     '442 patients'
     """
+    _require_known(name)
     if name in BUNDLED:
         return BUNDLED[name]
     if name in FIRES_VARIANTS:
         return f"{note(FIRES)} Here with the {FIRES_VARIANTS[name].replace('_', ' ')} in place of the region."
     source = _uci.SOURCES[name]
     return f"{source.about} {source.citation} Licence {_uci.LICENCE}."
+
+
+def _require_known(name):
+    known = sorted((*NAMES, *FIRES_VARIANTS))
+    if name not in known:
+        raise ValueError(f"unknown data set {name!r}; known are {', '.join(known)}")
 
 
 def _raw(name):

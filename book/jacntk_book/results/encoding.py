@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -54,8 +55,10 @@ def plain_arrays(arrays):
 
     Raises
     ------
-    TypeError : a dtype that would need pickle.
+    TypeError : no mapping, or a dtype that would need pickle.
     """
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays must be a mapping of names to arrays, got {arrays!r}")
     found = {}
     for name, value in arrays.items():
         array = np.asarray(value)

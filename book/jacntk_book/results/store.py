@@ -70,6 +70,9 @@ class Result:
         for array in self.arrays.values():
             array.setflags(write=False)
 
+    def __reduce__(self):  # copies are read-only, too
+        return Result, (self.name, self.arrays, self.record)
+
     def __getitem__(self, key):
         if key not in self.arrays:
             raise KeyError(f"result {self.name!r} has no array {key!r}; it has {', '.join(self.arrays)}")
