@@ -123,6 +123,8 @@ PRESETS = {
     "paper": Config(),
     # ours: a depth at which the kernel does stay, columns standardised
     "depth-3": Config(scale="standard", activations=("erf",), depth=3, steps=(0, *(2**k for k in range(11)))),
+    # ours: depth alone differs from "cpu", on fewer and narrower networks
+    "depth-3-gelu": Config(depth=3, widths=(64, 128, 256, 512), seeds=(3,) * 4, float32_from=2**8),
     # ours: other readings of the table's eleventh column
     **{
         column.replace("_", "-"): Config(data=name, widths=(64, 128), seeds=(3, 3))
