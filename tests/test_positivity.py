@@ -176,6 +176,24 @@ def test_degrees_are_found(name):
     assert (found.even_part, found.odd_part) == (even, odd)
 
 
+@pytest.mark.parametrize(
+    ("phi", "found", "stated"),
+    [
+        (lambda z: jnp.cos(z) + 1e-12 * jnp.sin(z), ((0, ...), ()), {"odd_part": (1, ...)}),
+        (lambda z: jnp.cos(z) + jnp.exp(-4 * (z - 9) ** 2), ((0, ...), ()), {"odd_part": (...,)}),
+        (lambda z: jnp.cos(z) - 1 + 1e-11, ((...,), ()), {"even_part": (0, ...)}),
+    ],
+    ids=["small", "far out", "small at zero"],
+)
+def test_a_statement_wins_where_values_do_not_show_a_part(phi, found, stated):
+    derivatives = [phi]
+    for _ in range(4):
+        derivatives.append(jnp.vectorize(jax.grad(derivatives[-1])))
+    assert parts("phi", derivatives) == found
+    told = parts("phi", derivatives, **stated)
+    assert told == (stated.get("even_part", found[0]), stated.get("odd_part", found[1]))
+
+
 BUILT_IN = {
     "erf": jax.lax.erf,
     "gelu": partial(jax.nn.gelu, approximate=False),

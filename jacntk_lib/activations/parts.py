@@ -18,7 +18,8 @@ z^2 + z         ``(2,)``      ``(1,)``
 
 What is found here is numerical, from values on [-6, 6]: a number below 1e-10 of its scale counts as zero. A part of
 degree up to four, whose fourth derivative is constant, is recognised as a polynomial; where it may be one of degree up
-to twelve, a statement is demanded. What a user states is checked in the same way.
+to twelve, a statement is demanded. A part that lives outside [-6, 6], or is smaller than that beside the other, is
+not found: state it. A part stated with an ellipsis is refused only where nothing but rounding is there.
 
 >>> zero = jnp.zeros_like
 >>> parts("z^2 + z", [lambda z: z * z + z, lambda z: 2 * z + 1, lambda z: zero(z) + 2, zero, zero])
@@ -33,6 +34,7 @@ import numpy as np
 from .._float64 import float64, jnp
 
 _NEGLIGIBLE = 1e-10
+_ROUNDING = 1e-15
 _POINTS = 6 * np.cos(np.pi * (np.arange(48) + 0.5) / 96)  # Chebyshev's, positive; their mirror images come along
 _LONGEST = 12  # the degree up to which polynomials are looked for
 
@@ -55,6 +57,7 @@ class _Sample(NamedTuple):
 
     jets: np.ndarray  # (5, 2, points)
     present: tuple[bool, ...]
+    nonzero: tuple[bool, ...]  # the same, however small
 
     @classmethod
     def of(cls, derivatives):
@@ -62,7 +65,8 @@ class _Sample(NamedTuple):
             jets = np.stack([[np.asarray(f(jnp.asarray(z))) for z in (_POINTS, -_POINTS)] for f in derivatives])
             at_zero = [float(f(jnp.zeros(()))) for f in derivatives]
         near = np.abs(jets[:, :, np.abs(_POINTS) <= 1]).max(axis=(1, 2))
-        return cls(jets, tuple(abs(v) > _NEGLIGIBLE * scale for v, scale in zip(at_zero, near, strict=True)))
+        present = tuple(abs(v) > _NEGLIGIBLE * scale for v, scale in zip(at_zero, near, strict=True))
+        return cls(jets, present, tuple(v != 0 for v in at_zero))
 
     def part(self, order, parity):
         """The even (parity 0) or odd part of a derivative at the points, and what is negligible beside it."""
@@ -86,7 +90,9 @@ def _part(name, sample, parity, stated):
         return found
     _check_form(name, stated, parity, field)
     if ... in stated:
-        agrees = degree > 4 and (parity in stated) == sample.present[parity]
+        fourth, negligible = sample.part(4, parity)
+        there = degree > 4 or np.abs(fourth).max() > _ROUNDING / _NEGLIGIBLE * negligible
+        agrees = there and (parity in stated) in (sample.present[parity], sample.nonzero[parity])
     else:
         agrees = _has_degrees(*sample.part(0, parity), stated)
     if not agrees:
