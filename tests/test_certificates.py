@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from jacntk_lib.spectrum import UNDECIDED, arb, certify
+from jacntk_lib.spectrum import UNDECIDED, arb, certify, spectral_bound
 from jacntk_lib.spectrum.certificates import bracket_in_float64, cholesky_lower_bound, exact_null_vector
 from jacntk_lib.spectrum.congruence import congruence_bounds
 
@@ -220,3 +220,7 @@ def test_wide_balls_prove_nothing():
     assert found.verdict == "certified positive"
     assert found.lower <= 0.8
     assert found.upper >= 1.0
+
+
+def test_an_unknown_size_has_no_finite_bound():
+    assert spectral_bound(np.array([[0.0, math.nan], [math.nan, 1.0]])) == math.inf

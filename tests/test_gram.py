@@ -342,3 +342,13 @@ def test_repr():
     X = np.eye(3)
     assert repr(jacobian_ntk(MLP(1), X, X[:2])) == "JacobianGram(points=3 x 2, dimension=3, shape=(12, 8))"
     assert isinstance(jacobian_nngp(MLP(1), X), JacobianGram)
+
+
+@pytest.mark.parametrize("name", ["X", "X2", "k", "k_A", "k_B", "k_C", "k_AB", "k_AC", "k_BC", "k_CC"])
+@pytest.mark.parametrize("memory", [1, 2**30])
+def test_what_a_matrix_is_made_of_is_read_only(name, memory):
+    X = points(3, 2)
+    G = jacobian_ntk(MLP(2), X, points(2, 2, seed=1), memory=memory)
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(G, name)[0, 0] = 99.0
+    X[0, 0] = 99.0  # the caller's own stays writable

@@ -35,7 +35,7 @@ class JacobianGram(LinearOperator):
     Z, Z2 : the points times ``scale``: what the scalars are computed from.
     d : the input dimension.
     symmetric : whether it was made with ``X2=None``.
-    k, k_A, k_B, k_C, k_AB, k_AC, k_BC, k_CC : the scalars, each (N, M).
+    k, k_A, k_B, k_C, k_AB, k_AC, k_BC, k_CC : the scalars, each (N, M), read-only like the points.
     source : ``(mlp, tangent)`` that it was computed from, tangent being True for Theta; None for one that was scaled,
         rounded or turned. It is
         what a certificate (:mod:`jacntk_lib.spectrum`) computes the entries again from.
@@ -52,8 +52,8 @@ class JacobianGram(LinearOperator):
     __array_ufunc__ = None  # so that ``array @ G`` reaches __rmatmul__ instead of looping over entries
 
     def __init__(self, X, X2, scalars, left=None, right=None, source=None, scale=None):
-        self.X = X
-        self.X2 = X if X2 is None else X2
+        X = self.X = _read_only(X)
+        self.X2 = X if X2 is None else _read_only(X2)
         self.symmetric = X2 is None
         self.d = X.shape[1]
         self.scale = scale
@@ -66,14 +66,14 @@ class JacobianGram(LinearOperator):
         self.source = source
         super().__init__(np.float64, (len(self.X) * (1 + self.d), len(self.X2) * (1 + self.d)))
 
-    k = property(lambda self: self._scalars.field("k"))
-    k_A = property(lambda self: self._scalars.field("A"))
-    k_B = property(lambda self: self._scalars.field("B"))
-    k_C = property(lambda self: self._scalars.field("C"))
-    k_AB = property(lambda self: self._scalars.field("AB"))
-    k_AC = property(lambda self: self._scalars.field("AC"))
-    k_BC = property(lambda self: self._scalars.field("BC"))
-    k_CC = property(lambda self: self._scalars.field("CC"))
+    k = property(lambda self: _read_only(self._scalars.field("k")))
+    k_A = property(lambda self: _read_only(self._scalars.field("A")))
+    k_B = property(lambda self: _read_only(self._scalars.field("B")))
+    k_C = property(lambda self: _read_only(self._scalars.field("C")))
+    k_AB = property(lambda self: _read_only(self._scalars.field("AB")))
+    k_AC = property(lambda self: _read_only(self._scalars.field("AC")))
+    k_BC = property(lambda self: _read_only(self._scalars.field("BC")))
+    k_CC = property(lambda self: _read_only(self._scalars.field("CC")))
 
     @property
     def T(self) -> "JacobianGram":
@@ -324,6 +324,13 @@ class JacobianGram(LinearOperator):
     def __repr__(self):
         points = f"points={len(self.X)}" if self.symmetric else f"points={len(self.X)} x {len(self.X2)}"
         return f"JacobianGram({points}, dimension={self.d}, shape={self.shape})"
+
+
+def _read_only(array):
+    """A view, since what its user wrote into it would change a part of the matrix only."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _times(roots, scale, points):

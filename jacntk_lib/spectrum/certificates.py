@@ -138,6 +138,12 @@ def bracket_in_float64(A, error=0.0):
 def spectral_bound(radius):
     """A bound of the spectral norm of any symmetric matrix whose entries are at most ``radius`` in size.
 
+    It is inf where an entry is NaN.
+
+    Raises
+    ------
+    ValueError : ``radius`` has a negative entry.
+
     Examples
     --------
     >>> radius = np.full((3, 3), 0.1)
@@ -145,8 +151,11 @@ def spectral_bound(radius):
     True
     """
     n = len(radius)
+    if (smallest := float(np.min(radius))) < 0:
+        raise ValueError(f"radius bounds sizes and must not be negative, got {smallest:.3g}; pass np.abs(radius)")
     row_sum, frobenius = float(radius.sum(axis=1).max()), float(np.linalg.norm(radius))
-    return min(row_sum, frobenius) * (1 + 2 * n * UNIT)
+    bound = min(row_sum, frobenius) * (1 + 2 * n * UNIT)
+    return math.inf if math.isnan(bound) else bound
 
 
 def exact_null_vector(A):

@@ -144,7 +144,7 @@ def extreme_eigenvalues(G: JacobianGram, *, values_only=False, dtype=np.float64)
     Raises
     ------
     TypeError : G is not a JacobianGram.
-    ValueError : G is not symmetric.
+    ValueError : G is not symmetric, or another dtype.
 
     Examples
     --------
@@ -154,6 +154,8 @@ def extreme_eigenvalues(G: JacobianGram, *, values_only=False, dtype=np.float64)
     True
     """
     _check_symmetric(G)
+    if dtype not in (float, np.float64, np.float32, "float64", "float32"):
+        raise ValueError(f"dtype must be float64 or float32, got {dtype!r}: the routine works in no other")
     eigenvalues = linalg.eigvalsh((G.values() if values_only else G.dense()).astype(dtype))
     return float(eigenvalues[0]), float(eigenvalues[-1])
 

@@ -19,6 +19,7 @@ from jacntk_lib.spectrum import (
     imprecise,
     positivity,
     smallest_eigenvalue,
+    spectral_bound,
 )
 
 from .common import MASKED, NAN, TABLE, T, V, X, network, quadrature
@@ -194,6 +195,9 @@ LIST = {
         (lambda: smallest_eigenvalue(jacobian_ntk(quadrature(), X)), V, "quadrature.*erf, gelu, sin"),
         (lambda: extreme_eigenvalues(G.dense()), T, "JacobianGram is needed, got ndarray"),
         (lambda: extreme_eigenvalues(jacobian_ntk(MLP(2), X, X[:2])), V, "X2=None"),
+        (lambda: extreme_eigenvalues(G, dtype=int), V, "dtype must be float64 or float32, got <class 'int'>"),
+        (lambda: extreme_eigenvalues(G, dtype="x"), V, "dtype must be float64 or float32, got 'x'"),
+        (lambda: spectral_bound(-np.ones((2, 2))), V, r"must not be negative, got -1; pass np.abs\(radius\)"),
         (lambda: certify(np.ones((2, 3))), V, r"A has shape \(2, 3\)"),
         (lambda: certify(np.ones(4)), V, r"A has shape \(4,\)"),
         (lambda: certify([[1.0, 2.0], [3.0, 4.0]]), V, r"A is not symmetric: .* by 1; pass \(A \+ A.T\) / 2"),
