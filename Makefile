@@ -167,7 +167,7 @@ site: book
 
 # the sweep: dry runs of the full grid, and a small one for real
 workflow: $(ENVIRONMENT) $(SNAKEMAKE)/stamp
-	JACNTK_SNAKEMAKE=$(abspath $(SNAKEMAKE)/bin/snakemake) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/test_workflow.py
+	JACNTK_SNAKEMAKE="$(abspath $(SNAKEMAKE)/bin/snakemake)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/test_workflow.py
 
 $(SNAKEMAKE)/stamp: workflow/requirements.lock
 	@test -x $(SNAKEMAKE)/bin/python || "$(PYTHON)" -m venv $(SNAKEMAKE)
