@@ -1,6 +1,7 @@
 """Gaussian expectations: closed forms against quadrature, Price's theorem, and what is refused."""
 
 import copy
+import math
 
 import jax
 import jax.numpy as jnp
@@ -176,3 +177,10 @@ class TestArctan2:
             for y, x in ((1.0, 1.0), (1.0, -1.0), (1.0, 0.0), (-0.3, 0.2), (0.0, 2.0)):
                 dy, dx = jax.grad(arctan2, (0, 1))(y, x)
                 assert (float(dy), float(dx)) == pytest.approx((x / (x * x + y * y), -y / (x * x + y * y)), abs=1e-15)
+
+
+@pytest.mark.parametrize("function", [np.tanh, torch.tanh, math.tanh])
+def test_functions_that_jax_cannot_trace_are_refused_by_name(function):
+    good = activations.tanh_derivatives()
+    with pytest.raises(TypeError, match=r"'mine': derivatives\[1\] does not take a jax array: .* jnp.tanh"):
+        activations.Activation.from_derivatives("mine", (good[0], function, *good[2:]))

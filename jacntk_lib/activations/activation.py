@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._float64 import float64, jnp
+from .._float64 import float64, jax, jnp
 from .parts import parts
 from .quadrature import Formulas, GaussianRule
 
@@ -72,6 +72,7 @@ class Activation:
         ValueError : not five functions; a declared derivative is not the derivative of the one before it (tested
             through Stein's identity); phi is not smooth enough for the quadrature to converge; a stated part
             contradicts the function, or a part has to be stated.
+        TypeError : a function is not one of jax arrays.
 
         Examples
         --------
@@ -90,6 +91,14 @@ class Activation:
             raise ValueError(
                 f"activation {name!r}: regularity must be 'analytic', 'lipschitz' or None, got {regularity!r}"
             )
+        for order, f in enumerate(derivatives):
+            try:
+                jax.eval_shape(f, jnp.zeros(3))
+            except TypeError as error:
+                raise TypeError(
+                    f"activation {name!r}: derivatives[{order}] does not take a jax array: write it in jax.numpy, for "
+                    "example jnp.tanh in place of np.tanh or torch.tanh"
+                ) from error
         rule = GaussianRule(name, derivatives)
         rule.check_derivatives()
         with float64():
