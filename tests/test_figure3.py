@@ -190,6 +190,18 @@ def test_stored_run_is_that_of_its_preset():
     assert figure3.seed_counts(stored)[0, 0] == 10
 
 
+def test_depth_alone_shortens_the_way_and_does_not_end_it():
+    """Three layers in place of eleven: about half as far with every doubling of the width, past the limit's norm."""
+    deep, shallow = (results.load(f"figure-3-{name}") for name in ("cpu", "depth-3-gelu"))
+    assert shallow.config == results.plain(dataclasses.asdict(figure3.PRESETS["depth-3-gelu"]))
+    grid = {"depth": 3, "widths": (64, 128, 256, 512), "seeds": (3,) * 4}
+    assert dataclasses.replace(figure3.PRESETS["cpu"], **grid) == figure3.PRESETS["depth-3-gelu"]
+    far = np.median(shallow["drift"][0, ..., -1], axis=1)
+    assert (far < np.nanmedian(deep["drift"][0, :4, :, -1], axis=1)).all()
+    assert (far > 1).all()
+    assert (np.abs(far[1:] / far[:-1] - 0.5) < 0.1).all()
+
+
 def test_shallow_networks_are_the_ones_that_were_stored():
     """The narrowest network of the run on an H100, trained here for 16 steps: the same numbers to rounding."""
     stored = results.load("figure-3-depth-3")
