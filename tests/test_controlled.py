@@ -28,7 +28,6 @@ CONFIG = controlled.Config(
     network_splits=1,
     networks=1,
     width=32,
-    network_time=5.0,
 )
 
 

@@ -82,15 +82,37 @@ def mean_interval(samples, n_boot=2000, seed=0):
     return _statistic_interval(samples, np.mean, n_boot, seed)
 
 
+def t_interval(samples):
+    r"""Mean over the last axis, with its 95 % interval of Student's t; otherwise as :func:`mean_interval`.
+
+    :math:`\bar x \pm t_{0.975,\,S-1}\, s / \sqrt S`: wider than the bootstrap's for few repetitions S.
+
+    Examples
+    --------
+    >>> mean, low, high = t_interval([1.0, 2.0, 3.0])
+    >>> print(f"{mean:.3f} [{low:.3f}, {high:.3f}]")
+    2.000 [-0.484, 4.484]
+    """
+    samples = _repeated(samples)
+    S = samples.shape[-1]
+    mean, half = samples.mean(axis=-1), stats.t.ppf(0.975, S - 1) * samples.std(axis=-1, ddof=1) / np.sqrt(S)
+    return mean, mean - half, mean + half
+
+
 def _statistic_interval(samples, statistic, n_boot, seed):
-    samples = as_float64(samples, "samples")
-    if samples.ndim == 0 or samples.shape[-1] < 2 or samples.size == 0:
-        raise ValueError(f"samples has shape {samples.shape}: its last axis needs at least two repetitions")
+    samples = _repeated(samples)
     n_boot = integer(n_boot, "n_boot", at_least=1)
     low, high = stats.bootstrap(
         (samples,), statistic, n_resamples=n_boot, axis=-1, method="percentile", rng=np.random.default_rng(seed)
     ).confidence_interval
     return statistic(samples, axis=-1), low, high
+
+
+def _repeated(samples):
+    samples = as_float64(samples, "samples")
+    if samples.ndim == 0 or samples.shape[-1] < 2 or samples.size == 0:
+        raise ValueError(f"samples has shape {samples.shape}: its last axis needs at least two repetitions")
+    return samples
 
 
 def error_table(widths, errors):
