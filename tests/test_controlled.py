@@ -7,10 +7,11 @@ from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from scipy import stats
 
-from jacntk_book import experiments
+from jacntk_book import bootstrap, datasets, experiments
 from jacntk_book.experiments import controlled
-from jacntk_book.experiments.two_classes import parts
+from jacntk_book.experiments.two_classes import parts, table
 from jacntk_lib import MLP, RobustFlow, robustness
 
 CONFIG = controlled.Config(
@@ -109,3 +110,46 @@ def test_is_an_experiment_of_ours():
     ):
         with pytest.raises(ValueError, match=words):
             controlled.Config(**wrong)
+
+
+# What it shares with other experiments
+
+
+def test_intervals_of_means():
+    samples = np.random.default_rng(4).normal(size=(3, 50))
+    mean, low, high = bootstrap.mean_interval(samples)
+    np.testing.assert_array_equal(mean, samples.mean(axis=-1))
+    np.testing.assert_allclose(high - low, 2 * 1.96 * samples.std(axis=-1) / math.sqrt(50), rtol=0.15)
+    expected = [stats.t.interval(0.95, 49, row.mean(), stats.sem(row)) for row in samples]
+    np.testing.assert_allclose(np.transpose(bootstrap.t_interval(samples)[1:]), expected)
+    with pytest.raises(ValueError, match="at least two repetitions"):
+        bootstrap.mean_interval([1.0])
+
+
+def test_mean_over_the_splits_that_have_one():
+    everywhere = controlled.over_splits([0.1, 0.2, 0.4])
+    assert everywhere[:3] == bootstrap.mean_interval([0.1, 0.2, 0.4])
+    assert (everywhere.defined, everywhere.splits, str(everywhere)) == (3, 3, "0.23")
+    some = controlled.over_splits([0.1, math.nan, 0.2, 0.4])
+    assert some[:3] == everywhere[:3]  # an undefined split neither counts as zero nor makes the rest undefined
+    assert (some.defined, some.splits, str(some)) == (3, 4, "0.23 (3 of 4)")
+    one = controlled.over_splits([math.nan, 0.3])
+    assert (one.mean, one.defined, str(one)) == (0.3, 1, "0.30 (1 of 2)")
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    none = controlled.over_splits([math.nan, math.nan])
+    assert all(math.isnan(number) for number in none[:3])
+    assert (none.defined, none.splits, str(none)) == (0, 2, "undefined")
+
+
+def test_tables_are_two_classes_without_repeated_rows():
+    for name in ("wine", "breast_cancer", "digits", "banknote_authentication"):
+        data = table(name)
+        assert set(data.y) == {-1.0, 1.0}
+        assert len(np.unique(data.X, axis=0)) == len(data.X)
+    raw = datasets.load("digits", scale=None, unit_length=False)
+    assert len(table("digits").X) == np.isin(raw.y, [3, 8]).sum()
+    train, test = parts("digits", 40, 50, 3)
+    assert len(test.X) == 50
+    assert abs(len(train.X) - 40) <= 1
+    np.testing.assert_allclose(np.linalg.norm(test.X, axis=1), 1)

@@ -104,6 +104,7 @@ LIST = {
         (lambda: bootstrap.median_interval(3.0), V, r"samples has shape \(\): .* at least two repetitions"),
         (lambda: bootstrap.median_interval([1.0]), V, r"samples has shape \(1,\): .* at least two repetitions"),
         (lambda: bootstrap.mean_interval(np.empty((0, 4))), V, r"samples has shape \(0, 4\)"),
+        (lambda: bootstrap.t_interval([1.0]), V, r"samples has shape \(1,\): .* at least two repetitions"),
         (lambda: bootstrap.mean_interval([1.0, 2.0], n_boot=0), V, "n_boot must be at least 1, got 0"),
     ],
     "plotting, tables and checks": [

@@ -108,7 +108,7 @@ def _add_choice(command):
         type=lambda text: int(text) if text.isdecimal() else text.upper() if text[:1] == "b" else text,
         choices=(*experiments.FIGURES, *experiments.APPENDIX, *experiments.OURS),
         metavar="FIGURE",
-        help="1 to 6 or B7 to B13 of the paper, or own-attack, controlled or stopping, of ours",
+        help="1 to 6 or B7 to B13 of the paper, or controlled or stopping, of ours",
     )
     size = command.add_mutually_exclusive_group()
     size.add_argument(

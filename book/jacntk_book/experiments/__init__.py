@@ -37,7 +37,7 @@ FIGURES = (1, 2, 3, 4, 5, 6)
 """The figures of the paper's main text."""
 APPENDIX = {"B7": 6, "B8": 6, "B9": 4, "B10": 4, "B11": 4, "B12": 4, "B13": 4}
 """The figures of its appendix, each the experiment of a main one on other data."""
-OURS = ("own-attack", "controlled", "stopping")
+OURS = ("controlled", "stopping")
 """Experiments that the paper does not have, each a module of that name."""
 
 

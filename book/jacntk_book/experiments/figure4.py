@@ -4,7 +4,6 @@ The prediction of a network trained with the penalty lambda is a sum of eigenfea
 (:meth:`jacntk_lib.RobustFlow.eigenfeatures`). Each is a classifier, with an accuracy at the test inputs and
 one after a perturbation. The perturbation is the same for all: one step against the regressor *without* penalty, in
 several ``READINGS``. :mod:`.figure5` is without penalty; the appendix's B9 to B13 are both on other data.
-:mod:`.own_attack` asks what an attack on each feature by itself does; that is our question, not the paper's.
 
 >>> config = Config(lams=(0.0, 1.0), data="wine_like", splits=2)
 Traceback (most recent call last):
@@ -21,8 +20,8 @@ True
 >>> train, test = parts(Config(data="sonar"), share=0.9, split=0)
 >>> Features(MLP(1), train.X, train.y, lam=0.0)(jacobian_ntk(MLP(1), test.X, train.X).value_rows()).shape
 (187, 21)
->>> colour_of(1e-3), colour_of(1.0), Reading("test", "l2") in READINGS
-('#ff0000', '#8000ff', True)
+>>> colour_of(1e-3), colour_of(1.0)
+('#ff0000', '#8000ff')
 """
 
 import itertools
@@ -41,11 +40,11 @@ from .. import datasets
 from .experiment import Experiment
 from .fields import as_tuples, known_table
 from .fragility import ACCURATE, FRAGILE, over_splits, rank_correlation, scatter
-from .shared_attack import MEASURES, READINGS, SHOWN, SIZES, Features, Reading, counts, measures, moved
+from .shared_attack import MEASURES, READINGS, SIZES, Features, counts, measures, moved
 
 __all__ = [
-    "APPENDIX", "EXPERIMENT", "LAMS", "MEASURES", "PRESETS", "READINGS", "SHOWN", "SIZES", "Cell", "Config", "Features",
-    "Reading", "cells", "collect", "colour_of", "counted", "kept", "measured", "over_splits", "parts", "plot",
+    "APPENDIX", "EXPERIMENT", "LAMS", "MEASURES", "PRESETS", "READINGS", "SIZES", "Cell", "Config", "Features", "cells",
+    "collect", "colour_of", "counted", "kept", "measured", "over_splits", "parts", "plot",
     "rank_correlation", "run", "run_cell", "scatter", "seeds", "summary",
 ]  # fmt: skip
 
@@ -140,8 +139,8 @@ def _asked(config, share, split):
     regressor = partial(RobustFlow(mlp, train.X, train.y, lam=0.0).at, np.inf)
     found = {None: (jacobian_ntk(mlp, test.X, train.X).value_rows(), test.y)}
     for reading, size in itertools.product(READINGS, SIZES):
-        Z, y, X = moved(reading, size, regressor, train, test)
-        found[reading, size] = jacobian_ntk(mlp, Z, X).value_rows(), y
+        Z, y = moved(reading, size, regressor, train, test)
+        found[reading, size] = jacobian_ntk(mlp, Z, train.X).value_rows(), y
     return mlp, train, test, found
 
 
@@ -183,7 +182,7 @@ def collect(config, outcomes):
     averaged over the splits, feature by feature in the order of eigenvalues: the correlation, the standard deviation of
     accuracy, smallest and largest robust accuracy and its standard deviation. Those of lambda = 0, where there is one,
     are kept: ``plain_accuracy`` (share, feature) and ``plain_robust`` (share, reading, size, feature), NaN at the end.
-    ``kept_correct`` (feature,) and ``kept_robust`` (reading of ``SHOWN``, size, feature) are counts in split 0 of the
+    ``kept_correct`` (feature,) and ``kept_robust`` (reading, size, feature) are counts in split 0 of the
     first share, those of lambda l from ``kept_start[l]`` to ``kept_start[l + 1]``; ``kept_points`` (1 + reading,) is
     of how many points.
     """
@@ -215,14 +214,13 @@ def collect(config, outcomes):
                 arrays["plain_accuracy"][a, : len(accuracy)] = accuracy
                 arrays["plain_robust"][a, ..., : len(accuracy)] = robust
     kept = [of.get((config.shares[0], 0, lam)) for lam in config.lams]
-    which = [READINGS.index(reading) for reading in SHOWN]
     there = [one for one in kept if one is not None]
-    points = [there[0]["sizes"][1], *there[0]["points"][which]] if there else [0] * (1 + len(SHOWN))
+    points = [there[0]["sizes"][1], *there[0]["points"]] if there else [0] * (1 + len(READINGS))
     empty = {"correct": np.zeros(0, np.uint16), "robust": np.zeros((*per_reading, 0), np.uint16)}
     kept = [one or empty for one in kept]
     return arrays | {
         "kept_correct": np.concatenate([one["correct"] for one in kept]),
-        "kept_robust": np.concatenate([one["robust"][which] for one in kept], axis=-1),
+        "kept_robust": np.concatenate([one["robust"] for one in kept], axis=-1),
         "kept_start": np.cumsum([0, *(len(one["correct"]) for one in kept)]),
         "kept_points": np.array(points, dtype=int),
         "lams": np.array(config.lams),
@@ -242,7 +240,7 @@ def _averaged(some):
 
 
 def measured(result, measure, lam, reading, size, *, share=None):
-    """One of ``MEASURES``, one number per split, for one of ``READINGS`` (or its name) and ``SIZES``.
+    """One of ``MEASURES``, one number per split, for one of ``READINGS`` and ``SIZES``.
 
     ``share`` of the test rows: default the first. Splits that a partial result lacks are left out.
     """
@@ -262,7 +260,7 @@ def counted(result, name, lam, *, share=None):
 def kept(result, lam, reading):
     """Accuracy (p,) of every feature of split 0 of the first share, and {size: robust accuracy (p,)}."""
     _, b = _place(result, lam, None)
-    r = _index(SHOWN, reading)
+    r = _index(READINGS, reading)
     place = slice(*result["kept_start"][b : b + 2])
     test, *points = result["kept_points"]
     robust = result["kept_robust"][r, :, place] / points[r]
@@ -300,7 +298,7 @@ def summary(result, title="Accuracy and robustness of eigenfeatures with the Jac
     return "\n".join(lines)
 
 
-def plot(result, readings=SHOWN):
+def plot(result, readings=READINGS):
     """Robust accuracy against accuracy, every feature of one split: a row per size, a column per reading."""
     import matplotlib.pyplot as plt
 
@@ -315,7 +313,7 @@ def plot(result, readings=SHOWN):
         for lam in sorted(lams, reverse=True):
             accuracy, robust = kept(result, lam, reading)
             scatter(axes[row, column], accuracy, robust[size], colour_of(lam))
-        axes[0, column].set_title(str(reading), fontsize=9)
+        axes[0, column].set_title(reading, fontsize=9)
         axes[row, 0].set_ylabel(f"after a step of {size:g}")
         axes[-1, column].set_xlabel("accuracy")
     return figure

@@ -1,9 +1,4 @@
-r"""How many eigenfeatures are accurate, how many survive an attack, and do the two go together?
-
-An attack on each feature by itself is read off *margins*, (M, p) for M points and p features: the size of the smallest
-attack that turns the sign of feature i at point j, negative where the sign is wrong without any attack. So the accuracy
-of a feature under an attack of size eps is the share of points with a margin above eps.
-"""
+"""When an eigenfeature counts as accurate or fragile, and means over splits."""
 
 import math
 from typing import NamedTuple
@@ -15,23 +10,6 @@ from .. import bootstrap
 
 ACCURATE, FRAGILE = 0.7, 0.5
 """An accurate feature is right at more than so many points; a fragile one, under attack, at fewer than so many."""
-SELECTIONS = ("all", "strongest")
-"""Which features count: all; the 20 that carry most of the sum of squares at the test points."""
-MEASURES = ("features", "correlation", "accurate", "fragile")
-_STRONGEST = 20
-
-
-def linear_margins(values, jacobians, y):
-    r"""``y F / |grad F|``, exact for a linear F: (M, p) from values (M, p), Jacobians (M, p, d) and labels (M,)."""
-    size = np.linalg.norm(jacobians, axis=-1)
-    signed = y[:, None] * values
-    # a feature that is constant and right cannot be turned; one that is zero is not right
-    return np.divide(signed, size, out=np.where(signed > 0, np.inf, np.minimum(signed, 0.0)), where=size > 0)
-
-
-def counts(margins, eps):
-    """How many points each feature gets right without attack and under attacks of size eps: (1 + E, p)."""
-    return np.stack([(margins > size).sum(axis=0) for size in (0.0, *eps)])
 
 
 def rank_correlation(a, b):
@@ -43,47 +21,6 @@ def rank_correlation(a, b):
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
     return float(stats.spearmanr(a, b).statistic)
-
-
-def select(strength):
-    """Masks (S, p) of ``SELECTIONS``, from sums of squares ``strength`` (p,)."""
-    masks = np.ones((len(SELECTIONS), len(strength)), dtype=bool)
-    masks[1] = False
-    masks[1, np.argsort(-strength, kind="stable")[:_STRONGEST]] = True
-    return masks
-
-
-def battery(correct, masks, points):
-    """The ``MEASURES`` of every selection and attack size, (S, E, 4), from counts (1 + E, p) and masks (S, p).
-
-    The number of features, Spearman's correlation of accuracy and robust accuracy, the number of accurate features, and
-    how many of these are fragile.
-    """
-    found = np.full((len(masks), len(correct) - 1, len(MEASURES)), np.nan)
-    for s, mask in enumerate(masks):
-        accuracy = correct[0, mask]
-        accurate = accuracy > ACCURATE * points
-        for e, robust in enumerate(correct[1:, mask]):
-            fragile = accurate & (robust < FRAGILE * points)
-            found[s, e] = len(accuracy), rank_correlation(accuracy, robust), accurate.sum(), fragile.sum()
-    return found
-
-
-def mechanical_correlation(margins, y, eps, masks, draws, seed):
-    """What :func:`battery` calls correlation when the labels are shuffled among the points, (S, E), mean of draws.
-
-    Under an attack of its own a feature's robust accuracy is at most its accuracy, so the two are correlated even where
-    labels mean nothing: this is by how much.
-    """
-    rng = np.random.Generator(np.random.Philox(seed))
-    found = np.full((draws, len(masks), len(eps)), np.nan)
-    for draw in range(draws):
-        flip = y * rng.permutation(y)
-        correct = counts(flip[:, None] * margins, eps)
-        for s, mask in enumerate(masks):
-            found[draw, s] = [rank_correlation(correct[0, mask], robust[mask]) for robust in correct[1:]]
-    there = np.isfinite(found).all(axis=0)
-    return np.where(there, np.where(there, found, 0.0).mean(axis=0), np.nan)
 
 
 class OverSplits(NamedTuple):
