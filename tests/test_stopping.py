@@ -33,6 +33,8 @@ def test_a_network_is_attacked_at_samples_that_neither_train_nor_choose(result, 
     assert stopping.curve(result, data, 0.1, 0.3)[0, 1] == at_20[2]
     k, j = stopping.choice(result["validation"][CONFIG.data.index(data)], "penalised", 2, stops=True)
     assert stopping.accuracy(result, data, "penalised", 0.3) == result["test"][CONFIG.data.index(data), k, j, 2]
+    clean = stopping.accuracy(result, data, "penalised", 0.0, chosen_for=0.3)
+    assert clean == result["test"][CONFIG.data.index(data), k, j, 0]
     flow = RobustFlow(flow.mlp, train.X, train.targets, lam=(0.0, 0.1, 1.0)[k], ridge=CONFIG.ridge)
     harder = robustness.attack(partial(flow.at, (2.0, 20.0, math.inf)[j]), part.X, part.y, 0.3, steps=6, restarts=2)
     assert stopping.accuracy(result, data, "penalised", 0.3, stronger=True) == harder.accuracy
@@ -85,7 +87,7 @@ def test_refusals(result):
     ):
         with pytest.raises(ValueError, match=words):
             dataclasses.replace(CONFIG, **wrong)
-    with pytest.raises(ValueError, match=r"the result has 0\.1, 0\.3, not 0\.2"):
+    with pytest.raises(ValueError, match=r"the result has 0, 0\.1, 0\.3, not 0\.2"):
         stopping.accuracy(result, "wine", "plain", 0.2)
     with pytest.raises(ValueError, match="no cells for sonar"):
         stopping.curve(result, "sonar", 0.1, 0.3)

@@ -188,16 +188,17 @@ def collect(config, outcomes):
     return arrays | {name: np.array(values) for name, values in grid.items()}
 
 
-def accuracy(result, data, model, eps, *, stops=True, stronger=False):
-    """Accuracy on test samples under attacks of size ``eps``, one number per split, as validation samples choose.
+def accuracy(result, data, model, eps, *, stops=True, chosen_for=None, stronger=False):
+    """Accuracy on test samples under attacks of size ``eps`` (0: none), one number per split.
 
-    ``stops``: at the time that they choose; else at infinite time. ``stronger``: under the stronger attack.
+    Validation samples choose for attacks of size ``chosen_for``, by default ``eps``. ``stops``: at the time that they
+    choose; else at infinite time. ``stronger``: under the stronger attack.
     """
-    e = _index(result["eps"], eps)
+    e, c = (_index([0.0, *result["eps"]], size) for size in (eps, eps if chosen_for is None else chosen_for))
     if stronger:
-        return result["stronger"][_rows(result, data), MODELS.index(model), int(stops), e]
+        return result["stronger"][_rows(result, data), MODELS.index(model), int(stops), e - 1]
     found = zip(*(result[name][_rows(result, data)] for name in ("validation", "test")), strict=True)
-    return np.array([test[choice(validation, model, 1 + e, stops=stops)][1 + e] for validation, test in found])
+    return np.array([test[choice(validation, model, c, stops=stops)][e] for validation, test in found])
 
 
 def curve(result, data, lam, eps):
