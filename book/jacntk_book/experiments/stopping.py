@@ -41,7 +41,7 @@ __all__ = [
 ]  # fmt: skip
 
 DIGITS = ("digits_3_8_pixels", "digits_64_pixels", "digits_16_pixels")
-"""Threes and eights, all ten classes, and these with the means of 2 x 2 pixels: images of unit length."""
+"""Images of unit length. The first has threes and eights, the second all ten classes, the last means of 2 x 2 pixels."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ PRESETS = {
 
 
 def seeds(config, cell):
-    """That of the split."""
+    """The seed of a cell: the number of its split."""
     return [cell.split]
 
 
 @lru_cache(maxsize=4)
 def samples(data, rows, others, split):
-    """Training samples, and others: of every class its share."""
+    """Training samples and other samples, the classes in the same proportions in both."""
     if data in TABLES:
         return parts(data, rows, others, split)
     raw = table("digits") if data == DIGITS[0] else datasets.load("digits", scale=None, unit_length=False)
