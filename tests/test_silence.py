@@ -205,6 +205,19 @@ def test_solutions_beyond_float64_are_refused():
         RobustFlow(MLP(1, sigma_w=1e-60), X, 1e74 * Y).at(math.inf)
 
 
+@pytest.mark.parametrize("time", [1e-320, 1e-300, 1e-200, 1.0, math.inf])
+@pytest.mark.parametrize("solver", ["exact", "iterative"])
+def test_underflow_is_meant_also_where_the_caller_lets_numpy_raise(time, solver):
+    flow = RobustFlow(MLP(2), X[:, :2], Y, ridge=0.01, solver=solver)
+    calls = [lambda t: flow.at(t).value, flow.value_mean, flow.value_std, flow.kernel_norm]
+    if solver == "exact":
+        calls += [lambda t: flow.ensemble(t).factor, lambda t: flow.feature_functions(t)(X[:, :2]).value]
+    expected = [call(time) for call in calls]
+    with np.errstate(all="raise"):
+        for call, same in zip(calls, expected, strict=True):
+            assert_array_equal(call(time), same)
+
+
 # -------------------------------------------------------------------- anything at all
 
 SIZES = st.floats(-80.0, 80.0).map(lambda exponent: 10.0**exponent)

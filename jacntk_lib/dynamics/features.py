@@ -44,6 +44,7 @@ class FeatureFunctions:
             pass
         return FeatureFunctions(self._system, self.eigenvalues[index], self._coefficients[:, :, index], self._outputs)
 
+    @np.errstate(under="ignore")  # as for a RobustFlow
     def __call__(self, X):
         P, d1, p, K = self._coefficients.shape
         if np.ndim(X) == 3:

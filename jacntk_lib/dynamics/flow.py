@@ -49,6 +49,7 @@ from .schedules import GradientDescent, GradientFlow, Limit
 from .system import LinearSystem
 
 _ENTRIES_AT_ONCE = 1 << 23  # of a dense kernel slab in value_std: 64 MiB
+_UNDERFLOW = np.errstate(under="ignore")  # at a time of 1e-300 it is meant, also where the caller's np.seterr raises
 
 
 class RobustFlow:
@@ -164,6 +165,7 @@ class RobustFlow:
 
     # ---------------------------------------------------------------- predictions
 
+    @_UNDERFLOW
     def at(self, t, X_new=None, initial=None):
         r"""The network at time t of gradient flow.
 
@@ -196,6 +198,7 @@ class RobustFlow:
         """
         return self._predict(self._flow(t), X_new, initial)
 
+    @_UNDERFLOW
     def after(self, steps, learning_rate, X_new=None, initial=None, *, allow_unstable=False):
         r"""The network after full-batch gradient descent, :math:`\tau_i = (1 - (1 - \eta\kappa^2 w_i/N)^k)/w_i`.
 
@@ -217,6 +220,7 @@ class RobustFlow:
         """
         return self._predict(self._descent(steps, learning_rate, allow_unstable), X_new, initial)
 
+    @_UNDERFLOW
     def ensemble(self, t, X_new=None):
         r"""Mean and covariance over initialisations at time t of gradient flow, values and Jacobians jointly.
 
@@ -230,10 +234,12 @@ class RobustFlow:
         """
         return self._ensemble(self._flow(t), X_new)
 
+    @_UNDERFLOW
     def ensemble_after(self, steps, learning_rate, X_new=None, *, allow_unstable=False):
         """Mean and covariance over initialisations after gradient descent; see :meth:`after` and :meth:`ensemble`."""
         return self._ensemble(self._descent(steps, learning_rate, allow_unstable), X_new)
 
+    @_UNDERFLOW
     def value_mean(self, t, X_new=None):
         """The mean over initialisations of the values at time t of gradient flow, (M,) or (M, K).
 
@@ -243,6 +249,7 @@ class RobustFlow:
         values = self._system.values(self._points(X_new), coefficients)
         return values.reshape(len(values), *self._outputs)
 
+    @_UNDERFLOW
     def value_std(self, t, X_new=None):
         """Standard deviation of the values over initialisations, (M,), in batches: no matrix of all new points.
 
@@ -266,6 +273,7 @@ class RobustFlow:
             variance[rows] = own + np.einsum("nm,nm->m", A, prior @ A - 2 * cross)
         return self.mlp.kappa * np.sqrt(np.maximum(variance, 0.0))
 
+    @_UNDERFLOW
     def eigenfeatures(self, X_new=None, t=math.inf):
         r"""The prediction from the zero function, split by eigendirection (after Tsilivis and Kempe 2022).
 
@@ -278,6 +286,7 @@ class RobustFlow:
         """
         return self.feature_functions(t)(X_new if X_new is None else self._points(X_new))
 
+    @_UNDERFLOW
     def kernel_norm(self, t=math.inf):
         r"""Norm of the prediction from the zero function in the kernel space of Theta, one per output: a float or (K,).
 
@@ -290,6 +299,7 @@ class RobustFlow:
         norm = np.sqrt(np.maximum(np.einsum("nk,nk->k", c, self._system.gram @ c), 0.0))
         return norm if self._outputs else float(norm[0])
 
+    @_UNDERFLOW
     def feature_functions(self, t=math.inf):
         """The eigenfeatures as functions of the input, split once, for points that come and go: what attacks need.
 

@@ -8,6 +8,8 @@ of Z and b holds an approximation of :math:`\tau(S + \rho I) b` whose error fall
 not depend on S at all (van den Eshof and Hochbruck 2006): a dozen or two solves with S + (rho + 1/gamma) I, whatever
 the condition. The basis is orthogonalised in full; it is short.
 
+*A time or steps so short* that tau is the elapsed time to rounding take no solve.
+
 *Steps* of gradient descent up to ``STEPS_ONE_BY_ONE`` are taken one by one, an exact recursion; more are treated like
 time.
 
@@ -25,7 +27,7 @@ import scipy.linalg
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from ..errors import ConvergenceError
-from ..solve import Report
+from ..solve import EPS, Report
 from ..solve.conjugate_gradients import solve_shifted
 from .dense import default_cutoff
 from .schedules import GradientDescent, Limit
@@ -121,6 +123,8 @@ class KrylovSolver:
             return self._solve(self._ridge, b)
         if schedule.elapsed == 0 or not b.any():
             return np.zeros_like(b), Report(0.0, self.condition(self._ridge), products=0)
+        if schedule.elapsed * (self.largest + self._ridge) <= EPS:  # tau = elapsed (1 - elapsed w / 2 + ...)
+            return schedule.elapsed * b, Report(0.0, self.condition(self._ridge), products=0)
         if isinstance(schedule, GradientDescent) and schedule.steps <= STEPS_ONE_BY_ONE:
             return self._steps(schedule, b)
         return self._rational(schedule, b)
