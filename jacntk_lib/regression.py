@@ -50,7 +50,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
         root mean square length of the training inputs (1 for unit vectors). Jacobians are with respect to the inputs as
         given all the same.
     solver : "auto", "exact", "iterative", or an Exact or Iterative of :mod:`jacntk_lib.solve` with options of its own
-        (accuracy, memory, devices), as in :class:`~jacntk_lib.RobustFlow`: "auto" takes dense matrices up to 8192
+        (accuracy, memory), as in :class:`~jacntk_lib.RobustFlow`: "auto" takes dense matrices up to 8192
         unknowns N(1+d), products with the kernel alone beyond.
     standardise : shift and scale every column of X and every output to mean 0 and variance 1 inside, gradients by the
         chain rule. Data, predictions and Jacobians stay in the caller's units; ``lam``, ``ridge`` and ``input_scale``

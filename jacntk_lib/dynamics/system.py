@@ -56,8 +56,7 @@ class LinearSystem:
         """Theta among the distinct points."""
         if not isinstance(self.solver, Iterative):
             return jacobian_ntk(self.mlp, self.U)
-        gram = jacobian_ntk(self.mlp, self.U, memory=self.solver.memory_of_double(len(self.U)))
-        return gram if self.solver.devices is None else gram.on(self.solver.devices)
+        return jacobian_ntk(self.mlp, self.U, memory=self.solver.memory_of_double(len(self.U)))
 
     @cached_property
     def _weighted(self):

@@ -244,7 +244,7 @@ class JacobianGram(LinearOperator):
         """The same with scalars in float32, for iterations that correct errors.
 
         Scalars in memory are copied, at half their size; of those recomputed, those that fit are kept from the first
-        product on. Products, vectors and results are float64, but products on devices are float32.
+        product on. Products, vectors and results are float64.
 
         Parameters
         ----------
@@ -256,36 +256,6 @@ class JacobianGram(LinearOperator):
         """
         X2, single = None if self.symmetric else self.X2, self._scalars.single(memory)
         return JacobianGram(self.X, X2, single, self._left, self._right, scale=self.scale)
-
-    def colocated(self, matrix):
-        """A matrix of N rows or columns where the scalars are (:meth:`on`), for ``matrix @ x`` with NumPy arrays."""
-        return self._scalars.colocated(matrix)
-
-    def on(self, devices=None) -> "JacobianGram":
-        """The same matrix with its scalars on jax devices, rows of points divided among them: products run there.
-
-        Vectors travel with every product: it pays for graphics cards and large dimensions. The rest stays on the host.
-
-        Parameters
-        ----------
-        devices : a platform such as "gpu", one or more of ``jax.devices()``, or ``None`` for all that jax uses.
-
-        Raises
-        ------
-        TypeError : something that is not a jax device.
-        ValueError : jax sees no such platform; the same device twice; scalars that were not kept in memory.
-
-        Examples
-        --------
-        >>> from jacntk_lib import MLP, jacobian_ntk
-        >>> G = jacobian_ntk(MLP(depth=2), np.eye(2))
-        >>> bool(np.allclose(G.on("cpu") @ np.ones(6), G @ np.ones(6)))
-        True
-        """
-        from .devices import Placed  # the one module that is nothing without jax
-
-        X2, placed = None if self.symmetric else self.X2, Placed(self._scalars.stored(), devices)
-        return JacobianGram(self.X, X2, placed, self._left, self._right, self.source, self.scale)
 
     def __matmul__(self, v):
         """``G @ v`` for v of shape (M(1+d),) or (M(1+d), K): O(N M d) per column, nothing dense."""

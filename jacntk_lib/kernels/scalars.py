@@ -9,7 +9,7 @@ import numpy as np
 
 from .products import Vectors, add_product, in_double
 from .recursion import SIDE, TILES, VALUE_FIELDS, Jet, on_tiles
-from .schedule import BLOCK, Divided, above, on_all_cores, parts, rounds, slices
+from .schedule import BLOCK, above, on_all_cores, parts, rounds, slices
 
 ROWS_AT_ONCE = 64  # points per slab of a dense matrix: bounds the temporaries
 # Points by points of a block of a product. The larger, the less often threads wait for each other to run Python
@@ -23,7 +23,7 @@ _ALL = slice(None)
 
 
 class Scalars(abc.ABC):
-    """The scalars of N points with M others, wherever they are: what a Gram matrix asks of them."""
+    """The scalars of N points with M others: what a Gram matrix asks of them."""
 
     share_recomputed = 0.0  # of the pairs, in every product
 
@@ -44,15 +44,6 @@ class Scalars(abc.ABC):
         """One of the eight for all pairs, (N, M), by its name in :class:`Jet`."""
 
     @abc.abstractmethod
-    def stored(self) -> Jet:
-        """All of them in memory.
-
-        Raises
-        ------
-        ValueError : they are recomputed, because they do not fit.
-        """
-
-    @abc.abstractmethod
     def multiply(self, X, Y, v0, V, out):
         """The product with v0 (M, K) and V (M, d, K) into out (N, 1+d, K), see :mod:`jacntk_lib.kernels.products`.
 
@@ -62,10 +53,6 @@ class Scalars(abc.ABC):
     @abc.abstractmethod
     def single(self, memory) -> "Scalars":
         """The same, kept in single precision; of those that were computed anew what fits in ``memory`` bytes."""
-
-    def colocated(self, matrix):
-        """A matrix of N rows or columns where the scalars are, for ``matrix @ x`` with x in NumPy and back."""
-        return Divided(matrix)
 
 
 class Stored(Scalars):
@@ -85,9 +72,6 @@ class Stored(Scalars):
 
     def field(self, name):
         return getattr(self._jet, name)
-
-    def stored(self):
-        return self._jet
 
     def single(self, memory):
         return Stored(in_single(self._jet))
@@ -146,12 +130,6 @@ class Recomputed(Scalars):
     def field(self, name):
         blocks = (self.block(rows, _ALL) for rows in batches(len(self._X), len(self._X2)))
         return np.concatenate([getattr(block, name) for block in blocks])
-
-    def stored(self):
-        raise ValueError(
-            f"the scalars of {len(self._X)} x {len(self._X2)} points do not fit in memory= as whole matrices; raise "
-            "memory to put them on devices"
-        )
 
     def single(self, memory):
         return Recomputed(self._mlp, self._tangent, self._X, self._X2, memory, np.float32)

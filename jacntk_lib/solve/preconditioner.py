@@ -90,7 +90,7 @@ class Preconditioner:
         self._rounding, dtype = (_SINGLE, np.float32) if ridge > _SINGLE * e[0] / 2 else (0.0, np.float64)
         self._matrix, self._along, self._beyond = _galerkin(gram, X, by_value, by_point, U, counts, by_column, dtype)
         self._diagonal = self._matrix.diagonal().copy()
-        self._into, self._back = gram.colocated(U.T), gram.colocated(U)  # where the kernel is
+        self._into, self._back = Divided(U.T), Divided(U)
 
     @property
     def exact_rows(self):

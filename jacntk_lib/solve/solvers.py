@@ -6,9 +6,7 @@ with the structured form alone, :math:`O(N^2 d)` operations each and :math:`O(N^
 target.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -57,8 +55,6 @@ class Iterative:
     memory : bytes that the kernel scalars among the training points may take, as in :func:`jacntk_lib.jacobian_ntk`
         (every product recomputes those that do not fit), and bytes that the preconditioner's exact part may take. Two
         or three matrices of N rows and min(N, 3000) columns, at most 6000 where these leave too much, come on top.
-    devices : where products among the training points run, as in :meth:`jacntk_lib.JacobianGram.on`: "gpu", or some of
-        ``jax.devices()``, which then share the rows. ``None`` is NumPy, faster on a processor.
     single : kernel scalars kept in single precision, half as large, for most products. It pays where they fit in
         ``memory`` only so, from 11,000 to 16,000 points by default: the residual is measured, and corrected where it
         has to be, in double precision, which takes a few products more.
@@ -82,7 +78,6 @@ class Iterative:
     preconditioned: bool = True
     exact_rows: int | None = None
     memory: int = MEMORY
-    devices: str | Sequence[Any] | None = None
     single: bool = False
     verbose: bool | None = None
 
@@ -105,8 +100,8 @@ class Iterative:
 
         Parameters
         ----------
-        gram : symmetric, N points in R^d; ``G.scaled(lam)`` is the matrix of robust training. Where its scalars are is
-            where products run: ``memory`` and ``devices`` are for matrices that a solver's user has made.
+        gram : symmetric, N points in R^d; ``G.scaled(lam)`` is the matrix of robust training. It keeps the scalars
+            that it was made with: ``memory`` here is for the preconditioner alone.
         b : right-hand side, shape (N(1+d),) or (N(1+d), K).
         ridge : rho >= 0, in units of G; convergence without any is seldom.
 
