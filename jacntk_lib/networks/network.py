@@ -21,6 +21,7 @@ The library has three more passes through such a network, each because it comput
 cotangents and need no autograd, and a step of :mod:`jacntk_lib.training` carries one direction in place of d tangents.
 They share the pieces below, and the tests hold each against autograd.
 
+>>> from jacntk_lib.architecture import MLP
 >>> net = FiniteMLP(MLP(depth=2, kappa=1.0), width=8, input_dim=3)
 >>> layer_widths(net.mlp, 8), [round(scale, 3) for scale in feature_scales(net)]  # s_w, then s_w / sqrt(n)
 ((8, 8), [1.0, 0.354, 0.354])
@@ -64,6 +65,7 @@ class FiniteMLP(torch.nn.Module):
 
     Examples
     --------
+    >>> from jacntk_lib.architecture import MLP
     >>> net = FiniteMLP(MLP(depth=2, activation="gelu", kappa=1.0), width=64, input_dim=3, seed=1)
     >>> X = np.eye(3)
     >>> net(X).shape, net.value_and_jacobian(X).shape

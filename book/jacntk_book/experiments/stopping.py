@@ -41,7 +41,7 @@ __all__ = [
 ]  # fmt: skip
 
 DIGITS = ("digits_3_8_pixels", "digits_64_pixels", "digits_16_pixels")
-"""Images of unit length. The first has threes and eights, the second all ten classes, the last means of 2 x 2 pixels."""
+"""Images of unit length. The first has threes and eights, the second all ten classes, the third means of 2 x 2."""
 
 
 @dataclass(frozen=True)
