@@ -1,4 +1,4 @@
-"""The controlled run: one rule chooses for both, bounds from both sides, networks that follow their limit."""
+"""The controlled experiment: one rule chooses for both, bounds from both sides, networks that follow their limit."""
 
 import dataclasses
 import math

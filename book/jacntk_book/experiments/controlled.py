@@ -1,6 +1,6 @@
 r"""Not a figure of the paper: does the penalty make classifiers robust, when nothing else differs?
 
-One kernel, one number of rows, one ridge and the same splits for six tables, digits among them. *Plain* training is
+One kernel, one number of rows, one ridge and the same splits for six data sets, digits among them. *Plain* training is
 lambda = 0, *penalised* a lambda > 0. For either, time (and lambda) are what has the highest accuracy under an attack of
 one size on validation rows, the larger accuracy without attack and then the earlier candidate deciding among equals.
 On test rows three accuracies are measured for sizes of attack: what projected gradient descent leaves, an upper bound;
@@ -47,7 +47,7 @@ HOW = ("attacked", "certified", "network")
 
 @dataclass(frozen=True)
 class Config:
-    """The tables and what they share.
+    """The data sets and what they share.
 
     Of every split, ``rows`` train, ``validation_rows`` choose among ``lams`` and ``times`` (kappa^2 t, and infinite
     time), and up to ``test_rows`` are scored; columns are standardised by the training rows, rows then of unit length.
@@ -96,7 +96,6 @@ class Config:
 PRESETS = {
     "demo": Config(data=("wine",), splits=2, times=(10.0, 100.0), network_splits=1, networks=1, width=64),
     "six-tables": Config(),
-    "end": Config(times=(), network_splits=0),  # nothing is stopped early
 }
 
 
