@@ -67,10 +67,10 @@ def test_a_fit_at_the_size_of_a_target_meets_it_in_every_respect(script, worse):
 
 def test_sizes_are_added_to_those_measured_in_the_same_way(script, tmp_path):
     records = [{"points": n, "solver": "iterative", "until": "infinity", "run": 1} for n in (10, 20)]
-    (tmp_path / "scale.json").write_text(json.dumps({"threads": 2, "options": {"single": True}, "records": records}))
+    (tmp_path / "scale.json").write_text(json.dumps({"threads": 2, "options": {"memory": 1}, "records": records}))
     again = [records[1] | {"run": 2}]
     others = script("scale").others
-    assert others(tmp_path / "scale.json", {"threads": 2, "options": {"single": True}}, again) == records[:1]
+    assert others(tmp_path / "scale.json", {"threads": 2, "options": {"memory": 1}}, again) == records[:1]
     with pytest.raises(SystemExit, match="made with another options: run all"):
         others(tmp_path / "scale.json", {"threads": 2, "options": {}}, again)
 

@@ -296,36 +296,6 @@ def test_memory_reaches_the_flow_and_the_regressor():
 # -------------------------------------------------------------------- systems
 
 
-def test_single_precision_gives_the_same_to_the_tolerance():
-    """Also where it is kept though the scalars of double precision are not, in a flow, and at a tolerance beyond it."""
-    gram, b = jacobian_ntk(MLP(3), points(40, 3), memory=1), np.random.default_rng(0).standard_normal(160)
-    expected, _ = Iterative(TIGHT).solve(gram, b, ridge=1e-2)
-    for memory in (1, 1 << 20):
-        x, report = Iterative(1e-9, single=True, memory=memory).solve(gram, b, ridge=1e-2)
-        assert report.residual < 1e-9
-        assert_allclose(x, expected, atol=1e-7 * np.abs(expected).max())
-    arguments, X_new = problem("gelu"), points(5, 4, seed=3)
-    for time in (1e3, math.inf):
-        exact = RobustFlow(**arguments, solver=Iterative(TIGHT)).at(time, X_new)
-        agree(exact, RobustFlow(**arguments, solver=Iterative(1e-9, single=True)).at(time, X_new), 1e-7)
-
-
-def test_single_precision_goes_on_from_where_it_measures():
-    """Nearly as many products as in double precision, where measuring starts the Krylov space again and again."""
-    gram = jacobian_ntk(MLP(3, "gelu", sigma_b=1.0), np.random.default_rng(0).standard_normal((300, 4)))
-    b = gram @ np.random.default_rng(1).standard_normal(gram.shape[0])
-    double, single = (Iterative(1e-9, single=one, exact_rows=60).solve(gram, b, ridge=1e-3)[1] for one in (False, True))
-    assert double.products < single.products < 1.12 * double.products
-
-
-def test_double_precision_takes_over_where_rounding_exceeds_the_ridge():
-    gram = jacobian_ntk(MLP(2, "gelu", sigma_b=5.0), np.random.default_rng(0).standard_normal((60, 3)))
-    b = np.random.default_rng(1).standard_normal(gram.shape[0])
-    double, single = (Iterative(1e-6, single=one, exact_rows=60).solve(gram, b, ridge=1e-5) for one in (False, True))
-    assert_allclose(single[0], double[0], rtol=1e-12)
-    assert double[1].products < single[1].products < double[1].products + 100
-
-
 def test_solutions_with_a_gram_matrix():
     gram = jacobian_ntk(MLP(3), points(20, 4)).scaled(0.01)
     b = np.random.default_rng(0).standard_normal((gram.shape[0], 2))

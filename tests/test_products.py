@@ -1,4 +1,4 @@
-"""Products whose scalars are recomputed, and products in single precision, against the dense matrix."""
+"""Products whose scalars are recomputed, against the dense matrix."""
 
 import itertools
 import os
@@ -8,10 +8,9 @@ import threading
 import numpy as np
 import pytest
 from helpers import unit_points
-from scipy.sparse.linalg import LinearOperator, cg
 from threadpoolctl import threadpool_info
 
-from jacntk_lib import MLP, activations, jacobian_nngp, jacobian_ntk
+from jacntk_lib import MLP, jacobian_nngp, jacobian_ntk
 from jacntk_lib.kernels import schedule
 from jacntk_lib.kernels.recursion import SIDE, TILES
 from jacntk_lib.kernels.scalars import value_products
@@ -51,17 +50,15 @@ def test_half_of_the_pairs_serve_all(N, kernel):
     assert np.array_equal((recomputed @ V[:, 0]).shape, (3 * N,))
 
 
-@pytest.mark.parametrize("single", [False, True])
-def test_what_fits_is_kept_and_the_rest_recomputed(single):
+def test_what_fits_is_kept_and_the_rest_recomputed():
     """Three of six blocks; a pickle has none of them."""
     N = 2 * schedule.BLOCK + 3
     X, V = awkward_points(N), vectors(3 * N)
-    room = 3 * 8 * schedule.BLOCK**2 * (4 if single else 8)
-    G = jacobian_ntk(MLP(2), X, memory=1 if single else room)
-    G = G.single(room) if single else G
+    room = 3 * 8 * 8 * schedule.BLOCK**2
+    G = jacobian_ntk(MLP(2), X, memory=room)
     assert 0 < G.share_recomputed < 1 == jacobian_ntk(MLP(2), X, memory=1).share_recomputed
     first = G @ V
-    assert error(first, jacobian_ntk(MLP(2), X), V) < (2e-7 if single else 1e-14)
+    assert error(first, jacobian_ntk(MLP(2), X), V) < 1e-14
     assert np.array_equal(G @ V, first)
     assert len(pickle.dumps(G)) < 1e5 < room
 
@@ -108,59 +105,6 @@ def test_values_alone(N, M):
     R, parts = jacobian_ntk(MLP(2), X, X2), V.reshape(M, 3, 2)
     values = value_products(MLP(2), X, X2, parts[:, 0], parts[:, 1:], tangent=True)
     assert np.max(np.abs(values - (R @ V)[::3])) < 1e-13 * np.abs(R.dense()).sum(axis=1).max()
-
-
-# ------------------------------------------------------------------------------------------------ single precision
-
-
-@pytest.mark.parametrize("depth", [1, 3, 11])
-@pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
-def test_single_precision(activation, depth):
-    """Equal points and antipodes among them."""
-    X, V = awkward_points(130), vectors(390)
-    mlp = MLP(depth, activation, sigma_b=0.1)
-    for G in (jacobian_ntk(mlp, X), jacobian_nngp(mlp, X).scaled(0.3), jacobian_ntk(mlp, X, X[:5])):
-        kept = [jacobian_ntk(mlp, X, memory=1).single(1 << 24)] if G.source and G.symmetric else []
-        for low in (G.single(), *kept):
-            assert 1e-10 < error(low @ V[: G.shape[1]], G, V[: G.shape[1]]) < (5e-6 if depth == 11 else 5e-7)
-            assert (low @ V[: G.shape[1]]).dtype == low.dense().dtype == np.float64
-
-
-def test_single_precision_of_every_form():
-    X, V = awkward_points(20), vectors(60)
-    G = jacobian_ntk(MLP(2), X, unit_points(20, 2, seed=3))
-    assert error(G.T.single() @ V, G.T, V) < 2e-6
-    assert error((V.T @ G.single()).T, G.T, V) < 2e-6
-    by_quadrature = jacobian_ntk(MLP(1, activations.get("tanh")), X[:9], memory=1)
-    assert error(by_quadrature.single() @ V[:27], by_quadrature, V[:27]) < 2e-6
-
-
-def test_single_precision_halves_the_memory():
-    G = jacobian_ntk(MLP(1), awkward_points(10))
-    assert all(2 * getattr(G.single(), name).nbytes == getattr(G, name).nbytes for name in ("k", "k_A", "k_CC"))
-
-
-def test_numbers_beyond_single_precision_are_refused():
-    mlp = MLP(40, sigma_w=2.5, sigma_b=0.1)  # derivatives of some 1e50, of which rounding leaves the size
-    with pytest.raises(ValueError, match=r"derivatives of .*e\+[45]. leaves the range of float32: keep it"):
-        jacobian_ntk(mlp, np.eye(3)).single()
-    with pytest.raises(ValueError, match="leaves the range of float32"):
-        jacobian_ntk(mlp, np.eye(3), memory=1).single(1 << 24) @ np.ones(12)
-
-
-def test_cheap_products_and_a_residual_in_float64():
-    """Iterative refinement: corrections from single precision, residuals from the matrix itself."""
-    G, ridge = jacobian_ntk(MLP(2, "gelu"), unit_points(40, 3)), 0.01
-    low = G.single()
-    cheap = LinearOperator(G.shape, lambda v: low @ v + ridge * v.ravel(), dtype=np.float64)
-    b, x = vectors(160, 1)[:, 0], np.zeros(160)
-    residuals = []
-    for _ in range(5):
-        r = b - G @ x - ridge * x
-        residuals.append(np.linalg.norm(r) / np.linalg.norm(b))
-        x += cg(cheap, r, rtol=1e-4, maxiter=500)[0]
-    assert residuals[-1] < 1e-10
-    assert np.max(np.abs(x - np.linalg.solve(G.dense() + ridge * np.eye(160), b))) < 1e-7
 
 
 # ------------------------------------------------------------------------------------------------ the order of things

@@ -142,7 +142,6 @@ class KrylovSolver:
             options=self._options,
             largest=self.largest,
             aim=aim,
-            roughly=self._weighted.roughly(self._options.memory) if self._options.single else None,
         )
 
     def _steps(self, schedule, b):

@@ -56,7 +56,7 @@ class LinearSystem:
         """Theta among the distinct points."""
         if not isinstance(self.solver, Iterative):
             return jacobian_ntk(self.mlp, self.U)
-        return jacobian_ntk(self.mlp, self.U, memory=self.solver.memory_of_double(len(self.U)))
+        return jacobian_ntk(self.mlp, self.U, memory=self.solver.memory)
 
     @cached_property
     def _weighted(self):

@@ -8,8 +8,6 @@ so that N(1+d) unknowns become N(1+r), *inside* the span, plus d - r copies of o
 that differ from column to column, or an ``input_scale`` per column, leave no such rotation; then all N(1+d) stay.
 """
 
-from functools import partial
-
 import numpy as np
 
 from .._validation import as_array
@@ -46,7 +44,7 @@ class WeightedGram:
         self.copies = 0 if self.basis is None else gram.d - self.basis.shape[1]
         self.silent = (gram.diagonal().reshape(points, -1) == 0.0) & (root > 0)
         self._values_only = not root[:, 1:].any()
-        self._gram, self._single = gram, None
+        self._gram = gram
         if self.basis is not None:
             self._gram = gram.rotated(self.basis)
             root = root[:, : 1 + self._gram.d]
@@ -78,16 +76,7 @@ class WeightedGram:
 
     def multiply(self, x):
         """``inside() @ x`` for x (n, K), without the matrix."""
-        return self._product(self._gram, x)
-
-    def roughly(self, memory):
-        """The function :meth:`multiply` in single precision, see :meth:`jacntk_lib.JacobianGram.single`."""
-        if self._single is None:
-            self._single = self._gram.single(memory)
-        return partial(self._product, self._single)
-
-    def _product(self, gram, x):
-        return self._root[:, None] * self._of_all(gram @ self._among_all(self._root[:, None] * x))
+        return self._root[:, None] * self._of_all(self._gram @ self._among_all(self._root[:, None] * x))
 
     def _among_all(self, x):
         """x (n, K) with zeros on the rows that are left out; x itself where there are none."""

@@ -51,7 +51,7 @@ class IterativePosterior(Posterior):
         D = observations.noise(values) + floor
         rho = D[seen].min()
         root, chain = np.where(seen, np.sqrt(rho / D), 0.0), np.insert(W, 0, 1.0)
-        gram = covariance.scalars(observations.U, memory=solver.memory_of_double(len(observations.U)))
+        gram = covariance.scalars(observations.U, memory=solver.memory)
         try:
             q, self.report = solver.solve(gram.between(root * chain, root * chain), (root * t).ravel(), ridge=rho)
         except ConvergenceError as error:

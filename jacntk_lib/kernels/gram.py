@@ -36,9 +36,8 @@ class JacobianGram(LinearOperator):
     d : the input dimension.
     symmetric : whether it was made with ``X2=None``.
     k, k_A, k_B, k_C, k_AB, k_AC, k_BC, k_CC : the scalars, each (N, M), read-only like the points.
-    source : ``(mlp, tangent)`` that it was computed from, tangent being True for Theta; None for one that was scaled,
-        rounded or turned. It is
-        what a certificate (:mod:`jacntk_lib.spectrum`) computes the entries again from.
+    source : ``(mlp, tangent)`` that it was computed from, tangent being True for Theta; None for one that was scaled
+        or turned. It is what a certificate (:mod:`jacntk_lib.spectrum`) computes the entries again from.
 
     Examples
     --------
@@ -87,11 +86,6 @@ class JacobianGram(LinearOperator):
         return self.T
 
     _transpose = _adjoint
-
-    @property
-    def recomputed(self) -> bool:
-        """Whether not all scalars fit in memory, so that some are computed anew in every product."""
-        return self.share_recomputed > 0
 
     @property
     def share_recomputed(self) -> float:
@@ -239,23 +233,6 @@ class JacobianGram(LinearOperator):
         if self._rows is not None:
             raise ValueError("derivatives that are scaled by column cannot be rotated: take the unscaled matrix")
         return JacobianGram(self.X @ basis, None if self.symmetric else self.X2 @ basis, self._scalars)
-
-    def single(self, memory=0) -> "JacobianGram":
-        """The same with scalars in float32, for iterations that correct errors.
-
-        Scalars in memory are copied, at half their size; of those recomputed, those that fit are kept from the first
-        product on. Products, vectors and results are float64.
-
-        Parameters
-        ----------
-        memory : bytes that those of a symmetric matrix that were recomputed may take, 16 N^2 for all.
-
-        Raises
-        ------
-        ValueError : scalars beyond the range of float32; where they were recomputed, at the first product.
-        """
-        X2, single = None if self.symmetric else self.X2, self._scalars.single(memory)
-        return JacobianGram(self.X, X2, single, self._left, self._right, scale=self.scale)
 
     def __matmul__(self, v):
         """``G @ v`` for v of shape (M(1+d),) or (M(1+d), K): O(N M d) per column, nothing dense."""

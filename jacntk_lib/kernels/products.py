@@ -10,9 +10,6 @@ With s_j = <x'_j, V_j>, Q = X V^T and the matrices elementwise in k_AC Q and k_C
 
 In few dimensions the last bracket is not formed: ``(k_C v_0) Y = k_C (v_0 Y)`` is one more matrix product, and
 arithmetic costs less there than passes over the pairs.
-
-Arithmetic is in double precision whatever the scalars are in: their sums lose far more in single precision than the
-scalars do when they are rounded to it.
 """
 
 from typing import NamedTuple
@@ -50,7 +47,7 @@ class Vectors(NamedTuple):
 
 def add_product(jet, x, vectors, out):
     """Add a block's product with ``vectors`` to ``out`` (n, 1+d, K); the fields of ``jet`` are (n, m), x (n, d)."""
-    k, A, B, C, AB, AC, BC, CC = in_double(jet)
+    k, A, B, C, AB, AC, BC, CC = jet
     (n, d), (Y, v0, twice, columns, by_C, by_BC) = x.shape, vectors
     K = v0.shape[1]
     slopes, *along_y = np.split((C @ by_C).reshape(n, -1, d), [K], axis=1)  # (n, K, d)
@@ -72,11 +69,6 @@ def add_product(jet, x, vectors, out):
         slopes[:, column] += q @ Y
     slopes += along_x[:, :, None] * x[:, None]
     out[:, 1:] += slopes.transpose(0, 2, 1)
-
-
-def in_double(jet):
-    """The jet in double precision, itself where it is."""
-    return type(jet)(*(field.astype(np.float64, copy=False) for field in jet))
 
 
 def _outer(weights, points):

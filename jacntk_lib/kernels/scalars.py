@@ -7,14 +7,13 @@ from itertools import chain, islice
 
 import numpy as np
 
-from .products import Vectors, add_product, in_double
+from .products import Vectors, add_product
 from .recursion import SIDE, TILES, VALUE_FIELDS, Jet, on_tiles
 from .schedule import BLOCK, above, on_all_cores, parts, rounds, slices
 
 ROWS_AT_ONCE = 64  # points per slab of a dense matrix: bounds the temporaries
 # Points by points of a block of a product. The larger, the less often threads wait for each other to run Python
 _ROWS, _COLUMNS = 512, 2048
-_COLUMNS_SINGLE = 256  # where the scalars are converted to double precision, which stays in the processor's cache
 _STRIP = 128  # points across one that is computed anew: it stays in the processor's cache until it has been multiplied
 _PAIRS_OF_A_TASK = 1 << 17  # of a product, at least: so many take a millisecond
 _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at some 200 MiB
@@ -50,10 +49,6 @@ class Scalars(abc.ABC):
         X and Y are the points in the coordinates that V has, not necessarily those the scalars were computed from.
         """
 
-    @abc.abstractmethod
-    def single(self, memory) -> "Scalars":
-        """The same, kept in single precision; of those that were computed anew what fits in ``memory`` bytes."""
-
 
 class Stored(Scalars):
     """Arrays in memory."""
@@ -73,16 +68,13 @@ class Stored(Scalars):
     def field(self, name):
         return getattr(self._jet, name)
 
-    def single(self, memory):
-        return Stored(in_single(self._jet))
-
     def multiply(self, X, Y, v0, V, out):
         """By blocks, whose size bounds the temporaries."""
-        vectors, columns = Vectors.of(Y, v0, V), _COLUMNS if self._jet.k.dtype == np.float64 else _COLUMNS_SINGLE
+        vectors = Vectors.of(Y, v0, V)
         out[:] = 0.0
 
         def fill(rows):
-            for cols in slices(len(Y), columns):
+            for cols in slices(len(Y), _COLUMNS):
                 add_product(self._jet.block(rows, cols), X[rows], vectors.some(cols), out[rows])
 
         each = max(-(-len(X) // (2 * os.cpu_count())), _PAIRS_OF_A_TASK // len(Y))  # two tasks for every core
@@ -90,14 +82,11 @@ class Stored(Scalars):
 
 
 class Recomputed(Scalars):
-    """Made anew whenever some of them are asked for; products among the points of one set keep what fits in memory.
+    """Made anew whenever some of them are asked for; products among the points of one set keep what fits in memory."""
 
-    In double precision, as rounding errors of their making grow with the number of points; those kept may be rounded.
-    """
-
-    def __init__(self, mlp, tangent, X, X2, memory=0, kept_as=np.float64):
+    def __init__(self, mlp, tangent, X, X2, memory=0):
         self._mlp, self._tangent, self._X, self._X2 = mlp, tangent, X, X2
-        self._memory, self._kept_as, self._kept = memory, kept_as, {}
+        self._memory, self._kept = memory, {}
 
     def __getstate__(self):
         return vars(self) | {"_kept": {}}
@@ -110,7 +99,7 @@ class Recomputed(Scalars):
 
     @property
     def _strips_kept(self):
-        return self._memory // (8 * BLOCK * _STRIP * np.dtype(self._kept_as).itemsize)
+        return self._memory // (8 * 8 * BLOCK * _STRIP)  # eight scalars of eight bytes for every pair
 
     def _strips(self):
         """Where those of a product among the points of one set begin, in the order in which they are computed."""
@@ -130,9 +119,6 @@ class Recomputed(Scalars):
     def field(self, name):
         blocks = (self.block(rows, _ALL) for rows in batches(len(self._X), len(self._X2)))
         return np.concatenate([getattr(block, name) for block in blocks])
-
-    def single(self, memory):
-        return Recomputed(self._mlp, self._tangent, self._X, self._X2, memory, np.float32)
 
     def multiply(self, X, Y, v0, V, out):
         """Strip by strip; among the points of one set the blocks above the diagonal serve both of theirs."""
@@ -161,8 +147,8 @@ class Recomputed(Scalars):
                 jet = computed(rows, cols)
                 if key not in keepable:
                     return jet
-                jet = self._kept[key] = in_single(jet) if self._kept_as == np.float32 else Jet(*map(np.copy, jet))
-            return in_double(jet)
+                jet = self._kept[key] = Jet(*map(np.copy, jet))
+            return jet
 
         def row(rows):
             for cols in slices(len(others), _STRIP):
@@ -246,17 +232,6 @@ def within(mlp, X, *, tangent) -> Jet:
 
     on_all_cores(fill, list(above(slice(0, N), slice(0, N), TILES * side, side)))
     return jet
-
-
-def in_single(jet):
-    """The jet rounded to single precision; ValueError where a scalar leaves the range of float32."""
-    largest = max(max(x.max(), -x.min()) for x in jet)
-    if largest > np.finfo(np.float32).max:
-        raise ValueError(
-            f"a kernel with derivatives of {largest:.1e} leaves the range of float32: keep it in float64, or "
-            "reduce depth, sigma_w or the length of the inputs"
-        )
-    return Jet(*(x.astype(np.float32) for x in jet))
 
 
 def pairwise(mlp, X, X2, *, tangent) -> Jet:

@@ -10,15 +10,11 @@ from ..kernels.schedule import one_thread_each
 from .progress import Progress, products_to_come
 from .report import Report
 
-_MEASURED = 0.003  # of the last measured residual: there it is measured again, where products are in single precision
-_PATIENCE = 30  # products in single precision without gain, after which it is given up
 _TINY = 1e-13  # relative size of a direction of the block that depends on the others
 
 
-def solve_shifted(multiply, b, ridge, precondition, *, options, largest, aim=1.0, roughly=None):
+def solve_shifted(multiply, b, ridge, precondition, *, options, largest, aim=1.0):
     """``(x, Report)`` with ``multiply(x) + ridge x = b``, b (n, K).
-
-    ``roughly`` multiplies to some digits, and takes the place of ``multiply`` but where the residual is measured.
 
     To ``aim`` times the tolerance of ``options`` (an :class:`~jacntk_lib.solve.Iterative`) where rounding lets it, to
     the tolerance at least. ``largest`` is the largest eigenvalue of what multiplies, or a bound, for the condition
@@ -35,7 +31,6 @@ def solve_shifted(multiply, b, ridge, precondition, *, options, largest, aim=1.0
             lambda v: multiply(v) + ridge * v,
             b,
             precondition,
-            roughly=None if roughly is None else lambda v: roughly(v) + ridge * v,
             tolerance=aim * tolerance,
             max_iterations=options.max_iterations,
             hopeless=progress.hopeless,
@@ -65,49 +60,32 @@ def _why(residual, history, ridge, condition, options):
     return said + "; ".join([*ways, "a finite time, or dense matrices (solver='exact')"])
 
 
-def conjugate_gradients(
-    multiply, b, precondition, *, tolerance, max_iterations, hopeless=lambda history: False, roughly=None
-):
+def conjugate_gradients(multiply, b, precondition, *, tolerance, max_iterations, hopeless=lambda history: False):
     """``(x, residual, history)`` with ``multiply(x) = b``, b (n, K).
 
     Until ``|multiply(x) - b| <= tolerance |b|`` in every column; the residual is the largest of these ratios, and the
     history has one after every product.
 
     The residual is measured at the end; where rounding has parted it from the one carried along, the iteration goes on
-    from the measured one, as long as that helps. It ends early where ``hopeless`` says so of the history. Where
-    ``roughly`` is given, the iteration multiplies by that, and ``multiply`` measures the residual whenever it has
-    fallen to ``_MEASURED`` of the last one measured, before rounding has grown beside it; where ``roughly`` does not
-    help any more, ``multiply`` takes its place.
+    from the measured one, as long as that helps. It ends early where ``hopeless`` says so of the history.
     """
     sizes = np.linalg.norm(b, axis=0)
     sizes[sizes == 0] = 1.0
     x, rest, relative, history, last = np.zeros_like(b), b, float(b.any()), [], None
-    since = measured = 0  # where in the history the present precision and the present cycle began
 
     def ended():
-        over = len(history) >= max_iterations or hopeless(history[since:])
-        return over or (roughly is not None and _stuck(history[measured:]))
+        return len(history) >= max_iterations or hopeless(history)
 
-    while relative > tolerance and not (roughly is None and ended()) and len(history) < max_iterations:
-        aim = tolerance if roughly is None else max(tolerance, _MEASURED * relative)
-        step, last = _block_iteration(roughly or multiply, rest, precondition, aim, sizes, history, ended, last)
+    while relative > tolerance and not ended():
+        step, last = _block_iteration(multiply, rest, precondition, tolerance, sizes, history, ended, last)
         left = b - multiply(x + step)
-        now = float((np.linalg.norm(left, axis=0) / sizes).max())
+        before, now = relative, float((np.linalg.norm(left, axis=0) / sizes).max())
         history.append(now)
-        measured = len(history)
-        helped = now <= 0.5 * relative
-        if now < relative:
+        if now < before:
             x, rest, relative = x + step, left, now
-        if not helped:
-            if roughly is None:
-                break
-            roughly, last, since = None, None, len(history)
+        if not now <= 0.5 * before:
+            break
     return x, relative, np.array(history)
-
-
-def _stuck(history):
-    """Whether the last ``_PATIENCE`` products have not brought the residual below what it was before."""
-    return len(history) > _PATIENCE and min(history[-_PATIENCE:]) > 0.9 * min(history[:-_PATIENCE])
 
 
 def _block_iteration(multiply, b, precondition, tolerance, sizes, history, ended, last):

@@ -66,10 +66,7 @@ class Preconditioner:
     def __init__(self, gram, root, options, ridge=0.0, outputs=1):
         N, d = gram.Z.shape
         self._unknowns = N * (1 + d)
-        products = gram.single(options.memory) if options.single and gram.recomputed else gram
-        rows = options.exact_rows or affordable_rows(
-            N, d, options.memory, anew=products.share_recomputed, outputs=outputs
-        )
+        rows = options.exact_rows or affordable_rows(N, d, options.memory, anew=gram.share_recomputed, outputs=outputs)
         if 4 * N**2 * rows + rows**3 / 3 > _LONG:
             tell(options.verbose, f"a preconditioner for {self._unknowns} unknowns, exact on up to {rows} of them")
         by_value = np.where((root[:, 0] > 0) | (root == 0).all(axis=1), root[:, 0], root[:, 0].max())

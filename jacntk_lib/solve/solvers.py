@@ -55,9 +55,6 @@ class Iterative:
     memory : bytes that the kernel scalars among the training points may take, as in :func:`jacntk_lib.jacobian_ntk`
         (every product recomputes those that do not fit), and bytes that the preconditioner's exact part may take. Two
         or three matrices of N rows and min(N, 3000) columns, at most 6000 where these leave too much, come on top.
-    single : kernel scalars kept in single precision, half as large, for most products. It pays where they fit in
-        ``memory`` only so, from 11,000 to 16,000 points by default: the residual is measured, and corrected where it
-        has to be, in double precision, which takes a few products more.
     verbose : whether a solve that takes longer than ten seconds says on stderr how far it is, and when it expects to
         end; ``None`` where that is a terminal.
 
@@ -78,7 +75,6 @@ class Iterative:
     preconditioned: bool = True
     exact_rows: int | None = None
     memory: int = MEMORY
-    single: bool = False
     verbose: bool | None = None
 
     def __post_init__(self):
@@ -87,10 +83,6 @@ class Iterative:
         integer(self.memory, "memory", at_least=1)
         if self.exact_rows is not None:
             integer(self.exact_rows, "exact_rows", at_least=1)
-
-    def memory_of_double(self, points) -> int:
-        """Of ``memory``, what the kernel of so many points may take in double precision: what single leaves of it."""
-        return max(1, self.memory - 16 * points**2) if self.single else self.memory
 
     def solve(self, gram, b, *, ridge):
         r"""``(x, report)`` with :math:`(G + \rho I) x = b`; nothing dense of size n is formed.
@@ -127,7 +119,6 @@ class Iterative:
             precondition,
             options=self,
             largest=float(gram.diagonal().sum()),  # the trace bounds the largest eigenvalue
-            roughly=gram.single(self.memory).__matmul__ if self.single else None,
         )
         return x.reshape(b.shape), report
 
