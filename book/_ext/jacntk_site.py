@@ -33,6 +33,7 @@ LOGGER = logging.getLogger(__name__)
 KEPT_CACHES = 3
 SHORTEST_ALT = 20  # characters: enough for a sentence, too many for "figure" or a file name
 BADGES = ("derived here", "measured here")
+SETTINGS = ("the paper's", "ours", "a small example")
 LEDGER = "book/claims.toml"
 
 
@@ -103,15 +104,21 @@ def read_ledger(root):
 
     Raises
     ------
-    ValueError : two claims of one name, or a setting other than the paper's without the difference in words.
+    ValueError : two claims of one name, an unknown setting, or a difference that is missing or one too many.
     """
     ledger = tomllib.loads((Path(root) / LEDGER).read_text(encoding="utf-8"))
     for claim in ledger["claims"]:
         claim.setdefault("demonstrated", True)
         for field in ("how", "checks", "results"):
             claim.setdefault(field, [])
-        if claim["demonstrated"] and (claim["setting"] == "ours") != ("difference" in claim):
-            raise ValueError(f"claim {claim['id']}: the setting is ours if and only if there is a difference to name")
+        if not claim["demonstrated"]:
+            continue
+        if claim["setting"] not in SETTINGS:
+            raise ValueError(
+                f"claim {claim['id']}: unknown setting {claim['setting']!r}; use one of {', '.join(SETTINGS)}"
+            )
+        if (claim["setting"] == "the paper's") == ("difference" in claim):
+            raise ValueError(f"claim {claim['id']}: the setting is the paper's if and only if no difference is named")
     names = [claim["id"] for claim in ledger["claims"]]
     if len(set(names)) < len(names):
         raise ValueError(f"claims of one name: {', '.join(sorted(name for name in names if names.count(name) > 1))}")
@@ -149,7 +156,7 @@ def _place(claim):
 def _setting(claim):
     if not claim["demonstrated"]:
         return "none"
-    return f"ours: {claim['difference']}" if claim["setting"] == "ours" else "the paper's"
+    return ": ".join(claim[field] for field in ("setting", "difference") if field in claim)
 
 
 def _verdict(claim):

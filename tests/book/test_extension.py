@@ -122,7 +122,7 @@ place = "Theorem 1"
 statement = "The number is $1$."
 landing = true
 chapter = "intro"
-setting = "ours"
+setting = "a small example"
 difference = "another number"
 how = ["measured here"]
 checks = ["the number"]
@@ -232,7 +232,7 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     assert [len(table.select("tbody tr")) for table in tables] == [1, 2, 1]
     summary, whole, slips = (table.get_text(" ", strip=True) for table in tables)
     assert "Theorem\N{NO-BREAK SPACE}1" in summary
-    assert "ours: another number" in summary
+    assert "a small example: another number" in summary
     assert "holds , as < 2 measured here" in summary
     for words in ("the number", "Refused: two in place of one.", "figure-1", "1 part of its grid missing", "0123456"):
         assert words in whole
@@ -240,6 +240,7 @@ def test_a_book_is_built_and_a_change_of_the_library_runs_its_chapters_again(pro
     assert "plus" in slips
     written = json.loads((project / "_build" / "html" / "claims.json").read_text())
     assert [claim["verdict"] for claim in written["claims"]] == ["holds, as < 2", "not demonstrated"]
+    assert written["claims"][0]["setting"] == "a small example"
     assert written["claims"][0]["results"][0]["commit"] == "0123456789"
     (circle,) = BeautifulSoup(html, "html.parser").select("div.circle")
     assert (circle["data-time"], circle["data-band"], circle["data-depth"]) == ("10", "on", "3")
@@ -352,8 +353,13 @@ def test_chapters_run_at_the_same_time_and_what_fails_is_left_to_sphinx(tmp_path
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ('difference = "another number"', "", "if and only if there is a difference"),
-        ('setting = "ours"', 'setting = "the paper\'s"', "if and only if there is a difference"),
+        ('difference = "another number"', "", "if and only if no difference is named"),
+        ('setting = "a small example"', 'setting = "the paper\'s"', "if and only if no difference is named"),
+        (
+            'setting = "a small example"',
+            'setting = "theirs"',
+            "unknown setting 'theirs'; use one of the paper's, ours, a small",
+        ),
         ('id = "two"', 'id = "one"', "claims of one name: one"),
     ],
 )
