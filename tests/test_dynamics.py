@@ -194,10 +194,11 @@ def test_any_time_is_finite_and_the_loss_never_rises():
     X, y, X_new = problem(6, 2)
     flow = RobustFlow(MLP(1), np.concatenate([X, X[:1] + 1e-9]), np.append(y, 5.0), 0.1)
     last = np.inf
-    for t in [*np.logspace(-6, 12, 19)]:
+    for t in np.logspace(-6, 12, 19):
         value, jacobian = flow.at(t)
         loss = ((value - flow.y) ** 2 + 0.1 * (jacobian**2).sum(axis=1)).sum()
-        assert loss <= last * (1 + 1e-5)  # rounding, at points 1e-9 apart: 1e-6 on some processors
+        # eigenvalues of points 1e-9 apart are off by some eps: their exponentials by t times as much
+        assert loss <= last * (1 + 1e-8 + 0.01 * np.finfo(float).eps * t)
         assert np.isfinite(rows(flow.at(t, X_new))).all()
         last = loss
 

@@ -163,10 +163,11 @@ def test_rows_that_the_preconditioner_is_exact_on():
     def rows(**options):
         return Preconditioner(gram, root, Iterative(**options)).exact_rows
 
-    assert affordable_rows(5000, 16, 1 << 40, anew=False) == 10 * (6 * 16 + 1700) // 4
-    assert affordable_rows(5000, 16, 1 << 40, anew=False, outputs=3) == 10 * (1200 + 3 * (500 + 6 * 16)) // 4
-    assert affordable_rows(5000, 16, 1 << 40, anew=True) > 2 * affordable_rows(5000, 16, 1 << 40, anew=False)
-    small = affordable_rows(100, 5, 1 << 40, anew=False)  # of few points the Cholesky factor counts
+    kept = affordable_rows(5000, 16, 1 << 40, recomputed=False)
+    assert kept == 10 * (6 * 16 + 1700) // 4
+    assert affordable_rows(5000, 16, 1 << 40, recomputed=False, outputs=3) == 10 * (1200 + 3 * (500 + 6 * 16)) // 4
+    assert affordable_rows(5000, 16, 1 << 40, recomputed=True) > 2 * kept
+    small = affordable_rows(100, 5, 1 << 40, recomputed=False)  # of few points the Cholesky factor counts
     assert abs(small**3 / (10 * 100**2 * (6 * 5 + 1700)) - 1) < 0.05
     assert small < 600
     assert rows(memory=8 * 100 * (100 + N)) == 100

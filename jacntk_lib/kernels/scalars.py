@@ -14,7 +14,7 @@ from .schedule import BLOCK, above, on_all_cores, parts, rounds, slices
 ROWS_AT_ONCE = 64  # points per slab of a dense matrix: bounds the temporaries
 # Points by points of a block of a product. The larger, the less often threads wait for each other to run Python
 _ROWS, _COLUMNS = 512, 2048
-_STRIP = 128  # points across one that is computed anew: it stays in the processor's cache until it has been multiplied
+_STRIP = 128  # points across one that is computed again: it stays in the processor's cache until it has been multiplied
 _PAIRS_OF_A_TASK = 1 << 17  # of a product, at least: so many take a millisecond
 _PAIRS_AT_ONCE = 1 << 20  # pairs computed together: bounds the temporaries at some 200 MiB
 _TASKS = 8  # of a prediction, at least, where there are points enough: some for every core
@@ -82,7 +82,7 @@ class Stored(Scalars):
 
 
 class Recomputed(Scalars):
-    """Made anew whenever some of them are asked for; products among the points of one set keep what fits in memory."""
+    """Scalars that every product computes again, except those of pairs within one set that fit in ``memory``."""
 
     def __init__(self, mlp, tangent, X, X2, memory=0):
         self._mlp, self._tangent, self._X, self._X2 = mlp, tangent, X, X2

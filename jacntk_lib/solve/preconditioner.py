@@ -40,7 +40,7 @@ _VALUES = 0.1  # of k_C's trace: the part of the values in T
 _KEPT = 2 / 3  # of its eigenvectors: the last ones are the landmarks' rather than the kernel's
 _PRODUCTS = 10  # with the kernel, whose time the exact part may cost where it fits in memory
 _PAIR = 1200  # operations that a pair of points costs in a product: reading its scalars
-_PAIR_ANEW = 3500  # and computing them
+_PAIR_RECOMPUTED = 3500  # and computing them
 _PAIR_OUTPUT = 500  # and for every output, besides 6 per column of the points
 _ROWS_AT_ONCE = 256  # points whose pairs with all others are looked at together
 _MISSING_ROWS = 5000  # rows not observed that P is restricted from, at most
@@ -66,7 +66,9 @@ class Preconditioner:
     def __init__(self, gram, root, options, ridge=0.0, outputs=1):
         N, d = gram.Z.shape
         self._unknowns = N * (1 + d)
-        rows = options.exact_rows or affordable_rows(N, d, options.memory, anew=gram.share_recomputed, outputs=outputs)
+        rows = options.exact_rows or affordable_rows(
+            N, d, options.memory, recomputed=gram.share_recomputed, outputs=outputs
+        )
         if 4 * N**2 * rows + rows**3 / 3 > _LONG:
             tell(options.verbose, f"a preconditioner for {self._unknowns} unknowns, exact on up to {rows} of them")
         by_value = np.where((root[:, 0] > 0) | (root == 0).all(axis=1), root[:, 0], root[:, 0].max())
@@ -193,15 +195,15 @@ class _Rows:
         x[: self._top, 1:] += turned.reshape(-1, *along.shape[1:]).transpose(1, 0, 2)
 
 
-def affordable_rows(N, d, memory, anew, outputs=1):
-    """How many rows to be exact on for N points in R^d and so many outputs, the share ``anew`` of pairs recomputed.
+def affordable_rows(N, d, memory, recomputed, outputs=1):
+    """How many rows to be exact on for N points in R^d and so many outputs, the share ``recomputed`` of pairs not kept.
 
     So many that making their matrix, ``4 N^2`` operations each, and its Cholesky factor, counted as ``rows^2`` each
     since every iteration reads it, take about the time of ``_PRODUCTS`` products with the kernel, and that what is made
     of them, ``8 (rows + N)`` bytes each, fits in ``memory``; but ``_LEADING`` for the values and every column in any
     case.
     """
-    pair = anew * _PAIR_ANEW + (1 - anew) * _PAIR + outputs * (_PAIR_OUTPUT + 6 * d)
+    pair = recomputed * _PAIR_RECOMPUTED + (1 - recomputed) * _PAIR + outputs * (_PAIR_OUTPUT + 6 * d)
     operations = _PRODUCTS * N**2 * pair
     rows = min(operations / (4 * N**2), operations ** (1 / 3), (np.sqrt(N**2 + memory / 2) - N) / 2)
     return min(max(int(rows), _LEADING * (1 + d)), N * (1 + d))
@@ -297,7 +299,7 @@ def _galerkin(gram, X, by_value, by_point, U, counts, by_column, dtype):
     half = np.zeros((ends[-1], ends[-1]))  # with its transpose it is all
     across = np.zeros((V, N), dtype)  # the values' rows of k_B: fewer than F has columns
     energies, totals = np.zeros((2, P)), np.zeros(2)
-    for rows in slices(N, _ROWS_AT_ONCE):  # each scalar is asked for once: they may be computed anew
+    for rows in slices(N, _ROWS_AT_ONCE):  # each scalar is asked for once: they may be computed again
         k, _, B, C, AB, AC, _, CC = (scalar.astype(dtype, copy=False) for scalar in gram.scalars(rows))
         x, ours = X[rows], u[rows]
         kv, Cu, CCF = k @ v, C @ u, CC @ F
