@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from scipy import linalg
 from jacntk_book.results import provenance
 from jacntk_lib import MLP, activations, jacobian_ntk
 from jacntk_lib.activations import Activation, Expectations
-from jacntk_lib.activations.parts import parts
+from jacntk_lib.activations.parts import parts, reach
+from jacntk_lib.dynamics.ties import Distinct
 from jacntk_lib.spectrum import degeneracies, enclosures, positivity, smallest_eigenvalue
 
 flint = pytest.importorskip("flint", reason="ranks are certified with python-flint")
@@ -176,22 +178,80 @@ def test_degrees_are_found(name):
     assert (found.even_part, found.odd_part) == (even, odd)
 
 
+def derivatives_of(phi):
+    derivatives = [phi]
+    for _ in range(4):
+        derivatives.append(jnp.vectorize(jax.grad(derivatives[-1])))
+    return derivatives
+
+
 @pytest.mark.parametrize(
     ("phi", "found", "stated"),
     [
         (lambda z: jnp.cos(z) + 1e-12 * jnp.sin(z), ((0, ...), ()), {"odd_part": (1, ...)}),
-        (lambda z: jnp.cos(z) + jnp.exp(-4 * (z - 9) ** 2), ((0, ...), ()), {"odd_part": (...,)}),
+        (lambda z: jnp.cos(z) + jnp.exp(-4 * (z - 9) ** 2), ((0, ...), (...,)), {"odd_part": (...,)}),
         (lambda z: jnp.cos(z) - 1 + 1e-11, ((...,), ()), {"even_part": (0, ...)}),
     ],
     ids=["small", "far out", "small at zero"],
 )
 def test_a_statement_wins_where_values_do_not_show_a_part(phi, found, stated):
-    derivatives = [phi]
-    for _ in range(4):
-        derivatives.append(jnp.vectorize(jax.grad(derivatives[-1])))
+    derivatives = derivatives_of(phi)
     assert parts("phi", derivatives) == found
     told = parts("phi", derivatives, **stated)
     assert told == (stated.get("even_part", found[0]), stated.get("odd_part", found[1]))
+
+
+def analytic(phi, **stated):
+    return Activation.from_derivatives("phi", derivatives_of(phi), regularity="analytic", **stated)
+
+
+PAIR = np.array([[0.6, 0.8], [-0.6, -0.8]])  # of length 1: pre-activations of variance 1
+
+
+def test_a_part_is_looked_for_as_far_as_preactivations_reach():
+    bump = analytic(lambda z: jnp.cos(z) + jnp.exp(-4 * (z - 9) ** 2))
+    answer = positivity(MLP(1, bump), PAIR)  # f(x) = f(-x) fails, if by little: 9 standard deviations
+    assert answer.verdict == "positive definite"
+    assert "even and odd parts were detected from values on [-16, 16]" in answer.reason
+    far = analytic(lambda z: jnp.cos(z) + jnp.exp(-((z - 25) ** 2) / 2))
+    mlp = MLP(1, far)
+    near = positivity(mlp, PAIR)
+    assert (near.verdict, near.nullity) == ("singular", 3)
+    assert "detected from values on [-16, 16], of which less than 1e-10" in near.reason
+    assert len(Distinct.among(mlp, PAIR).first) == 1
+    out = positivity(mlp, 6 * PAIR)
+    assert out.verdict == "positive definite"
+    assert "[-64, 64]" in out.reason
+    assert positivity(replace(mlp, input_scale=(6.0, 6.0)), PAIR).verdict == "positive definite"
+    assert degeneracies(mlp, 6 * PAIR) == ()
+    assert len(Distinct.among(mlp, 6 * PAIR).first) == 2
+
+
+def test_what_values_cannot_tell_is_said_to_be_detected_and_a_statement_decides():
+    def small(z):
+        return jnp.cos(z) + 1e-12 * jnp.sin(z)
+
+    detected, stated = (positivity(MLP(2, analytic(small, **told)), PAIR) for told in ({}, {"odd_part": (1, ...)}))
+    assert (detected.verdict, detected.nullity, stated.verdict) == ("singular", 3, "positive definite")
+    assert "the even and odd parts were detected" in detected.reason
+    assert "the even part was detected" in stated.reason
+
+    def small_at_zero(z):
+        return jnp.cos(z) - 1 + 1e-11
+
+    origin, both = np.zeros((1, 2)), {"even_part": (0, ...), "odd_part": ()}
+    detected, stated = (positivity(MLP(1, analytic(small_at_zero, **told)), origin) for told in ({}, both))
+    assert (detected.nullity, stated.nullity) == (3, 2)
+    assert "detected" in detected.reason
+    assert "detected" not in stated.reason
+
+
+def test_a_range_on_which_phi_overflows_is_refused():
+    with pytest.raises(ValueError, match=r"not finite on \[-1024, 1024\].*state both, even_part"):
+        parts("exp", [jnp.exp] * 5, R=1024.0)
+    with pytest.raises(ValueError, match=r"variance inf.*state even_part"):
+        reach(np.inf)
+    assert parts("exp", [jnp.exp] * 5, (0, ...), (1, ...), R=1024.0) == ((0, ...), (1, ...))
 
 
 BUILT_IN = {
@@ -205,11 +265,10 @@ BUILT_IN = {
 
 @pytest.mark.parametrize("name", activations.names())
 def test_built_in_activations_are_what_they_state(name):
-    derivatives = [BUILT_IN[name]]
-    for _ in range(4):
-        derivatives.append(jnp.vectorize(jax.grad(derivatives[-1])))
+    derivatives = derivatives_of(BUILT_IN[name])
     phi = activations.get(name)
     assert parts(name, derivatives, phi.even_part, phi.odd_part) == (phi.even_part, phi.odd_part)  # else it raises
+    assert phi.detected == ()
 
 
 # ------------------------------------------------------------------------------- random configurations

@@ -18,12 +18,13 @@ trapezoidal rule of :mod:`jacntk_lib.activations.quadrature`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from .._float64 import float64, jax, jnp
-from .parts import parts
+from .parts import limits, parts, reach
 from .quadrature import Formulas, GaussianRule
 
 
@@ -39,6 +40,7 @@ class Activation:
     second_moment : E[phi(z)^2] for standard normal z.
     even_part, odd_part : degrees of the powers of z in the even and the odd part of phi, with an ellipsis at the end
         where the part is not a polynomial: see :mod:`jacntk_lib.activations.parts`.
+    detected : those of ``"even"`` and ``"odd"`` whose part was detected from values and not stated.
     regularity : ``"analytic"`` (real-analytic on the whole line), ``"lipschitz"`` (phi' is bounded), or None where
         neither is known. Only :func:`jacntk_lib.spectrum.positivity` asks.
     """
@@ -51,6 +53,9 @@ class Activation:
     _closed: Formulas | None = None
     _rule: GaussianRule | None = None
     _torch_jet: Callable | None = None
+    detected: tuple[str, ...] = ()
+    _detect: Callable | None = None
+    _reach: float = 0.0
 
     @classmethod
     def from_derivatives(cls, name, derivatives, *, torch_jet=None, even_part=None, odd_part=None, regularity=None):
@@ -63,8 +68,8 @@ class Activation:
             fourth derivative is needed because the Jacobian NTK differentiates E[phi'(u) phi'(v)] twice more.
         torch_jet : a function ``(z, order) -> (phi(z), ..., phi^(order)(z))`` of a torch tensor, order <= 2;
             needed only to sample finite networks.
-        even_part, odd_part : as in the class; each is found numerically where it is left out, and checked numerically
-            where it is given. A part that may be a polynomial of a degree above four has to be given.
+        even_part, odd_part : as in the class; each is detected from values where it is left out, and checked against
+            values where it is given. A part that may be a polynomial of a degree above four has to be given.
         regularity : as in the class; taken on trust, since no finite number of values decides it.
 
         Raises
@@ -107,14 +112,42 @@ class Activation:
             raise ValueError(
                 f"activation {name!r} is identically zero under the Gaussian: nothing to normalise by; give another"
             )
-        even_part, odd_part = parts(name, derivatives, even_part, odd_part)
+        detected = tuple(s for s, part in (("even", even_part), ("odd", odd_part)) if part is None)
+        detect = partial(parts, name, derivatives, even_part, odd_part)
+        even_part, odd_part = detect()
         degree = max((k for part in (even_part, odd_part) if ... not in part for k in part), default=0)
         if regularity == "lipschitz" and degree > 1:
             raise ValueError(
                 f"activation {name!r} is not Lipschitz: its even or odd part is a polynomial of degree {degree}; pass "
                 "regularity='analytic' if it is, else None"
             )
-        return cls(name, second_moment, even_part, odd_part, regularity, _rule=rule, _torch_jet=torch_jet)
+        return cls(
+            name,
+            second_moment,
+            even_part,
+            odd_part,
+            regularity,
+            _rule=rule,
+            _torch_jet=torch_jet,
+            detected=detected,
+            _detect=detect,
+            _reach=reach(),
+        )
+
+    def reaching(self, variance) -> "Activation":
+        """This activation, its detected parts looked for as far out as pre-activations of this variance go."""
+        if not self.detected or (R := reach(variance)) <= self._reach:
+            return self
+        even_part, odd_part = self._detect(R=R)
+        return replace(self, even_part=even_part, odd_part=odd_part, _reach=R)
+
+    @property
+    def limits(self) -> str:
+        """Which parts were detected and what that can tell, in words; empty where both are stated."""
+        if not self.detected:
+            return ""
+        noun = "parts were" if len(self.detected) > 1 else "part was"
+        return f"the {' and '.join(self.detected)} {noun} detected {limits(self._reach)}"
 
     @property
     def odd(self) -> bool:

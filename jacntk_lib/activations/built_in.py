@@ -122,10 +122,20 @@ _BUILT_IN = {
         _torch_jet=_sin_torch_jet,
     ),
     "tanh": lambda: Activation.from_derivatives(
-        "tanh", tanh_derivatives(), torch_jet=_tanh_torch_jet, regularity="analytic"
+        "tanh",
+        tanh_derivatives(),
+        torch_jet=_tanh_torch_jet,
+        even_part=(),
+        odd_part=(1, ...),
+        regularity="analytic",
     ),
     "softplus": lambda: Activation.from_derivatives(
-        "softplus", softplus_derivatives(), torch_jet=_softplus_torch_jet, regularity="analytic"
+        "softplus",
+        softplus_derivatives(),
+        torch_jet=_softplus_torch_jet,
+        even_part=(0, ...),
+        odd_part=(1,),
+        regularity="analytic",
     ),
 }
 _NOT_SMOOTH = ("relu", "leaky_relu", "prelu", "abs", "elu", "selu", "hardtanh", "relu6")

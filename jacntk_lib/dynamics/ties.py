@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..architecture import handles
-from ..kernels.ties import Ties
+from ..kernels.ties import Ties, reaching
 
 _AGREE = 1e-10  # tied targets that differ by less, relative to the largest, differ by rounding of the start
 
@@ -38,8 +38,9 @@ class Distinct(Ties):
     def among(cls, mlp, X):
         """The ties among the rows of X that all networks of the architecture ``mlp`` have."""
         handles(mlp, "the search for tied points")
-        tied = Ties.of(X, antipodes=mlp.sigma_b == 0 and (mlp.phi.odd or mlp.phi.even))
-        return cls(tied.first, tied.group, tied.sign, even=mlp.phi.even)
+        phi = reaching(mlp, X).phi
+        tied = Ties.of(X, antipodes=mlp.sigma_b == 0 and (phi.odd or phi.even))
+        return cls(tied.first, tied.group, tied.sign, even=phi.even)
 
     def sum(self, values):
         """Sums over ties: (N, ...) -> (P, ...)."""

@@ -1,8 +1,19 @@
 """Points that a kernel cannot tell apart: equal ones, and antipodes where phi is odd or even."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from .recursion import variances
+
+
+def reaching(mlp, X):
+    """``mlp``, the detected parts of its activation looked for as far out as its pre-activations at the points X go."""
+    if not mlp.phi.detected:
+        return mlp
+    scales = mlp.column_scales(X.shape[1])
+    largest = variances(mlp, np.square(X if scales is None else scales * X).sum(axis=1)).max(initial=0.0)
+    return replace(mlp, activation=mlp.phi.reaching(float(largest)))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._validation import as_points
 from ..architecture import MLP, handles
+from ..kernels.ties import reaching
 from .degenerate import degeneracies, degrees, null_space
 
 POSITIVE_DEFINITE, SINGULAR, NOT_COVERED = "positive definite", "singular", "not covered"
@@ -22,7 +23,7 @@ class Positivity:
     Attributes
     ----------
     verdict : ``"positive definite"``, ``"singular"`` or ``"not covered"``.
-    reason : why, in words.
+    reason : why, in words, and which parts of phi were detected instead of stated.
     nullity : dimension of the null space, the same for both kernels; where the verdict is ``"not covered"`` it is 0 and
         means nothing, and where ``reason`` says "at least" there may be more.
     null_vectors : an orthonormal basis of the null space, (N(1+d), nullity).
@@ -43,8 +44,9 @@ def positivity(mlp: MLP, X) -> Positivity:
     arithmetic: half a minute for twenty points in R^4 given to all digits, growing with the fifth power of their
     number; next to nothing for points with few digits.
 
-    What is assumed of phi is in its :class:`~jacntk_lib.activations.Activation`: the degrees of its parts, found or
-    checked numerically, and its regularity, as stated.
+    What is assumed of phi is in its :class:`~jacntk_lib.activations.Activation`: the degrees of its parts and its
+    regularity, as stated. A part that is not stated is detected from values, as far out as the pre-activations at X
+    go; ``reason`` then names the range and the tolerance, and the verdict is a theorem about a phi with these parts.
 
     Raises
     ------
@@ -61,6 +63,8 @@ def positivity(mlp: MLP, X) -> Positivity:
     """
     handles(mlp, "positivity")
     X = as_points(X)
+    mlp = reaching(mlp, X)
+    seen = f"; {mlp.phi.limits}: state them where more is known" if mlp.phi.detected else ""
     nothing = np.zeros((X.size + len(X), 0))
     try:
         even, odd = degrees(mlp)
@@ -73,7 +77,7 @@ def positivity(mlp: MLP, X) -> Positivity:
         reason = "; ".join(f"{one.cause}: {one.identity} ({one.count} null vectors)" for one in found)
         vectors = null_space(found)
         unsure = "" if complete else "; at least these, since nothing is stated of phi's regularity"
-        return Positivity(SINGULAR, reason + unsure, vectors.shape[1], vectors)
+        return Positivity(SINGULAR, reason + unsure + seen, vectors.shape[1], vectors)
     if not complete:
         reason = (
             f"nothing is stated of the regularity of activation {mlp.phi.name!r}, and without bias the theorem needs "
@@ -92,4 +96,4 @@ def positivity(mlp: MLP, X) -> Positivity:
             f"phi is {mlp.phi.regularity.replace('lip', 'Lip')} and not a polynomial, the points are distinct, and "
             "neither the origin nor antipodes give a relation"
         )
-    return Positivity(POSITIVE_DEFINITE, reason, 0, nothing)
+    return Positivity(POSITIVE_DEFINITE, reason + seen, 0, nothing)

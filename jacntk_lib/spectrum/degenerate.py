@@ -28,7 +28,7 @@ import numpy as np
 
 from .._validation import as_points
 from ..architecture import MLP, handles
-from ..kernels.ties import Ties
+from ..kernels.ties import Ties, reaching
 from .jets import relations
 
 LARGEST_DEGREE = 256  # of a network that is a polynomial: its rank is computed with powers of integers of that degree
@@ -82,6 +82,7 @@ def degeneracies(mlp: MLP, X) -> tuple[Degeneracy, ...]:
       includes Euler's relation q^L f(x) = <x, Jf(x)> for z^q.
 
     All of them are found if phi is analytic, or Lipschitz, or there is a bias (:func:`jacntk_lib.spectrum.positivity`).
+    Parts of phi that are not stated are detected from values as far out as the pre-activations at X go.
 
     Raises
     ------
@@ -96,8 +97,9 @@ def degeneracies(mlp: MLP, X) -> tuple[Degeneracy, ...]:
     >>> degeneracies(MLP(2, "gelu"), octahedron)
     ()
     """
-    parts = degrees(mlp)
+    handles(mlp, "degeneracies")
     X = as_points(X)
+    parts = degrees(reaching(mlp, X))
     found = [_duplicates(X)]
     distinct = Ties.of(X, antipodes=False).first
     found.append(_origin(X, distinct, parts))
