@@ -40,7 +40,7 @@ class JacobianKernelRegressor(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     depth : hidden layers, at least 1.
-    activation : a name ("erf", "gelu", "sin") or an Activation.
+    activation : a name, as in :class:`~jacntk_lib.MLP`, or an Activation.
     sigma_w, sigma_b : standard deviations of weights and biases.
     lam : lambda >= 0, the weight of the squared Jacobian, or of the gradients' squared errors where ``fit`` is given
         some; a number, or one per column (1, d). 0 is ordinary NTK regression.

@@ -81,7 +81,7 @@ def test_keeps_the_precision_of_its_arguments():
 
 
 def test_refuses_what_it_cannot_differentiate():
-    with pytest.raises(ValueError, match=r"'tanh' come from quadrature.*erf, gelu or sin"):
+    with pytest.raises(ValueError, match=r"'tanh' come from quadrature.*erf, gelu, sin, or .*from_formulas"):
         block_function(MLP(2, "tanh"))
     with pytest.raises(TypeError, match="mlp must be an MLP, got 3"):
         block_function(3)

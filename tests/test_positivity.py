@@ -147,7 +147,7 @@ def activation(name):
         return name
     summands = ACTIVATIONS[name][0]
     derivatives = [lambda z, k=k: sum(part[k](z) for part, _ in summands) for k in range(5)]
-    return Activation(name, 1.0, *parts(name, derivatives), "analytic")
+    return Activation(name, 1.0, *parts(name, derivatives), "analytic", enclosure=closed_form(name))
 
 
 def closed_form(name):
@@ -162,13 +162,6 @@ def closed_form(name):
         return K.k00, K.k20 + K.k11
 
     return expectations, moment
-
-
-@pytest.fixture
-def enclosed(monkeypatch):
-    """The enclosures know the activations above."""
-    for name in ACTIVATIONS:
-        monkeypatch.setitem(enclosures.CLOSED_FORMS, name, closed_form(name))
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -338,7 +331,6 @@ def assert_rank(mlp, X, found):
                 assert abs(entry) <= 1e-40 * size, (mlp, X.tolist())
 
 
-@pytest.mark.usefixtures("enclosed")
 def test_null_space_is_complete_in_random_configurations(monkeypatch):
     monkeypatch.setattr(flint.ctx, "prec", flint.ctx.prec)  # put back at the end
     phis = {name: activation(name) for name in NAMES}
@@ -411,7 +403,6 @@ TABLE = {  # name: activation, depth, sigma_b, points, nullity
 }
 
 
-@pytest.mark.usefixtures("enclosed")
 @pytest.mark.parametrize("name", TABLE)
 def test_table_of_exceptions(name, monkeypatch):
     monkeypatch.setattr(flint.ctx, "prec", flint.ctx.prec)

@@ -12,9 +12,9 @@ By Price's theorem (1958) their derivatives are again such expectations,
 so ten of them suffice for every second derivative of a kernel with respect to its inputs, and nothing is ever
 differentiated through the square root of ``ab - c^2``, which is where autodiff fails at x = x'.
 
-An expectation is computed by a formula of :mod:`jacntk_lib.activations.closed_forms` (erf, GELU, sine) or, for any
-other smooth activation (tanh and softplus are built in, :meth:`.Activation.from_derivatives` takes yours), by the
-trapezoidal rule of :mod:`jacntk_lib.activations.quadrature`.
+An expectation is computed by a formula, one of :mod:`jacntk_lib.activations.closed_forms` (erf, GELU, sine) or yours
+(:meth:`.Activation.from_formulas`), or, for any other smooth activation (tanh and softplus are built in,
+:meth:`.Activation.from_derivatives` takes yours), by the trapezoidal rule of :mod:`jacntk_lib.activations.quadrature`.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from functools import partial
 import numpy as np
 
 from .._float64 import float64, jax, jnp
+from .own import check_formulas
 from .parts import limits, parts, reach
 from .quadrature import Formulas, GaussianRule
 
@@ -32,7 +33,8 @@ from .quadrature import Formulas, GaussianRule
 class Activation:
     r"""A smooth activation phi, before any normalisation.
 
-    Use :func:`jacntk_lib.activations.get` for a built-in one and :meth:`from_derivatives` for your own.
+    Use :func:`jacntk_lib.activations.get` for a built-in one and, for your own, :meth:`from_derivatives` or, where its
+    expectations are known in closed form, :meth:`from_formulas`.
 
     Attributes
     ----------
@@ -43,6 +45,8 @@ class Activation:
     detected : those of ``"even"`` and ``"odd"`` whose part was detected from values and not stated.
     regularity : ``"analytic"`` (real-analytic on the whole line), ``"lipschitz"`` (phi' is bounded), or None where
         neither is known. Only :func:`jacntk_lib.spectrum.positivity` asks.
+    enclosure : the closed forms again, for certificates: see :meth:`from_formulas`. None for built-in ones, whose
+        enclosures are in :mod:`jacntk_lib.spectrum.enclosures`.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Activation:
     detected: tuple[str, ...] = ()
     _detect: Callable | None = None
     _reach: float = 0.0
+    enclosure: tuple[Callable, Callable] | None = None
 
     @classmethod
     def from_derivatives(cls, name, derivatives, *, torch_jet=None, even_part=None, odd_part=None, regularity=None):
@@ -134,6 +139,53 @@ class Activation:
             _reach=reach(),
         )
 
+    @classmethod
+    def from_formulas(cls, name, derivatives, expectations, moment, *, enclosure=None, **stated):
+        r"""Your own activation, its expectations computed by closed forms that you give.
+
+        It then has what quadrature cannot give: :func:`~jacntk_lib.kernels.block_function`, hyperparameters fitted by
+        gradients and, with an enclosure, certificates.
+
+        Parameters
+        ----------
+        name, derivatives : as in :meth:`from_derivatives`.
+        expectations : a function of three jax arrays, the variances a and b and the covariance c, that returns
+            :class:`~jacntk_lib.activations.Expectations`. It has to be differentiable at c^2 = a b as well: use no
+            square root of a b - c^2.
+        moment : a function of a jax array a that returns E[phi(u)^2] for u of variance a, and its derivative with
+            respect to a.
+        enclosure : None, or the pair ``(expectations(a, b, c, field), moment(a, field))`` of the same formulas, in the
+            operations ``+ - * /`` and the functions exact, pi, sqrt, exp and atan2 of ``field`` alone: see
+            :mod:`jacntk_lib.spectrum.enclosures`. A certificate is a proof if they are exact, so write 1 / exact(10)
+            and not 0.1.
+        stated : ``torch_jet``, ``even_part``, ``odd_part``, ``regularity``, as in :meth:`from_derivatives`.
+
+        Raises
+        ------
+        ValueError : as :meth:`from_derivatives`; or a formula disagrees with quadrature of the derivatives at variances
+            up to 1, or its own derivatives with Price's theorem. That finds slips; it does not prove a formula.
+        TypeError : a formula is not one of jax arrays, or returns something else.
+
+        Examples
+        --------
+        >>> from jacntk_lib.activations import Expectations
+        >>> def expectations(a, b, c):
+        ...     up, down = (jnp.exp(sign * c - (a + b) / 2) / 2 for sign in (1, -1))  # as |c| <= (a + b) / 2
+        ...     cosh, sinh = up + down, up - down
+        ...     return Expectations(cosh, sinh, -cosh, -cosh, cosh, -sinh, -sinh, sinh, -cosh, -cosh)
+        >>> def moment(a):
+        ...     return (1 + jnp.exp(-2 * a)) / 2, -jnp.exp(-2 * a)
+        >>> waves = jnp.cos, lambda z: -jnp.sin(z), lambda z: -jnp.cos(z), jnp.sin, jnp.cos
+        >>> cosine = Activation.from_formulas("cos", waves, expectations, moment, even_part=(0, ...), odd_part=())
+        >>> cosine.has_closed_form, round(cosine.second_moment, 6)
+        (True, 0.567668)
+        """
+        phi, formulas = cls.from_derivatives(name, derivatives, **stated), Formulas(expectations, moment)
+        check_formulas(name, formulas, phi.formulas_for(1.0), enclosure)
+        with float64():
+            second_moment = float(moment(jnp.ones(()))[0])
+        return replace(phi, second_moment=second_moment, enclosure=enclosure, _closed=formulas)
+
     def reaching(self, variance) -> "Activation":
         """This activation, its detected parts looked for as far out as pre-activations of this variance go."""
         if not self.detected or (R := reach(variance)) <= self._reach:
@@ -172,12 +224,17 @@ class Activation:
         """Whether the expectations are closed formulas (else quadrature)."""
         return self._closed is not None
 
+    @property
+    def takes_numpy(self) -> bool:
+        """Whether its formulas take arrays of NumPy as well as of jax, as those of the built-in closed forms do."""
+        return self._closed is not None and self._rule is None
+
     def torch_jet(self, z, order):
         """``(phi(z), phi'(z), ..., phi^(order)(z))`` of a torch tensor, order <= 2, differentiable by autograd."""
         if self._torch_jet is None:
             raise ValueError(
                 f"activation {self.name!r} was given without torch_jet, which finite networks need; "
-                "pass torch_jet=... to Activation.from_derivatives"
+                "pass torch_jet=... to Activation.from_derivatives or from_formulas"
             )
         return self._torch_jet(z, order)
 

@@ -151,6 +151,15 @@ def names() -> tuple[str, ...]:
     return tuple(_BUILT_IN)
 
 
+def names_in_closed_form() -> tuple[str, ...]:
+    """The names of activations whose expectations are closed formulas.
+
+    >>> names_in_closed_form()
+    ('erf', 'gelu', 'sin')
+    """
+    return tuple(name for name in names() if get(name).has_closed_form)
+
+
 def get(activation) -> Activation:
     """The :class:`Activation` behind a name; an ``Activation`` is returned as it is.
 

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from .._float64 import float64, jax, jitted, jnp
+from ..activations import names_in_closed_form
 from ..architecture import handles
 from .recursion import SIDE, Jet, _constants, jets
 from .schedule import on_all_cores, slices
@@ -52,7 +53,8 @@ def pull_back(mlp, A, C, weights, *, tangent):
     if not mlp.phi.has_closed_form:
         raise ValueError(
             f"activation {mlp.phi.name!r} has no closed form, and its quadrature has no derivative at x = x': take "
-            "'erf', 'gelu' or 'sin', or keep the hyperparameters as they are (optimizer=None)"
+            f"one of {', '.join(names_in_closed_form())}, give closed forms to Activation.from_formulas, "
+            "or keep the hyperparameters as they are (optimizer=None)"
         )
     N, (first, gain, bias) = len(A), _constants(mlp)
     formulas, parts = mlp.phi.formulas_for(0.0), {}

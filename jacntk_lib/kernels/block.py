@@ -3,6 +3,7 @@ r"""Dense blocks of a kernel in jax: of one pair of points as a function, for th
 from functools import partial
 
 from .._float64 import jitted, jnp
+from ..activations import names_in_closed_form
 from ..architecture import MLP, handles
 from .recursion import _constants, first_layer, hidden_layer, jets
 
@@ -19,7 +20,8 @@ def block_function(mlp: MLP, *, tangent=True):
 
     Parameters
     ----------
-    mlp : the network; its activation has a closed form (erf, GELU, sine).
+    mlp : the network; its activation has a closed form: a built-in one, or one of
+        :meth:`~jacntk_lib.activations.Activation.from_formulas`.
     tangent : True for Theta, False for Sigma, without kappa^2.
 
     Returns
@@ -69,7 +71,8 @@ def block_function(mlp: MLP, *, tangent=True):
     if not mlp.phi.has_closed_form:
         raise ValueError(
             f"the expectations of {mlp.phi.name!r} come from quadrature, which cannot be differentiated at x = x'; a "
-            "block function needs an activation with a closed form: erf, gelu or sin"
+            f"block function needs closed forms: take one of {', '.join(names_in_closed_form())}, or give yours to "
+            "Activation.from_formulas"
         )
     formulas = mlp.phi.formulas_for(0.0)
     first, gain, bias = _constants(mlp)

@@ -175,7 +175,7 @@ def variances(mlp, squared_lengths) -> np.ndarray:
     with np.errstate(all="ignore"):
         for _ in range(mlp.depth - 1):
             formulas = mlp.phi.formulas_for(rows[-1])
-            if mlp.phi.has_closed_form:  # by NumPy, which takes less time than to import jax
+            if mlp.phi.takes_numpy:  # by NumPy, which takes less time than to import jax
                 moment = formulas.moment(rows[-1])[0]
             else:
                 with float64():
@@ -224,7 +224,7 @@ def on_tiles(mlp, squared_lengths, *, tangent, fields=Jet._fields):
     closed = mlp.phi.has_closed_form
     formulas, constants = prepared(mlp, squared_lengths)
     side = SIDE if closed else SIDE // 8  # a quadrature holds some 30 to 500 nodes per pair
-    few = closed and len(squared_lengths) <= FEW
+    few = mlp.phi.takes_numpy and len(squared_lengths) <= FEW
 
     def padded(x, *shape):
         if x.shape == shape:

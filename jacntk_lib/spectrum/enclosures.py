@@ -22,7 +22,7 @@ from operator import add
 
 import numpy as np
 
-from ..activations import Expectations
+from ..activations import Expectations, closed_forms
 from ..architecture import handles
 from ..kernels.recursion import Jet, affine, compose, product
 from . import arb, balls
@@ -123,7 +123,18 @@ def _sin_moment(a, f):
     return (1 - decay) / 2, decay
 
 
-CLOSED_FORMS = {"erf": (_erf, _erf_moment), "gelu": (_gelu, _gelu_moment), "sin": (_sin, _sin_moment)}
+_BUILT_IN = {  # by the formulas themselves: a name is anybody's
+    closed_forms.ERF: (_erf, _erf_moment),
+    closed_forms.GELU: (_gelu, _gelu_moment),
+    closed_forms.SIN: (_sin, _sin_moment),
+}
+
+
+def enclosure_of(phi):
+    """The pair ``(expectations, moment)`` of an activation's closed forms in any field, or None where there is none."""
+    if phi.enclosure is not None or not phi.has_closed_form:
+        return phi.enclosure
+    return _BUILT_IN.get(phi.formulas_for(0.0))
 
 
 class Recursion:
@@ -142,7 +153,7 @@ class Recursion:
     def __init__(self, mlp, field, *, tangent):
         handles(mlp, "a certificate")
         self.depth, self.field, self.tangent = mlp.depth, field, tangent
-        self.expectations, self.moment = CLOSED_FORMS[mlp.phi.name]
+        self.expectations, self.moment = enclosure_of(mlp.phi)
         weight, scale, bias = (field.exact(x) for x in (mlp.sigma_w, mlp.common_scale, mlp.sigma_b))
         self.gain, self.bias = weight * weight, bias * bias
         self.first = self.gain * scale * scale
@@ -202,7 +213,7 @@ def gram_in_float64(mlp, X, *, tangent, values_only=False):
 
     Parameters
     ----------
-    mlp : the network; its activation is one of ``CLOSED_FORMS``.
+    mlp : the network; its activation has an enclosure (:func:`enclosure_of`).
     X : points (N, d), float64.
     tangent : True for Theta, False for Sigma.
     values_only : leave out the derivatives.

@@ -18,6 +18,7 @@ from scipy import linalg
 
 from .._optional import remedy
 from .._validation import as_array, as_points, non_negative_number
+from ..activations import names_in_closed_form
 from ..errors import MissingPackageError
 from ..kernels import JacobianGram
 from . import enclosures
@@ -90,7 +91,8 @@ def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=Tr
 
     Parameters
     ----------
-    G : from ``jacobian_ntk(mlp, X)`` or ``jacobian_nngp(mlp, X)``, unscaled, erf, GELU or sine.
+    G : from ``jacobian_ntk(mlp, X)`` or ``jacobian_nngp(mlp, X)``, unscaled, of an activation with closed
+        forms that are enclosed: a built-in one, or one of ``Activation.from_formulas`` with ``enclosure``.
     values_only : certify the ordinary kernel, ``G.values()``, instead.
     high_precision : whether to take the third step. It needs python-flint, ``pip install "jacntk[certificates]"``;
         without it the answer stays that of the second, mostly ``undecided``, and ``method`` says so.
@@ -104,7 +106,7 @@ def smallest_eigenvalue(G: JacobianGram, *, values_only=False, high_precision=Tr
     Raises
     ------
     TypeError : G is not a JacobianGram.
-    ValueError : G is not symmetric, or scaled, or its activation has no closed form to enclose.
+    ValueError : G is not symmetric, or scaled, or its activation has no enclosed closed form.
 
     Examples
     --------
@@ -175,10 +177,11 @@ def _source(G):
             "which is positive definite exactly if the scaled one is, for every lambda > 0"
         )
     mlp = G.source[0]
-    if mlp.phi.name not in enclosures.CLOSED_FORMS or not mlp.phi.has_closed_form:
+    if enclosures.enclosure_of(mlp.phi) is None:
+        why = "are closed forms without enclosure" if mlp.phi.has_closed_form else "come from quadrature"
         raise ValueError(
-            f"the expectations of {mlp.phi.name!r} come from quadrature, whose error has no proved bound; certificates "
-            f"exist for {', '.join(enclosures.CLOSED_FORMS)}"
+            f"the expectations of {mlp.phi.name!r} {why}, whose error has no proved bound; certificates exist for "
+            f"{', '.join(names_in_closed_form())}, and for yours with Activation.from_formulas(..., enclosure=...)"
         )
     return G.source
 
@@ -187,6 +190,8 @@ def _structural(mlp, X, values_only):
     """A certificate of exact singularity, if the data set has a known degeneracy."""
     N, d = X.shape
     for found in degeneracies(mlp, X):
+        if mlp.phi.detected and found.cause != "duplicate points":
+            continue  # what was detected from values is no proof
         vectors = found.null_vectors
         if values_only:  # those that concern values alone
             vectors = vectors.reshape(N, 1 + d, -1)
